@@ -1,0 +1,59 @@
+//! What control knows of the program's own life: readiness, reloads, and the way to ask for one.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// The program's own state, for the admin port.
+#[derive(Debug, Default)]
+pub struct Life {
+    phase: AtomicU64,
+    /// Reloads that took effect.
+    pub reloads: AtomicU64,
+    /// Reloads that were refused.
+    pub reloads_refused: AtomicU64,
+    /// 1 when the last reload took effect (or there was none), else 0.
+    pub last_reload_refused: AtomicU64,
+    /// When the last reload took effect, seconds since 1970; 0 before the first.
+    pub last_reload_at: AtomicU64,
+    /// How long the last reload took, microseconds.
+    pub last_reload_micros: AtomicU64,
+}
+
+/// Where in its life the program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not everything is bound, or first probes are under way.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Told to stop; still serving or finishing.
+    Stopping,
+}
+
+impl Life {
+    /// Where in its life the program is.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Called by `server` only.
+    pub fn enter(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Starting => 0,
+            Phase::Ready => 1,
+            Phase::Stopping => 2,
+        };
+        self.phase.store(number, Relaxed);
+    }
+}
+
+/// A wish for a reload; the answer is one sentence for the operator (accepted), or the rendered problems (refused).
+pub type ReloadRequest = oneshot::Sender<Result<String, String>>;
+
+/// Where to ask for a reload.
+pub type ReloadSender = mpsc::Sender<ReloadRequest>;

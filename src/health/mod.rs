@@ -1,0 +1,34 @@
+//! PURE decisions about health: streaks, expressions over checks, verdicts. No socket, clock, task or global.
+
+mod expression;
+
+pub use expression::Expression;
+
+/// What is said of a check, or of a backend as the verdict over its checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// Nothing is known yet.
+    Unknown = 0,
+    /// Works.
+    Up = 1,
+    /// Does not work.
+    Down = 2,
+    /// Finishes what it has, gets nothing new.
+    Draining = 3,
+    /// Taken out by an operator.
+    Maintenance = 4,
+}
+
+impl State {
+    /// The word that configuration, metrics, log and API use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}

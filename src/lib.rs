@@ -1,0 +1,19 @@
+//! Evenkeel, a health-checking layer-4/7 load balancer.
+//!
+//! The library exists for the program in `main.rs` and for its tests; it promises no stable interface.
+//! Rooms, floors and walks are described in ARCHITECTURE.md. Imports go down only:
+//!
+//! ```text
+//! 8 main, cli      7 server      6 admin      5 proxy | control      4 route | probe
+//! 3 pool           2 net         1 config, health, balance, metrics, drain, clock
+//! ```
+
+pub mod balance;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod health;
+pub mod metrics;
+pub mod net;
+pub mod pool;
+pub mod route;

@@ -1,0 +1,240 @@
+//! Counters of the data path, and their text for Prometheus.
+//!
+//! Every counter has one writer: a worker counts in its own copy with a plain load and store, and the admin port sums
+//! the copies when it is scraped. No label is looked up and no cache line is shared while traffic flows (2 to 3 ns a
+//! count against 40 to 100 ns for a label lookup). Every metric name of the program stands in this room.
+//!
+//! Hot path: no allocation after first use, no lock, no formatting.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+thread_local! {
+    static WORKER: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Says which worker this thread is; counts of the thread go to that worker's copies. Called once, at its start.
+pub fn i_am_worker(index: usize) {
+    WORKER.set(index);
+}
+
+/// The worker that this thread is; 0 on threads that are none.
+pub fn worker_index() -> usize {
+    WORKER.get()
+}
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker may call it: load and store are apart. Relaxed: a scrape may be a count behind.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// The count.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of all duration histograms, microseconds; one further bucket holds what is longer.
+pub const BOUNDS_MICROS: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+/// Durations in buckets, each count in its own bucket only (not cumulative).
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Counts by [`BOUNDS_MICROS`], the last one for longer.
+    pub buckets: [Counter; BOUNDS_MICROS.len() + 1],
+    /// Sum of all, microseconds.
+    pub sum_micros: Counter,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    #[inline]
+    pub fn observe(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].inc();
+        self.sum_micros.add(micros);
+    }
+}
+
+/// One copy of `T` for each worker, made when the worker first counts.
+#[derive(Debug)]
+pub struct PerWorker<T>(Box<[OnceLock<Box<T>>]>);
+
+impl<T: Default> PerWorker<T> {
+    /// Room for `workers` copies.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| OnceLock::new()).collect())
+    }
+
+    /// The calling worker's copy.
+    #[inline]
+    pub fn mine(&self) -> &T {
+        self.0[worker_index()].get_or_init(Box::default)
+    }
+
+    /// All copies made so far.
+    pub fn copies(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().filter_map(|copy| copy.get().map(AsRef::as_ref))
+    }
+
+    /// The sum of one counter over all copies.
+    pub fn sum(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
+        self.copies().map(|copy| counter(copy).get()).sum()
+    }
+}
+
+/// Position of a status code in a `[Counter; 6]`: `1xx` to `5xx`, then the rest.
+#[inline]
+pub fn status_class(code: u16) -> usize {
+    match code / 100 {
+        class @ 1..=5 => usize::from(class) - 1,
+        _ => 5,
+    }
+}
+
+/// Names of the positions of [`status_class`].
+pub const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
+/// What a worker counts of a listener.
+#[derive(Debug, Default)]
+pub struct ListenerStats {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Connections ended; `connections` less this are open.
+    pub connections_ended: Counter,
+    /// Answers sent, by [`status_class`].
+    pub responses: [Counter; 6],
+    /// Requests answered by the balancer itself or connections closed by it, by [`REJECTIONS`].
+    pub rejected: [Counter; REJECTIONS.len()],
+    /// Bytes from clients.
+    pub received_bytes: Counter,
+    /// Bytes to clients.
+    pub sent_bytes: Counter,
+}
+
+/// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
+pub const REJECTIONS: [&str; 24] = [
+    "bad_request_line",
+    "bad_version",
+    "bad_target",
+    "bad_header",
+    "bare_line_feed",
+    "bad_host",
+    "missing_host",
+    "duplicate_host",
+    "length_and_chunked",
+    "bad_content_length",
+    "bad_transfer_encoding",
+    "bad_chunk",
+    "bad_trailer",
+    "head_too_large",
+    "target_too_long",
+    "too_many_headers",
+    "body_too_large",
+    "head_timeout",
+    "body_timeout",
+    "client_idle",
+    "no_route",
+    "connect_method",
+    "unsupported_expectation",
+    "shutdown",
+];
+
+/// What a worker counts of a pool.
+#[derive(Debug, Default)]
+pub struct PoolStats {
+    /// Answers sent for this pool, by [`status_class`].
+    pub responses: [Counter; 6],
+    /// Requests or connections that failed, by [`FAILURES`].
+    pub failed: [Counter; FAILURES.len()],
+    /// Further attempts made.
+    pub retries: Counter,
+    /// Retries that the budget did not allow.
+    pub retries_denied: Counter,
+    /// Requests that waited for a backend.
+    pub held: Counter,
+    /// From the start of a connect to its success.
+    pub connect: Histogram,
+    /// From the request sent to the answer's head.
+    pub response: Histogram,
+    /// Bytes from clients.
+    pub received_bytes: Counter,
+    /// Bytes to clients.
+    pub sent_bytes: Counter,
+}
+
+/// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
+pub const FAILURES: [&str; 14] = [
+    "no_backend",
+    "queue_full",
+    "connect_refused",
+    "connect_timeout",
+    "connect_failed",
+    "reset_before_answer",
+    "response_timeout",
+    "bad_answer",
+    "reset_in_body",
+    "truncated_body",
+    "body_timeout",
+    "client_abort",
+    "tunnel_idle",
+    "backend_down",
+];
+
+/// What a worker counts of a backend.
+#[derive(Debug, Default)]
+pub struct BackendStats {
+    /// Answers that it gave, by [`status_class`].
+    pub responses: [Counter; 6],
+    /// Work given to it: requests, or TCP connections.
+    pub picks: Counter,
+    /// Connections opened to it.
+    pub connects: Counter,
+    /// Connections that could not be opened.
+    pub connect_failures: Counter,
+    /// Requests that went over an idle connection.
+    pub reused: Counter,
+    /// Attempts that failed after the connection stood.
+    pub failures: Counter,
+    /// Bytes to it.
+    pub sent_bytes: Counter,
+    /// Bytes from it.
+    pub received_bytes: Counter,
+}
+
+/// What control counts of the probes of one backend; control is the one writer.
+#[derive(Debug, Default)]
+pub struct ProbeStats {
+    /// Probes that were good.
+    pub good: Counter,
+    /// Probes that were bad, by [`PROBE_LAYERS`].
+    pub bad: [Counter; PROBE_LAYERS.len()],
+    /// How long they took.
+    pub duration: Histogram,
+    /// Times the verdict became up.
+    pub flips_up: Counter,
+    /// Times the verdict became down.
+    pub flips_down: Counter,
+}
+
+/// Where a probe failed; positions of [`ProbeStats::bad`].
+pub const PROBE_LAYERS: [&str; 6] = ["resolve", "connect", "timeout", "tls", "protocol", "answer"];

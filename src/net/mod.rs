@@ -1,0 +1,3 @@
+//! Sockets: listening, connecting, TLS. The only room that may hold `unsafe`.
+
+pub mod connect;

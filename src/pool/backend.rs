@@ -1,0 +1,233 @@
+//! One backend as it is: health, work in flight, counters. Survives every reload that keeps its pool, name and address.
+//!
+//! Called by the data path (pick, lease, evidence) and by control (state, reports). Each fact has one writer, named at
+//! the field; the data path only ever reads `state`.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::slot::Slot;
+use crate::clock;
+use crate::config::model::Address;
+use crate::health::State;
+use crate::metrics::{BackendStats, PerWorker, ProbeStats};
+
+/// One backend of one pool, live.
+#[derive(Debug)]
+pub struct Backend {
+    /// Dense number for the workers' own lists; given back when the backend is gone.
+    pub slot: Slot,
+    /// Name of its pool.
+    pub pool: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it answers, as configured.
+    pub address: Address,
+    /// What the workers count of it.
+    pub stats: PerWorker<BackendStats>,
+    /// What control counts of its probes.
+    pub probes: ProbeStats,
+    /// Where `address` is right now. Writer: control (resolver).
+    resolved: Mutex<Option<SocketAddr>>,
+    /// [`State`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
+    state: AtomicU8,
+    /// When `state` last changed, [`clock::millis`]. Writer: control.
+    since: AtomicU64,
+    /// Requests, tunnels and TCP connections that hold a lease. Writers: leases.
+    in_flight: AtomicU32,
+    /// Response time of the recent past, microseconds, decaying. Writers: workers; a lost update is harmless.
+    latency_micros: AtomicU32,
+    /// Failures of traffic since the last success. Writers: workers.
+    failures: AtomicU32,
+    /// Set by the worker that sends evidence, cleared by the prober that acted on it: at most one notice under way.
+    suspected: AtomicBool,
+    /// Set when no table names it any more. Writer: control.
+    retired: AtomicBool,
+    /// What its checks last said. Writer: control.
+    checks: Mutex<Vec<CheckStatus>>,
+    evidence: UnboundedSender<Evidence>,
+}
+
+/// What a check last said of a backend.
+#[derive(Debug, Clone)]
+pub struct CheckStatus {
+    /// The check's name.
+    pub name: Arc<str>,
+    /// What the streaks make of it.
+    pub state: State,
+    /// What the last probe found, for people: `HTTP 200 in 1 ms`, `connect: connection refused`.
+    pub reason: Arc<str>,
+    /// How long the last probe took.
+    pub duration: Duration,
+    /// When the last probe ended, [`clock::millis`].
+    pub at: u64,
+}
+
+/// Traffic's word to the prober: look at this backend now.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The backend that failed.
+    pub backend: Arc<Backend>,
+    /// How it failed.
+    pub symptom: Symptom,
+    /// Failures of traffic since its last success.
+    pub failures: u32,
+}
+
+/// How traffic saw a backend fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symptom {
+    /// The connection was refused, or the address is unreachable.
+    Refused,
+    /// The connection could not be made in time.
+    ConnectTimeout,
+    /// An established connection broke before an answer.
+    Reset,
+    /// It has not answered for suspiciously long.
+    Silent,
+    /// It sent something that is no answer, or half of one.
+    BadAnswer,
+}
+
+impl Backend {
+    /// A backend of which nothing is known.
+    pub fn new(
+        pool: Arc<str>,
+        name: Arc<str>,
+        address: Address,
+        workers: usize,
+        evidence: UnboundedSender<Evidence>,
+    ) -> Self {
+        let resolved = match &address {
+            Address::Socket(socket) => Some(*socket),
+            Address::Name(..) => None,
+        };
+        Self {
+            slot: Slot::take(),
+            pool,
+            name,
+            address,
+            stats: PerWorker::new(workers),
+            probes: ProbeStats::default(),
+            resolved: Mutex::new(resolved),
+            state: AtomicU8::new(State::Unknown as u8),
+            since: AtomicU64::new(clock::millis()),
+            in_flight: AtomicU32::new(0),
+            latency_micros: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            suspected: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            checks: Mutex::new(Vec::new()),
+            evidence,
+        }
+    }
+
+    /// The address to connect to; `None` while a name is unresolved.
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells where its name points now. Called by control only.
+    pub fn set_socket_address(&self, address: Option<SocketAddr>) {
+        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    /// The verdict.
+    pub fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            1 => State::Up,
+            2 => State::Down,
+            3 => State::Draining,
+            4 => State::Maintenance,
+            _ => State::Unknown,
+        }
+    }
+
+    /// Sets the verdict. Called by `probe` only; `Pool::refresh` makes the data path see it.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+        self.since.store(clock::millis(), Relaxed);
+    }
+
+    /// How long the verdict has stood.
+    pub fn in_state_for(&self) -> Duration {
+        clock::since(self.since.load(Relaxed))
+    }
+
+    /// Leases held.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    #[expect(dead_code, reason = "leases follow")]
+    pub(super) fn take_slot(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    #[expect(dead_code, reason = "leases follow")]
+    pub(super) fn give_slot_back(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Response time of the recent past, microseconds; 0 before the first answer.
+    pub fn latency_micros(&self) -> u32 {
+        self.latency_micros.load(Relaxed)
+    }
+
+    /// An answer came after `took`: peaks count at once, calm counts slowly (a tenth each). Clears the failures.
+    #[inline]
+    pub fn answered(&self, took: Duration) {
+        let new = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
+        let old = self.latency_micros.load(Relaxed);
+        let next = if new > old { new } else { old - (old - new) / 10 };
+        if next != old {
+            self.latency_micros.store(next, Relaxed);
+        }
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+    }
+
+    /// Traffic failed here: counts it, and asks for a probe unless one is asked for already.
+    pub fn suspect(self: &Arc<Self>, symptom: Symptom) {
+        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        if !self.suspected.swap(true, Relaxed) {
+            // A closed channel means that the program ends: nobody is left to act on it.
+            let _ = self.evidence.send(Evidence { backend: Arc::clone(self), symptom, failures });
+        }
+    }
+
+    /// Failures of traffic since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+
+    /// The prober has acted on the evidence; the next failure may ask again.
+    pub fn evidence_taken(&self) {
+        self.suspected.store(false, Relaxed);
+    }
+
+    /// Whether no table names it any more: its idle connections are closed and none is kept.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    /// No table names it any more. Called by control only.
+    pub fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// What its checks last said.
+    pub fn checks(&self) -> Vec<CheckStatus> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces what its checks last said. Called by `probe` only.
+    pub fn set_checks(&self, checks: Vec<CheckStatus>) {
+        *self.checks.lock().unwrap_or_else(PoisonError::into_inner) = checks;
+    }
+}

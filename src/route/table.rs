@@ -1,0 +1,65 @@
+//! The table and its publication.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::config::model;
+use crate::metrics::{ListenerStats, PerWorker};
+use crate::pool::Pool;
+
+/// All that the data path reads.
+#[derive(Debug)]
+pub struct Table {
+    /// Counts the tables of this process, from 1.
+    pub generation: u64,
+    /// What it was built from.
+    pub config: Arc<model::Config>,
+    /// One for each listener of the configuration, in that order.
+    pub listeners: Vec<Arc<Listener>>,
+    /// One for each pool of the configuration, in that order.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+/// A listener as this table has it.
+#[derive(Debug)]
+pub struct Listener {
+    /// What the configuration says.
+    pub config: model::Listener,
+    /// What the workers count of it; survives reload by name.
+    pub stats: Arc<PerWorker<ListenerStats>>,
+}
+
+/// The current table.
+#[derive(Debug)]
+pub struct Published {
+    table: ArcSwap<Table>,
+    generation: AtomicU64,
+}
+
+impl Published {
+    /// Publishes the first table.
+    pub fn new(table: Table) -> Self {
+        let generation = AtomicU64::new(table.generation);
+        Self { table: ArcSwap::from_pointee(table), generation }
+    }
+
+    /// The current table.
+    pub fn load(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Number of the current table: a plain load, cheap enough for every request.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Swaps the table. Release pairs with the Acquire of [`Published::generation`]: who sees the number sees the table.
+    pub fn publish(&self, table: Arc<Table>) {
+        let generation = table.generation;
+        self.table.store(table);
+        self.generation.store(generation, Ordering::Release);
+    }
+}
