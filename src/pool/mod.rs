@@ -1,15 +1,21 @@
 //! Pools as they are: backends, what may serve, picking one, and the lease on it.
 
 pub mod backend;
+pub mod budget;
 pub mod events;
+pub mod pick;
+pub mod ready;
 pub mod slot;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use backend::{Backend, CheckStatus, Evidence, Symptom};
+pub use budget::Budget;
+pub use pick::{Lease, Local};
+pub use ready::Ready;
 pub use slot::Slot;
 
 use crate::config::model;
@@ -24,16 +30,15 @@ pub struct Pool {
     pub backends: Vec<Arc<Backend>>,
     /// What the workers count of it.
     pub stats: Arc<PerWorker<PoolStats>>,
+    /// How many retries its traffic may cost.
+    pub budget: Budget,
+    /// Requests that wait for a backend.
+    waiting: AtomicU32,
+    /// What may serve. Writer: control, through [`Pool::refresh`]; read by a worker once after each flip.
     ready: Mutex<Arc<Ready>>,
+    /// Counts the changes of `ready`. Release pairs with Acquire: who sees the number finds the value.
     version: AtomicU64,
     bell: Arc<Bell>,
-}
-
-/// The backends of a pool that may be picked.
-#[derive(Debug)]
-pub struct Ready {
-    /// Positions in [`Pool::backends`].
-    pub backends: Vec<u32>,
 }
 
 /// Tells all workers that something changed which they may be waiting for.
@@ -73,16 +78,48 @@ impl Pool {
         stats: Arc<PerWorker<PoolStats>>,
         bell: Arc<Bell>,
     ) -> Self {
-        let ready = Mutex::new(Arc::new(Ready { backends: Vec::new() }));
-        let pool = Self { config, backends, stats, ready, version: AtomicU64::new(0), bell };
-        pool.refresh();
-        pool
+        let budget = Budget::new(config.retry.budget_ratio, config.retry.budget_min_per_second);
+        let ready = Mutex::new(Arc::new(Ready::of(&config, &backends)));
+        Self { config, backends, stats, budget, waiting: AtomicU32::new(0), ready, version: AtomicU64::new(0), bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip.
     pub fn refresh(&self) {
-        self.version.fetch_add(1, Relaxed);
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ready { backends: Vec::new() });
+        let ready = Arc::new(Ready::of(&self.config, &self.backends));
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = ready;
+        self.version.fetch_add(1, Ordering::Release);
         self.bell.ring(&Notice::Ready);
+    }
+
+    #[inline]
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn current(&self) -> (u64, Arc<Ready>) {
+        let version = self.version();
+        (version, Arc::clone(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// A place in the queue of those who wait for a backend; `None` when it is full.
+    pub fn wait(&self) -> Option<Waiting<'_>> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Waiting(self);
+        (before < self.config.queue).then_some(place)
+    }
+
+    /// Requests that wait for a backend.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// A place in a pool's queue; given back by drop.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Pool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
