@@ -1,6 +1,7 @@
 //! Pools as they are: backends, what may serve, picking one, and the lease on it.
 
 pub mod backend;
+pub mod budget;
 pub mod events;
 pub mod slot;
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use backend::{Backend, CheckStatus, Evidence, Symptom};
+pub use budget::Budget;
 pub use slot::Slot;
 
 use crate::config::model;
