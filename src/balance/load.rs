@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn the_least_loaded_for_its_weight_is_chosen() {
-        let rows: [(&[(u32, u16)], Option<usize>); 6] = [
+        type Row = (&'static [(u32, u16)], Option<usize>);
+        let rows: [Row; 6] = [
             (&[], None),
             (&[(9, 1)], Some(0)),
             (&[(2, 1), (1, 1), (3, 1)], Some(1)),

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_equal_weights_are_taken_in_turn() {
-        assert!(interleave(&[40; 10_000]).into_iter().eq(0..10_000));
+        assert!(interleave(&vec![40; 10_000]).into_iter().eq(0..10_000));
     }
 
     #[test]
@@ -127,7 +127,9 @@ mod tests {
         let order = interleave(&weights);
         assert!(order.len() < 70_000, "{}", order.len());
         let mut seen = vec![false; weights.len()];
-        order.iter().for_each(|turn| seen[*turn as usize] = true);
+        for turn in order {
+            seen[turn as usize] = true;
+        }
         assert!(seen.iter().all(|seen| *seen));
     }
 }
