@@ -16,4 +16,5 @@ pub mod health;
 pub mod metrics;
 pub mod net;
 pub mod pool;
+pub mod probe;
 pub mod route;

@@ -85,4 +85,9 @@ impl Pool {
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ready { backends: Vec::new() });
         self.bell.ring(&Notice::Ready);
     }
+
+    /// Tells the workers that one of its backends has gone down. Called by `probe`, after `refresh`.
+    pub fn backend_went_down(&self, backend: &Arc<Backend>) {
+        self.bell.ring(&Notice::Down(Arc::clone(backend)));
+    }
 }
