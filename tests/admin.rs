@@ -208,7 +208,7 @@ fn a_scrape_shows_what_the_workers_counted() {
     let text = Exposition::new(Arc::clone(&program.state)).render();
     let shown = |prefix: &str| {
         let lines = text.lines().filter(|line| line.starts_with(prefix) && !line.contains("_last_change_"));
-        lines.map(|line| format!("{line}\n")).collect::<String>()
+        lines.flat_map(|line| [line, "\n"]).collect::<String>()
     };
     assert_eq!(shown("evenkeel_backend"), BACKEND_LINES);
     assert_eq!(shown("evenkeel_check"), CHECK_LINES);
@@ -454,6 +454,75 @@ async fn unknown_paths_and_methods_are_told_so() {
     assert_eq!(ask(address, "DELETE", "/metrics", "").await.status, 405);
     let reply = ask(address, "HEAD", "/livez", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, ""));
+}
+
+// === the commands that ask this port ===
+
+async fn evenkeel(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env_remove("EVENKEEL_ADMIN").env_remove("EVENKEEL_TOKEN_FILE");
+    let output = command.output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn status_prints_a_table_or_what_the_api_says() {
+    let program = program(None, 2);
+    let address = program.start().to_string();
+    program.backend(0).set_state(State::Up);
+    let (code, out, errors) = evenkeel(&["status", "--admin", &address]).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(out.contains("web: 1 of 2 up, round-robin, up when home and mysql\n"), "{out}");
+    assert!(!out.contains('\x1b'), "a pipe gets no colours: {out:?}");
+    let (_, out, _) = evenkeel(&["status", "--json", "--admin", &format!("http://{address}/")]).await;
+    assert_eq!(serde_json::from_str::<Overview>(&out).unwrap().pools.len(), 1);
+}
+
+#[tokio::test]
+async fn health_is_an_exit_code() {
+    let program = program(None, 1);
+    let address = program.start().to_string();
+    assert_eq!(evenkeel(&["health", "--admin", &address]).await.0, Some(0));
+    assert_eq!(evenkeel(&["health", "--admin", &address, "--pool", "web"]).await.0, Some(1));
+    program.state.life.enter(Phase::Stopping);
+    let (code, out, _) = evenkeel(&["health", "--admin", &address]).await;
+    assert_eq!((code, out.as_str()), (Some(1), "stopping\n"));
+}
+
+#[tokio::test]
+async fn reload_prints_the_problems_and_fails() {
+    let Program { state, mut reloads } = program(None, 1);
+    let address = Program { state, reloads: mpsc::channel(1).1 }.start().to_string();
+    tokio::spawn(async move {
+        let _ = reloads.recv().await.unwrap().send(Ok("2 backends added".into()));
+        let _ = reloads.recv().await.unwrap().send(Err("error: no such pool\n".into()));
+    });
+    let (code, out, _) = evenkeel(&["reload", "--admin", &address]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "2 backends added\n"));
+    let (code, out, errors) = evenkeel(&["reload", "--admin", &address]).await;
+    assert_eq!((code, out.as_str(), errors.as_str()), (Some(1), "", "error: no such pool\n"));
+}
+
+#[tokio::test]
+async fn commands_take_the_token_from_a_file() {
+    let address = program(Some("s3cret"), 1).start().to_string();
+    let (code, _, errors) = evenkeel(&["status", "--admin", &address]).await;
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("--token-file"), "{errors}");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, b"s3cret\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(evenkeel(&["status", "--admin", &address, "--token-file", path]).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_command_says_when_nothing_answers() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (code, out, errors) = evenkeel(&["status", "--admin", &nobody]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.starts_with(&format!("evenkeel: nothing answers at {nobody}; is evenkeel running")), "{errors}");
 }
 
 // === limits ===
