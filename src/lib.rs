@@ -8,6 +8,7 @@
 //! 3 pool           2 net         1 config, health, balance, metrics, drain, clock
 //! ```
 
+pub mod admin;
 pub mod balance;
 pub mod clock;
 pub mod config;

@@ -6,6 +6,8 @@
 //!
 //! Hot path: no allocation after first use, no lock, no formatting.
 
+pub mod family;
+
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
