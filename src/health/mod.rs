@@ -1,8 +1,10 @@
 //! PURE decisions about health: streaks, expressions over checks, verdicts. No socket, clock, task or global.
 
 mod expression;
+mod parse;
 
 pub use expression::Expression;
+pub use parse::ParseError;
 
 /// What is said of a check, or of a backend as the verdict over its checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
