@@ -134,7 +134,7 @@ pub struct ListenerStats {
 }
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 24] = [
+pub const REJECTIONS: [&str; 21] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -154,11 +154,8 @@ pub const REJECTIONS: [&str; 24] = [
     "body_too_large",
     "head_timeout",
     "body_timeout",
-    "client_idle",
     "no_route",
     "connect_method",
-    "unsupported_expectation",
-    "shutdown",
 ];
 
 /// What a worker counts of a pool.

@@ -13,12 +13,11 @@ pub const MAX_LINE: usize = 4096;
 const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Fields that mean something before the body and so must not follow it (RFC 9110, section 6.5.1).
-const FORBIDDEN_TRAILERS: [&[u8]; 14] = [
+const FORBIDDEN_TRAILERS: [&[u8]; 13] = [
     b"content-length",
     b"transfer-encoding",
     b"host",
     b"content-encoding",
-    b"content-type",
     b"content-range",
     b"trailer",
     b"authorization",

@@ -56,8 +56,6 @@ pub enum Reject {
     NoRoute,
     /// CONNECT, which asks for a tunnel through a balancer that is none.
     Connect,
-    /// `Expect` other than `100-continue` (RFC 9110, section 10.1.1).
-    Expectation,
 }
 
 impl Reject {
@@ -72,7 +70,6 @@ impl Reject {
             Self::HeadTimeout | Self::BodyTimeout => (408, "Request Timeout"),
             Self::NoRoute => (404, "Not Found"),
             Self::Connect => (405, "Method Not Allowed"),
-            Self::Expectation => (417, "Expectation Failed"),
             _ => (400, "Bad Request"),
         }
     }
@@ -99,9 +96,8 @@ impl Reject {
             Self::BodyTooLarge => 16,
             Self::HeadTimeout => 17,
             Self::BodyTimeout => 18,
-            Self::NoRoute => 20,
-            Self::Connect => 21,
-            Self::Expectation => 22,
+            Self::NoRoute => 19,
+            Self::Connect => 20,
         }
     }
 
@@ -134,7 +130,6 @@ impl Reject {
             Self::BodyTimeout => "The request body stopped arriving.",
             Self::NoRoute => "Nothing is served under this address.",
             Self::Connect => "CONNECT is not served here.",
-            Self::Expectation => "The only expectation served here is 100-continue.",
         }
     }
 }
@@ -173,7 +168,6 @@ mod tests {
             (Reject::HeadTimeout, "head_timeout"),
             (Reject::NoRoute, "no_route"),
             (Reject::Connect, "connect_method"),
-            (Reject::Expectation, "unsupported_expectation"),
         ] {
             assert_eq!(reject.word(), word);
         }
