@@ -54,7 +54,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        // `[::]` and `0.0.0.0` are two addresses, whatever the system's default.
+        socket.set_only_v6(true)?;
     }
     Ok(socket)
 }

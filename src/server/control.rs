@@ -1,7 +1,5 @@
 //! The control thread: probes, admin port, reloads, signals, shutdown.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +16,7 @@ use super::reload::{self, reload as apply};
 use super::workers::Workers;
 use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
+use crate::config::fingerprint;
 use crate::config::model::Watch;
 use crate::control::{Life, Phase, ReloadRequest};
 use crate::net::listen;
@@ -60,32 +59,16 @@ impl Control {
     /// Remembers what the configuration was read from, to notice changes.
     pub(super) fn note_sources(&mut self, loaded: &Loaded) {
         self.files.clone_from(&loaded.files);
-        self.seen = look_at(&self.files);
+        self.seen = fingerprint(&self.files);
     }
 
     fn has_changed_files(&mut self) -> bool {
         if self.published.load().config.watch == Watch::Off {
             return false;
         }
-        let seen = look_at(&self.files);
+        let seen = fingerprint(&self.files);
         std::mem::replace(&mut self.seen, seen) != seen
     }
-}
-
-/// A number that changes when one of the files does.
-fn look_at(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        file.hash(&mut hasher);
-        if let Ok(names) = std::fs::read_dir(file) {
-            let mut names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
-            names.sort();
-            names.hash(&mut hasher);
-        } else {
-            std::fs::read(file).ok().hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
 
 /// The thread, from start to stop.
