@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
 use std::time::Duration;
 
 use support::client::{self, Ending};
@@ -61,7 +62,6 @@ fn answers_break_as_named() {
         let origin = script.reply("0123456789").start();
         client::try_get(origin.addr(), "/").expect_err("no whole answer").kind()
     };
-    use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
     assert_eq!(kind(Origin::http().resets_mid_head()), ConnectionReset);
     assert_eq!(kind(Origin::http().resets_mid_body()), ConnectionReset);
     assert_eq!(kind(Origin::http().truncates_body()), UnexpectedEof);

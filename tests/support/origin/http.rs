@@ -24,7 +24,10 @@ pub(super) fn serve(wire: &mut Wire, connection: usize, run: &Run, shared: &Shar
         if earlier > 0 {
             match script.fault {
                 Fault::CloseOnReuse => return Ok(()),
-                Fault::ResetOnReuse => return end_by_reset(wire),
+                Fault::ResetOnReuse => {
+                    reset(&wire.stream);
+                    return Ok(());
+                }
                 _ => {}
             }
         }
@@ -82,7 +85,10 @@ fn answer(wire: &mut Wire, script: &Script, request: &Received, run: &Run) -> io
     match script.fault {
         Fault::StallBeforeAnswer => return wire.discard().map(|()| Next::End),
         Fault::CloseBeforeAnswer => return Ok(Next::End),
-        Fault::ResetBeforeAnswer => return end_by_reset(wire).map(|()| Next::End),
+        Fault::ResetBeforeAnswer => {
+            reset(&wire.stream);
+            return Ok(Next::End);
+        }
         Fault::Garbage => {
             return wire.write(b"\x16\x03\x01\x00\xff\0\0 this is no HTTP \xfe\xff\r\n\r\n").map(|()| Next::End);
         }
@@ -159,7 +165,7 @@ fn send(wire: &mut Wire, script: &Script, bytes: &[u8], body_at: usize, run: &Ru
     }
     match script.fault {
         Fault::ResetMidHead | Fault::ResetMidBody => {
-            end_by_reset(wire)?;
+            reset(&wire.stream);
             Err(io::ErrorKind::ConnectionReset.into())
         }
         Fault::StallMidHead | Fault::StallMidBody => {
@@ -196,11 +202,6 @@ fn upgrade_echo(wire: &mut Wire, request: &Received) -> io::Result<Next> {
     )?;
     super::tcp::echo(wire)?;
     Ok(Next::End)
-}
-
-fn end_by_reset(wire: &Wire) -> io::Result<()> {
-    reset(&wire.stream);
-    Ok(())
 }
 
 fn reason(status: u16) -> &'static str {
