@@ -8,6 +8,7 @@
 //! 3 pool           2 net         1 config, health, balance, metrics, drain, clock
 //! ```
 
+pub mod admin;
 pub mod balance;
 pub mod clock;
 pub mod config;
@@ -16,4 +17,6 @@ pub mod health;
 pub mod metrics;
 pub mod net;
 pub mod pool;
+pub mod probe;
+pub mod proxy;
 pub mod route;
