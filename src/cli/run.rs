@@ -1,10 +1,12 @@
 //! `evenkeel run`: balances until it is told to stop.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use evenkeel::config::{self, Source};
 
-use super::{Ending, source};
+use super::{Ending, serve, source};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -17,24 +19,45 @@ pub(super) struct Arguments {
 }
 
 /// A listener and a pool without a file.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(conflicts_with = "config")]
 pub(super) struct Flags {
-    /// Where to accept connections
+    /// Where to accept connections; repeat it for more
     #[arg(long, value_name = "ADDRESS", requires = "backends")]
-    pub(super) listen: Option<String>,
+    pub(super) listen: Vec<String>,
     /// A backend; repeat it for more
     #[arg(long = "backend", value_name = "ADDRESS", requires = "listen")]
     pub(super) backends: Vec<String>,
-    /// A check: `tcp`, `http:/path`, `mysql:USER`, `apache`; repeat it for more
-    #[arg(long = "check", value_name = "CHECK", requires = "listen")]
-    pub(super) checks: Vec<String>,
+    /// A check: `tcp`, `http:/path`, `mysql:USER`, `apache:/server-status?auto`
+    #[arg(long, value_name = "CHECK", requires = "listen")]
+    pub(super) check: Option<String>,
+    /// How to spread the work: `round-robin`, `least-requests`, `source`, ... [default: round-robin]
+    #[arg(long, value_name = "BALANCE", requires = "listen")]
+    pub(super) balance: Option<String>,
+    /// `http` or `tcp` [default: http; tcp with a mysql check]
+    #[arg(long, value_name = "PROTOCOL", requires = "listen")]
+    pub(super) protocol: Option<String>,
     /// Where the admin port is [default: 127.0.0.1:8404]
     #[arg(long, value_name = "ADDRESS", requires = "listen")]
     pub(super) admin: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
-    let _source = source::find(arguments.config.as_deref())?;
-    anyhow::bail!("not built in yet")
+    let read: Arc<serve::Read> = if arguments.flags.listen.is_empty() {
+        let source = Source::Path(source::find(arguments.config.as_deref())?);
+        Arc::new(move || config::load(&source))
+    } else {
+        let flags = arguments.flags.clone();
+        Arc::new(move || {
+            config::from_flags(&config::Flags {
+                listen: &flags.listen,
+                backends: &flags.backends,
+                check: flags.check.as_deref(),
+                balance: flags.balance.as_deref(),
+                protocol: flags.protocol.as_deref(),
+                admin: flags.admin.as_deref(),
+            })
+        })
+    };
+    serve::until_stopped(read, |_| {})
 }
