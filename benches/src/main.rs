@@ -1,0 +1,76 @@
+//! Measures Evenkeel against its peers. README.md says how to run it and how it measures.
+//!
+//! One program: it starts itself again as the origin, drives the load, and reads what the kernel accounts for each peer.
+
+mod compare;
+mod cpu;
+mod load;
+mod origin;
+mod peers;
+mod probes;
+mod reload;
+mod report;
+mod work;
+
+use std::process::ExitCode;
+
+const USAGE: &str =
+    "usage: evenkeel-bench compare [--full] [--rounds N] [--seconds S] [--kinds A,B] [--peers A,B] [--json FILE]
+       evenkeel-bench reload  [--rounds N]
+       evenkeel-bench probes  [--seconds S]
+EVENKEEL=FILE names the program to measure (default target/release/evenkeel).";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let options = Options::parse(arguments);
+    let result = match (command.as_str(), options) {
+        ("origin", Ok(_)) => origin::run(),
+        ("compare", Ok(options)) => compare::run(&options),
+        ("reload", Ok(options)) => reload::run(&options),
+        ("probes", Ok(options)) => probes::run(&options),
+        (_, Err(problem)) => Err(problem),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the command line says.
+pub struct Options {
+    full: bool,
+    rounds: Option<usize>,
+    seconds: Option<f64>,
+    kinds: Option<Vec<String>>,
+    peers: Option<Vec<String>>,
+    json: Option<String>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self { full: false, rounds: None, seconds: None, kinds: None, peers: None, json: None };
+        while let Some(argument) = arguments.next() {
+            if argument == "--full" {
+                options.full = true;
+                continue;
+            }
+            let value = arguments.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"))?;
+            let bad = || format!("{argument} {value}: no number");
+            let list = || Some(value.split(',').map(str::to_owned).collect());
+            match argument.as_str() {
+                "--rounds" => options.rounds = Some(value.parse().map_err(|_malformed| bad())?),
+                "--seconds" => options.seconds = Some(value.parse().map_err(|_malformed| bad())?),
+                "--kinds" => options.kinds = list(),
+                "--peers" => options.peers = list(),
+                "--json" => options.json = Some(value),
+                _ => return Err(format!("{argument}: unknown\n{USAGE}")),
+            }
+        }
+        Ok(options)
+    }
+}

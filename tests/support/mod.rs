@@ -1,0 +1,20 @@
+//! What the tests stand on: origins that misbehave by name, clients that look at bytes, the real program, and waiting.
+//!
+//! Every `tests/*.rs` file includes this module whole and uses a part of it. Nothing here sleeps: whatever waits,
+//! waits for a condition with a deadline, or for a moment that stopping the origin ends at once.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses a part, and expect would fail where all is used")]
+#![allow(clippy::unwrap_used, reason = "support fails by panicking, as tests do")]
+#![allow(unreachable_pub, reason = "a test file is a crate of its own, and what is pub here is pub for it")]
+
+pub mod client;
+pub mod eventually;
+pub mod load;
+pub mod origin;
+pub mod process;
+
+pub use client::Client;
+pub use eventually::eventually;
+pub use load::Load;
+pub use origin::Origin;
+pub use process::Process;
