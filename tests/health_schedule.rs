@@ -49,14 +49,14 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    fn start() -> Self {
         let mut server =
             Self { at: "127.0.0.1:0".parse().unwrap(), ill: Arc::default(), asked: Arc::default(), task: None };
-        server.come_back().await;
+        server.come_back();
         server
     }
 
-    async fn come_back(&mut self) {
+    fn come_back(&mut self) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(self.at).unwrap();
@@ -206,7 +206,7 @@ async fn closed_port() -> SocketAddr {
 #[tokio::test]
 async fn the_first_probes_decide_at_once_and_then_everything_is_settled() {
     let mut house = House::new();
-    let (well, ill) = (Server::start().await, Server::start().await);
+    let (well, ill) = (Server::start(), Server::start());
     ill.fall_ill();
     let addresses = [well.at, ill.at, closed_port().await];
     let backends = addresses.map(|at| house.backend("p", Address::Socket(at)));
@@ -231,7 +231,7 @@ async fn the_first_probes_decide_at_once_and_then_everything_is_settled() {
 #[tokio::test]
 async fn rise_and_fall_flip_a_backend_and_each_flip_is_said_once() {
     let mut house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let (backend, pool) = house.single(server.at, vec![check("web", web(), Duration::from_millis(20))]);
     house.schedule.follow(&[pool]);
     house.schedule.settled().await;
@@ -252,7 +252,7 @@ async fn rise_and_fall_flip_a_backend_and_each_flip_is_said_once() {
 #[tokio::test]
 async fn a_verdict_is_the_expression_over_its_checks() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let closed = closed_port().await;
     let checks = || {
         let mut mysql = check("mysql", CheckKind::Tcp, MINUTE);
@@ -276,7 +276,7 @@ async fn a_verdict_is_the_expression_over_its_checks() {
 #[tokio::test]
 async fn the_same_question_is_asked_once_for_all_pools() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let backends: Vec<_> = (0..20).map(|i| house.backend(&format!("p{i}"), Address::Socket(server.at))).collect();
     let pools: Vec<_> = backends
         .iter()
@@ -291,7 +291,7 @@ async fn the_same_question_is_asked_once_for_all_pools() {
 #[tokio::test]
 async fn initial_states_hold_until_probes_say_otherwise() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let starting = |initial| {
         let mut check = check("web", web(), MINUTE);
         check.timing.initial = initial;
@@ -313,7 +313,7 @@ async fn initial_states_hold_until_probes_say_otherwise() {
 #[tokio::test]
 async fn health_survives_a_reload_and_what_is_removed_is_asked_no_more() {
     let house = House::new();
-    let (kept, removed, added) = (Server::start().await, Server::start().await, Server::start().await);
+    let (kept, removed, added) = (Server::start(), Server::start(), Server::start());
     added.fall_ill();
     let checks = || vec![check("web", web(), Duration::from_millis(30))];
     let [a, b, c] = [&kept, &removed, &added].map(|server| house.backend("p", Address::Socket(server.at)));
@@ -334,7 +334,7 @@ async fn health_survives_a_reload_and_what_is_removed_is_asked_no_more() {
 #[tokio::test]
 async fn a_check_that_a_reload_adds_decides_by_its_first_probe_and_takes_nothing_down_before() {
     let mut house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let (backend, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[pool]);
     house.schedule.settled().await;
@@ -353,7 +353,7 @@ async fn a_check_that_a_reload_adds_decides_by_its_first_probe_and_takes_nothing
 #[tokio::test]
 async fn a_new_pool_with_a_question_that_is_asked_already_need_not_wait_for_its_interval() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let (_first, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[Arc::clone(&pool)]);
     house.schedule.settled().await;
@@ -369,7 +369,7 @@ async fn a_new_pool_with_a_question_that_is_asked_already_need_not_wait_for_its_
 #[tokio::test]
 async fn a_killed_backend_leaves_at_once_when_traffic_and_probe_agree() {
     let mut house = House::new();
-    let mut server = Server::start().await;
+    let mut server = Server::start();
     let (backend, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[pool]);
     house.schedule.settled().await;
@@ -389,7 +389,7 @@ async fn a_killed_backend_leaves_at_once_when_traffic_and_probe_agree() {
 #[tokio::test]
 async fn evidence_against_a_backend_whose_probes_are_good_changes_nothing_and_can_come_again() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let (backend, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[pool]);
     house.schedule.settled().await;
@@ -406,7 +406,7 @@ async fn evidence_against_a_backend_whose_probes_are_good_changes_nothing_and_ca
 #[tokio::test]
 async fn a_flood_of_evidence_does_not_become_a_flood_of_probes() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let (backend, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[pool]);
     house.schedule.settled().await;
@@ -422,7 +422,7 @@ async fn a_flood_of_evidence_does_not_become_a_flood_of_probes() {
 #[tokio::test]
 async fn one_slow_answer_and_one_bad_probe_are_not_enough() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let (backend, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[pool]);
     house.schedule.settled().await;
@@ -437,7 +437,7 @@ async fn one_slow_answer_and_one_bad_probe_are_not_enough() {
 #[tokio::test]
 async fn a_backend_without_checks_is_up_at_once_and_knocked_at_when_traffic_cannot_reach_it() {
     let mut house = House::new();
-    let mut server = Server::start().await;
+    let mut server = Server::start();
     let (backend, pool) = house.single(server.at, vec![]);
     house.schedule.follow(&[pool]);
     assert_eq!(backend.state(), State::Up, "when follow returns");
@@ -459,7 +459,7 @@ async fn a_backend_without_checks_is_up_at_once_and_knocked_at_when_traffic_cann
     assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
     assert_eq!(house.fallen(), 1);
     assert_eq!(backend.checks()[0].state, State::Down);
-    server.come_back().await;
+    server.come_back();
     eventually(|| backend.state() == State::Up).await;
     eventually(|| backend.checks().is_empty()).await;
     assert_eq!(server.asked(), 0, "knocks are invisible");
@@ -468,7 +468,7 @@ async fn a_backend_without_checks_is_up_at_once_and_knocked_at_when_traffic_cann
 #[tokio::test]
 async fn broken_answers_take_a_backend_out_but_never_the_last_one() {
     let house = House::new();
-    let (first, second) = (Server::start().await, Server::start().await);
+    let (first, second) = (Server::start(), Server::start());
     let backends = [&first, &second].map(|server| house.backend("p", Address::Socket(server.at)));
     let pool = house.pool("p", &backends, vec![check("web", web(), MINUTE)]);
     house.schedule.follow(&[pool]);
@@ -503,7 +503,7 @@ async fn broken_answers_take_a_backend_out_but_never_the_last_one() {
 #[tokio::test]
 async fn names_are_resolved_while_running_and_a_name_without_address_is_down() {
     let house = House::new();
-    let server = Server::start().await;
+    let server = Server::start();
     let local = house.backend("p", Address::Name(Arc::from("localhost"), server.at.port()));
     let nowhere = house.backend("p", Address::Name(Arc::from("nowhere.invalid"), 80));
     let unchecked = house.backend("q", Address::Name(Arc::from("localhost"), server.at.port()));
