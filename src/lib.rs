@@ -8,6 +8,7 @@
 //! 3 pool           2 net         1 config, health, balance, metrics, drain, clock
 //! ```
 
+pub mod admin;
 pub mod balance;
 pub mod clock;
 pub mod config;
@@ -17,4 +18,6 @@ pub mod metrics;
 pub mod net;
 pub mod pool;
 pub mod probe;
+pub mod proxy;
 pub mod route;
+pub mod server;

@@ -1,5 +1,10 @@
 //! PURE picks over indices and loads. No socket, clock, task or global.
 
+pub mod load;
+pub mod maglev;
+pub mod rng;
+pub mod sequence;
+
 use std::sync::Arc;
 
 /// How a pool spreads its work.

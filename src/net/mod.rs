@@ -1,4 +1,8 @@
-//! Sockets: listening, connecting, TLS. The only room that may hold `unsafe`.
+//! Sockets: listening, connecting, buffers, deadlines. The only room that may hold `unsafe`; it holds none.
 
+pub mod buffer;
 pub mod connect;
+pub mod listen;
+pub mod stream;
 pub mod tls;
+pub mod wheel;

@@ -149,12 +149,10 @@ impl Backend {
         self.in_flight.load(Relaxed)
     }
 
-    #[expect(dead_code, reason = "leases follow")]
     pub(super) fn take_slot(&self) {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    #[expect(dead_code, reason = "leases follow")]
     pub(super) fn give_slot_back(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }

@@ -1,15 +1,21 @@
 //! Pools as they are: backends, what may serve, picking one, and the lease on it.
 
 pub mod backend;
+pub mod budget;
 pub mod events;
+pub mod pick;
+pub mod ready;
 pub mod slot;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use backend::{Backend, CheckStatus, Evidence, Symptom};
+pub use budget::Budget;
+pub use pick::{Lease, Local};
+pub use ready::Ready;
 pub use slot::Slot;
 
 use crate::config::model;
@@ -24,16 +30,22 @@ pub struct Pool {
     pub backends: Vec<Arc<Backend>>,
     /// What the workers count of it.
     pub stats: Arc<PerWorker<PoolStats>>,
-    ready: Mutex<Arc<Ready>>,
-    version: AtomicU64,
+    /// How many retries its traffic may cost.
+    pub budget: Budget,
+    live: Arc<Live>,
     bell: Arc<Bell>,
 }
 
-/// The backends of a pool that may be picked.
+/// What of a pool changes while it lives. Shared by the pool of each generation, so that whoever still holds an older
+/// one sees what may serve now.
 #[derive(Debug)]
-pub struct Ready {
-    /// Positions in [`Pool::backends`].
-    pub backends: Vec<u32>,
+struct Live {
+    /// Requests that wait for a backend.
+    waiting: AtomicU32,
+    /// What may serve. Writer: control, through [`Pool::refresh`]; read by a worker once after each flip.
+    ready: Mutex<Arc<Ready>>,
+    /// Counts the changes of `ready`. Release pairs with Acquire: who sees the number finds the value.
+    version: AtomicU64,
 }
 
 /// Tells all workers that something changed which they may be waiting for.
@@ -66,28 +78,67 @@ impl Bell {
 }
 
 impl Pool {
-    /// A pool of these backends, one for each member of `config`.
-    pub fn new(
-        config: Arc<model::Pool>,
-        backends: Vec<Arc<Backend>>,
-        stats: Arc<PerWorker<PoolStats>>,
-        bell: Arc<Bell>,
-    ) -> Self {
-        let ready = Mutex::new(Arc::new(Ready { backends: Vec::new() }));
-        let pool = Self { config, backends, stats, ready, version: AtomicU64::new(0), bell };
-        pool.refresh();
-        pool
+    /// A pool of these backends, one for each member of `config`. Nothing serves before the first [`Pool::refresh`].
+    pub fn new(config: Arc<model::Pool>, backends: Vec<Arc<Backend>>, workers: usize, bell: Arc<Bell>) -> Self {
+        let live = Live {
+            waiting: AtomicU32::new(0),
+            ready: Mutex::new(Arc::new(Ready::nothing())),
+            version: AtomicU64::new(0),
+        };
+        let budget = Budget::new(config.retry.budget_ratio, config.retry.budget_min_per_second);
+        Self { config, backends, stats: Arc::new(PerWorker::new(workers)), budget, live: Arc::new(live), bell }
     }
 
-    /// Makes the data path see the backends' states: called by `probe` after each flip.
+    /// The next generation of this pool: counters and what changes while it lives go on.
+    #[must_use]
+    pub fn successor(&self, config: Arc<model::Pool>, backends: Vec<Arc<Backend>>) -> Self {
+        let budget = Budget::new(config.retry.budget_ratio, config.retry.budget_min_per_second);
+        let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
+        Self { config, backends, stats, budget, live, bell }
+    }
+
+    /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.
     pub fn refresh(&self) {
-        self.version.fetch_add(1, Relaxed);
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ready { backends: Vec::new() });
+        let ready = Arc::new(Ready::of(&self.config, &self.backends));
+        *self.live.ready.lock().unwrap_or_else(PoisonError::into_inner) = ready;
+        self.live.version.fetch_add(1, Ordering::Release);
         self.bell.ring(&Notice::Ready);
     }
 
     /// Tells the workers that one of its backends has gone down. Called by `probe`, after `refresh`.
     pub fn backend_went_down(&self, backend: &Arc<Backend>) {
         self.bell.ring(&Notice::Down(Arc::clone(backend)));
+    }
+
+    #[inline]
+    fn version(&self) -> u64 {
+        self.live.version.load(Ordering::Acquire)
+    }
+
+    fn current(&self) -> (u64, Arc<Ready>) {
+        let version = self.version();
+        (version, Arc::clone(&self.live.ready.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// A place in the queue of those who wait for a backend; `None` when it is full.
+    pub fn wait(&self) -> Option<Waiting<'_>> {
+        let before = self.live.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Waiting(self);
+        (before < self.config.queue).then_some(place)
+    }
+
+    /// Requests that wait for a backend.
+    pub fn waiting(&self) -> u32 {
+        self.live.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// A place in a pool's queue; given back by drop.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Pool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.live.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

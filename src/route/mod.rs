@@ -1,5 +1,8 @@
 //! The published table: everything that the data path reads, one immutable value, swapped whole.
 
+pub mod build;
+pub mod routes;
 pub mod table;
 
+pub use build::Foundation;
 pub use table::{Listener, Published, Table};

@@ -1,10 +1,11 @@
 //! The table and its publication.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::routes::Routes;
 use crate::config::model;
 use crate::metrics::{ListenerStats, PerWorker};
 use crate::pool::Pool;
@@ -29,6 +30,10 @@ pub struct Listener {
     pub config: model::Listener,
     /// What the workers count of it; survives reload by name.
     pub stats: Arc<PerWorker<ListenerStats>>,
+    /// Connections open now, over all workers; survives reload by name.
+    pub open: Arc<AtomicU32>,
+    /// Its routes, laid out for finding.
+    pub routes: Routes,
 }
 
 /// The current table.

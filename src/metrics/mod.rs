@@ -6,6 +6,8 @@
 //!
 //! Hot path: no allocation after first use, no lock, no formatting.
 
+pub mod family;
+
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -132,7 +134,7 @@ pub struct ListenerStats {
 }
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 24] = [
+pub const REJECTIONS: [&str; 21] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -152,11 +154,8 @@ pub const REJECTIONS: [&str; 24] = [
     "body_too_large",
     "head_timeout",
     "body_timeout",
-    "client_idle",
     "no_route",
     "connect_method",
-    "unsupported_expectation",
-    "shutdown",
 ];
 
 /// What a worker counts of a pool.

@@ -1,0 +1,111 @@
+//! The admin port: metrics for Prometheus, health of the balancer itself, and the API.
+//!
+//! `server` gives it a bound socket and the shared state; it runs on the control thread and takes nothing from the
+//! data path but reads. Everything it does has a limit: connections, head and body, and the time for each.
+
+mod access;
+mod answer;
+mod exposition;
+pub mod view;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::control::{Life, ReloadSender};
+use crate::pool::events::Events;
+use crate::route::Published;
+
+pub use exposition::Exposition;
+
+/// Connections at once; further ones wait to be accepted. A scraper, a few tools and an orchestrator need ten.
+const MAX_CONNECTIONS: usize = 256;
+/// A request head, bytes; also the most that is read ahead.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// A request body, bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// From the first byte of a head to its last, and from a head to the end of its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection is closed when it is this old: one whose client has stopped reading is not kept for ever.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// What a request under way may still take when its connection has reached that age.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+/// Pause after `accept` failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the admin port shows and whom it asks. The token that opens it is read from the configuration in force.
+#[derive(Debug)]
+pub struct AdminState {
+    /// The current table.
+    pub table: Arc<Published>,
+    /// The program's own life.
+    pub life: Arc<Life>,
+    /// What happened lately.
+    pub events: Arc<Events>,
+    /// Where to ask for a reload.
+    pub reload: ReloadSender,
+    /// When the program started.
+    pub started: Timestamp,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// What every connection shares.
+struct Desk {
+    state: Arc<AdminState>,
+    exposition: Arc<Exposition>,
+    /// One scrape at a time: a second one would double the memory and be no faster.
+    scrape: Semaphore,
+}
+
+/// Serves the admin port until the future is dropped, which also ends its connections. Runs on a tokio runtime with
+/// time and I/O.
+///
+/// # Errors
+/// When the socket cannot be handed to the runtime.
+pub async fn serve(listener: std::net::TcpListener, state: Arc<AdminState>) -> io::Result<Infallible> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let exposition = Arc::new(Exposition::new(Arc::clone(&state)));
+    let desk = Arc::new(Desk { state, exposition, scrape: Semaphore::new(1) });
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&desk)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "admin port cannot accept");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, desk: Arc<Desk>) {
+    let service = service_fn(|request| {
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, Infallible>(answer::answer(request, &desk).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    // How a connection of the admin port ends concerns its client alone, which sees it.
+    if timeout(MAX_AGE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST_WORDS, connection).await;
+    }
+}

@@ -1,0 +1,179 @@
+//! A client of the admin port, for the commands that speak to a running evenkeel.
+//!
+//! One request, one connection, plain HTTP: the admin port is on loopback or guarded by a token.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use evenkeel::net::connect::{Purpose, connect};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+const DEFAULT_PORT: u16 = 8404;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// 10,000 backends as JSON are some 10 MiB.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// Where the admin port is and what opens it.
+#[derive(Debug, Args)]
+pub(super) struct AdminPort {
+    /// The admin port: ADDRESS:PORT or http://HOST:PORT
+    #[arg(long, env = "EVENKEEL_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8404")]
+    admin: Location,
+    /// A file with the bearer token of the admin port
+    #[arg(long, env = "EVENKEEL_TOKEN_FILE", value_name = "PATH")]
+    token_file: Option<PathBuf>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: String,
+}
+
+impl AdminPort {
+    /// Sends one request and waits for the whole answer, at most `patience` long.
+    pub(super) fn ask(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
+        let token = self.token()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        let asked = runtime.block_on(async { timeout(patience, exchange(&self.admin, method, path, token)).await });
+        let answer = asked.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            bail!("{} asks for a token: give the file that holds it with --token-file", self.admin);
+        }
+        Ok(answer)
+    }
+
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+}
+
+impl Answer {
+    /// The body, when the answer is good; else what the answer says is wrong.
+    pub(super) fn good(self) -> anyhow::Result<String> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let error = serde_json::from_str::<serde_json::Value>(&self.body).ok();
+        let error = error.as_ref().and_then(|value| value["error"].as_str()).unwrap_or(self.body.trim());
+        bail!("answer {}: {error}", self.status.as_u16())
+    }
+}
+
+async fn exchange(admin: &Location, method: Method, path: &str, token: Option<String>) -> anyhow::Result<Answer> {
+    let missing = || format!("nothing answers at {admin}; is evenkeel running, and is its admin port there?");
+    let found = tokio::net::lookup_host((admin.host.as_str(), admin.port)).await.with_context(missing)?;
+    let mut last = None;
+    let mut stream = None;
+    for address in found {
+        match connect(address, CONNECT_TIMEOUT, Purpose::Work).await {
+            Ok(connected) => {
+                stream = Some(connected);
+                break;
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let stream = match (stream, last) {
+        (Some(stream), _) => stream,
+        (None, Some(error)) => return Err(error).with_context(missing),
+        (None, None) => bail!("{} has no address", admin.host),
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request =
+        Request::builder().method(method).uri(path).header(HOST, admin.to_string()).header("X-Evenkeel-Request", "1");
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).context("the token has characters that a header cannot carry")?;
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP"))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+    let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Location {
+    host: String,
+    port: u16,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("https://") {
+            return Err("the admin port speaks plain HTTP: write http://".to_owned());
+        }
+        let rest = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None => match rest.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (rest, None),
+            },
+        };
+        let bad = || format!("{text:?} is no address: write 127.0.0.1:8404 or http://host:8404");
+        let port = match port {
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?,
+            None => DEFAULT_PORT,
+        };
+        // `:8404` is what people write for "this machine".
+        let host = if host.is_empty() { "127.0.0.1" } else { host };
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+        if !host.bytes().all(legal) || rest.is_empty() {
+            return Err(bad());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_read_in_every_usual_form() {
+        for (text, host, port) in [
+            ("127.0.0.1:8404", "127.0.0.1", 8404),
+            ("http://lb.example.com:9000/", "lb.example.com", 9000),
+            ("http://lb.example.com", "lb.example.com", 8404),
+            ("[::1]:8404", "::1", 8404),
+            ("http://[::1]", "::1", 8404),
+            (":8404", "127.0.0.1", 8404),
+            ("localhost", "localhost", 8404),
+        ] {
+            let read = text.parse::<Location>();
+            assert_eq!(read, Ok(Location { host: host.to_owned(), port }), "{text}");
+        }
+        assert_eq!("[::1]:1".parse::<Location>().unwrap().to_string(), "[::1]:1");
+        for text in ["", "http://", "https://lb:1", "lb:http", "lb:0", "lb:70000", "a b:1", "user@lb:1", "lb/path:1"] {
+            assert!(text.parse::<Location>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line: one file per command.
+//!
+//! Exit codes: 0 done, 1 it did not work (a configuration with problems, a refused reload, not ready), 2 the command
+//! line itself is wrong. What was asked for goes to standard output, everything else to standard error.
+
+mod check;
+mod client;
+mod demo;
+mod health;
+mod import;
+mod reload;
+mod run;
+mod serve;
+mod source;
+mod status;
+mod terminal;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How a command ended that did what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// All is well.
+    Good,
+    /// It worked, and its answer is no.
+    Bad,
+}
+
+/// A health-checking load balancer for dashboards, portals and databases.
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Try `evenkeel demo` first; it needs no file.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Balance, by a configuration or by the flags given
+    Run(run::Arguments),
+    /// Say whether a configuration is good, and what to change if not
+    #[command(visible_alias = "validate")]
+    Check(check::Arguments),
+    /// Show it at work: three backends, a listener and the admin port, without any file
+    Demo(demo::Arguments),
+    /// Show the pools and backends of a running evenkeel
+    Status(status::Arguments),
+    /// Make a running evenkeel read its configuration again
+    Reload(reload::Arguments),
+    /// Turn the configuration of another program into ours
+    Import(import::Arguments),
+    /// Ask a running evenkeel whether it is ready; for container health checks
+    Health(health::Arguments),
+    /// Print the version
+    Version,
+}
+
+/// Reads the command line, does what it says and says how that ended.
+pub(crate) fn start() -> ExitCode {
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(error) => {
+            // A closed terminal is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let ended = match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
+        Command::Health(arguments) => health::health(&arguments),
+        Command::Version => version::version(),
+    };
+    match ended {
+        Ok(Ending::Good) => ExitCode::SUCCESS,
+        Ok(Ending::Bad) => ExitCode::FAILURE,
+        Err(error) => {
+            terminal::complain(&format!("evenkeel: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        CommandLine::try_parse_from(line.split_whitespace()).map(|line| line.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_grammar_has_no_contradictions() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_a_file_or_flags_but_not_both() {
+        let quick =
+            "evenkeel run --listen 127.0.0.1:8080 --backend 127.0.0.1:1 --backend 127.0.0.1:2 --check http:/health";
+        let Ok(Command::Run(arguments)) = parse(quick) else { panic!("{quick}") };
+        assert_eq!(arguments.flags.backends, ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert_eq!(arguments.flags.check.as_deref(), Some("http:/health"));
+        assert!(matches!(parse("evenkeel run"), Ok(Command::Run(_))));
+        assert!(matches!(parse("evenkeel run -c a.toml"), Ok(Command::Run(_))));
+        assert_eq!(
+            parse("evenkeel run -c a.toml --listen :80 --backend b:1").unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+        assert_eq!(parse("evenkeel run --listen :80").unwrap_err(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(parse("evenkeel run --backend b:1").unwrap_err(), ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn wrong_words_are_refused() {
+        assert_eq!(parse("evenkeel walk").unwrap_err(), ErrorKind::InvalidSubcommand);
+        assert_eq!(parse("evenkeel status --nope").unwrap_err(), ErrorKind::UnknownArgument);
+        assert_eq!(parse("evenkeel").unwrap_err(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+        assert_eq!(parse("evenkeel import uchiwa").unwrap_err(), ErrorKind::MissingRequiredArgument);
+    }
+}

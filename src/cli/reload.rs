@@ -1,0 +1,41 @@
+//! `evenkeel reload`: makes a running evenkeel read its configuration again, and says what became of it.
+
+use std::time::Duration;
+
+use clap::Args;
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::Ending;
+use super::client::AdminPort;
+use super::terminal::{complain, say};
+
+/// Names are resolved and certificates read while this waits.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        message: String,
+    }
+    #[derive(Deserialize)]
+    struct Refused {
+        problems: String,
+    }
+
+    let answer = arguments.port.ask(Method::POST, "/api/v1/reload", PATIENCE)?;
+    if answer.status == StatusCode::CONFLICT {
+        let Refused { problems } = serde_json::from_str(&answer.body)?;
+        complain(&format!("{}\n", problems.trim_end()));
+        return Ok(Ending::Bad);
+    }
+    let Accepted { message } = serde_json::from_str(&answer.good()?)?;
+    say(&format!("{}\n", message.trim_end()));
+    Ok(Ending::Good)
+}

@@ -1,0 +1,107 @@
+//! Every metric family of the program: name, kind and the sentence that Prometheus shows with it.
+//!
+//! Read by the admin port when it is scraped, and by the documentation test. Names follow Prometheus' own rules: base
+//! units, `_total` for counts that only grow, one unit a family. [`ALL`] holds every family exactly once.
+
+/// What a family's numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the program starts anew.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in buckets, seconds.
+    Histogram,
+}
+
+/// One metric family.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What its numbers are.
+    pub kind: Kind,
+    /// What it says, for people.
+    pub help: &'static str,
+}
+
+/// Declares the families and lists them all.
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Family = Family { name: $name, kind: Kind::$kind, help: $help };)*
+        /// Every family of the program; the process collector adds its own, `process_…`.
+        pub const ALL: &[&Family] = &[$(&$constant),*];
+    };
+}
+
+families! {
+    BUILD_INFO: Gauge "evenkeel_build_info" "The program's version, as a label; always 1.";
+    START_TIME: Gauge "evenkeel_start_time_seconds" "When the program started, seconds since 1970.";
+    READY: Gauge "evenkeel_ready" "1 while the program is ready for work, else 0.";
+    GENERATION: Gauge "evenkeel_config_generation" "Number of the configuration in force, counted from 1 at start.";
+    RELOADS: Counter "evenkeel_config_reloads_total" "Reloads, by result: ok or refused.";
+    LAST_RELOAD_SUCCESS: Gauge "evenkeel_config_last_reload_success" "1 when the last reload took effect or there was none, 0 when it was refused.";
+    LAST_RELOAD_TIME: Gauge "evenkeel_config_last_reload_timestamp_seconds" "When a reload last took effect, seconds since 1970; 0 before the first.";
+    LAST_RELOAD_DURATION: Gauge "evenkeel_config_last_reload_duration_seconds" "How long the last reload took.";
+
+    LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
+    LISTENER_CONNECTIONS: Counter "evenkeel_listener_connections_total" "Client connections accepted.";
+    LISTENER_REQUESTS: Counter "evenkeel_listener_requests_total" "Requests answered, by the status class of the answer.";
+    LISTENER_REJECTED: Counter "evenkeel_listener_rejected_total" "Requests refused by the balancer itself, by reason.";
+    LISTENER_RECEIVED: Counter "evenkeel_listener_received_bytes_total" "Bytes received from clients.";
+    LISTENER_SENT: Counter "evenkeel_listener_sent_bytes_total" "Bytes sent to clients.";
+
+    POOL_BACKENDS: Gauge "evenkeel_pool_backends" "Backends of the pool, whatever their state.";
+    POOL_BACKENDS_UP: Gauge "evenkeel_pool_backends_up" "Backends of the pool that are up.";
+    POOL_REQUESTS: Counter "evenkeel_pool_requests_total" "Requests answered for the pool, by the status class of the answer.";
+    POOL_FAILED: Counter "evenkeel_pool_failed_total" "Requests and connections of the pool that failed, by cause.";
+    POOL_RETRIES: Counter "evenkeel_pool_retries_total" "Further attempts made after one that failed.";
+    POOL_RETRIES_DENIED: Counter "evenkeel_pool_retries_denied_total" "Further attempts that the retry budget did not allow.";
+    POOL_HELD: Counter "evenkeel_pool_held_total" "Requests that waited because no backend could serve.";
+    POOL_IN_FLIGHT: Gauge "evenkeel_pool_in_flight" "Requests, tunnels and TCP connections under way at the pool's backends.";
+    POOL_CONNECT: Histogram "evenkeel_pool_connect_duration_seconds" "Time to open a connection to a backend.";
+    POOL_RESPONSE: Histogram "evenkeel_pool_response_duration_seconds" "Time from the request sent to the head of the answer.";
+    POOL_PROBE: Histogram "evenkeel_pool_probe_duration_seconds" "Time a probe took, over all backends and checks of the pool.";
+    POOL_RECEIVED: Counter "evenkeel_pool_received_bytes_total" "Bytes received from the pool's clients.";
+    POOL_SENT: Counter "evenkeel_pool_sent_bytes_total" "Bytes sent to the pool's clients.";
+
+    BACKEND_INFO: Gauge "evenkeel_backend_info" "The backend's address, as a label; always 1.";
+    BACKEND_UP: Gauge "evenkeel_backend_up" "1 when the verdict on the backend is up, else 0.";
+    BACKEND_STATE: Gauge "evenkeel_backend_state" "The verdict on the backend, as a label; always 1.";
+    BACKEND_CHANGED: Gauge "evenkeel_backend_last_change_timestamp_seconds" "When the verdict last changed, seconds since 1970.";
+    BACKEND_TRANSITIONS: Counter "evenkeel_backend_transitions_total" "Changes of the verdict, by what it became.";
+    BACKEND_WEIGHT: Gauge "evenkeel_backend_weight" "Share of the work that the configuration gives to the backend.";
+    BACKEND_IN_FLIGHT: Gauge "evenkeel_backend_in_flight" "Requests, tunnels and TCP connections under way at the backend.";
+    BACKEND_LATENCY: Gauge "evenkeel_backend_latency_seconds" "Response time of the recent past, peaks remembered; 0 before the first answer.";
+    BACKEND_REQUESTS: Counter "evenkeel_backend_requests_total" "Answers given by the backend, by status class; 1xx, 3xx and other appear with their first answer.";
+    BACKEND_PICKS: Counter "evenkeel_backend_picks_total" "Requests and TCP connections given to the backend.";
+    BACKEND_CONNECTS: Counter "evenkeel_backend_connects_total" "Connections opened to the backend.";
+    BACKEND_CONNECT_FAILURES: Counter "evenkeel_backend_connect_failures_total" "Connections to the backend that could not be opened.";
+    BACKEND_REUSED: Counter "evenkeel_backend_reused_total" "Requests that went over an idle connection.";
+    BACKEND_FAILURES: Counter "evenkeel_backend_failures_total" "Attempts that failed after the connection stood.";
+    BACKEND_RECEIVED: Counter "evenkeel_backend_received_bytes_total" "Bytes received from the backend.";
+    BACKEND_SENT: Counter "evenkeel_backend_sent_bytes_total" "Bytes sent to the backend.";
+
+    BACKEND_PROBES: Counter "evenkeel_backend_probes_total" "Probes of the backend, by result: good, or the layer that failed; layers appear with their first failure.";
+    CHECK_UP: Gauge "evenkeel_check_up" "1 when the check is up for the backend, else 0.";
+    CHECK_DURATION: Gauge "evenkeel_check_duration_seconds" "How long the last probe of the check took.";
+    CHECK_REASON: Gauge "evenkeel_check_down_reason" "The layer at which a check that is not up fails, as a label; always 1.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_say_what_they_are() {
+        let mut names: Vec<_> = ALL.iter().map(|family| family.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for family in ALL {
+            assert!(family.name.starts_with("evenkeel_"), "{}", family.name);
+            assert_eq!(family.kind == Kind::Counter, family.name.ends_with("_total"), "{}", family.name);
+            assert!(family.help.ends_with('.'), "{}", family.help);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Reading and writing in the manner of the data path: a buffer only while bytes are in hand, no read that finds
+//! nothing, write first and wait only if the socket is full.
+//!
+//! Hot path: no allocation, no lock, no formatting.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::buffer::{Buffer, Size};
+
+/// One connection, to a client or to a backend.
+#[derive(Debug)]
+pub struct Stream(TcpStream);
+
+impl Stream {
+    /// Takes over a connected socket.
+    pub fn new(stream: TcpStream) -> Self {
+        Self(stream)
+    }
+
+    /// Reads once into `buffer`, behind what it holds; takes one of `size` where there is none, and only when there is
+    /// something to read. `Ok(0)` is the end of the stream.
+    #[inline]
+    pub fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Option<Buffer>,
+        size: Size,
+    ) -> Poll<io::Result<usize>> {
+        if buffer.is_none() {
+            ready!(self.0.poll_read_ready(context))?;
+        }
+        let hand = buffer.get_or_insert_with(|| Buffer::take(size));
+        if hand.spare().is_empty() {
+            hand.make_room(1);
+        }
+        let mut space = ReadBuf::new(hand.spare());
+        let result = Pin::new(&mut self.0).poll_read(context, &mut space);
+        let read = space.filled().len();
+        hand.advance(read);
+        if hand.is_empty() {
+            *buffer = None;
+        }
+        ready!(result)?;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes what `buffer` holds, as far as it goes; ready when nothing is left.
+    #[inline]
+    pub fn poll_flush(&mut self, context: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<()>> {
+        while !buffer.is_empty() {
+            let written = ready!(self.poll_write(context, buffer.filled()))?;
+            buffer.consume(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes once.
+    #[inline]
+    pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.0).poll_write(context, bytes)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            other => Poll::Ready(other),
+        }
+    }
+
+    /// Writes what `buffer` holds.
+    pub async fn flush(&mut self, buffer: &mut Buffer) -> io::Result<()> {
+        poll_fn(|context| self.poll_flush(context, buffer)).await
+    }
+
+    /// Whether an idle connection can still be used: nothing has come on it, neither bytes nor an end. No system call.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.0.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Nothing more will be sent: the other side reads an end.
+    pub fn finish_sending(&self) {
+        // A socket that is gone already needs no end.
+        let _ = SockRef::from(&self.0).shutdown(Shutdown::Write);
+    }
+
+    /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.
+    pub fn reset_on_drop(&self) {
+        // A socket that is gone already needs no reset.
+        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The address of the other side.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+}

@@ -1,0 +1,87 @@
+//! A table from a configuration and the table before it: what did not change is carried over.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::routes::Routes;
+use super::table::{Listener, Table};
+use crate::config::model;
+use crate::metrics::PerWorker;
+use crate::pool::{Backend, Bell, Evidence, Pool};
+
+/// What every table of a process is built with.
+#[derive(Debug, Clone)]
+pub struct Foundation {
+    /// Data-path threads.
+    pub workers: usize,
+    /// Where backends report what traffic saw.
+    pub evidence: UnboundedSender<Evidence>,
+    /// How workers learn of flips.
+    pub bell: Arc<Bell>,
+}
+
+impl Table {
+    /// Builds the table of `config`. Backends are kept by pool, name and address, with health, work in flight and
+    /// counters; pools and listeners keep their counters by name. Changes nothing that the running table shows.
+    pub fn build(config: Arc<model::Config>, previous: Option<&Self>, foundation: &Foundation) -> Self {
+        let before: HashMap<&str, &Arc<Pool>, FixedState> = previous
+            .map(|table| table.pools.iter().map(|pool| (pool.config.name.as_ref(), pool)).collect())
+            .unwrap_or_default();
+        let pools = config
+            .pools
+            .iter()
+            .map(|pool| Arc::new(build_pool(pool, before.get(pool.name.as_ref()).copied(), foundation)))
+            .collect();
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| {
+                let kept = previous
+                    .and_then(|table| table.listeners.iter().find(|before| before.config.name == listener.name));
+                Arc::new(Listener {
+                    stats: kept.map_or_else(|| Arc::new(PerWorker::new(foundation.workers)), |it| it.stats.clone()),
+                    open: kept.map_or_else(Arc::default, |it| it.open.clone()),
+                    routes: Routes::new(&listener.routes),
+                    config: listener.clone(),
+                })
+            })
+            .collect();
+        let generation = previous.map_or(1, |table| table.generation + 1);
+        Self { generation, config, listeners, pools }
+    }
+
+    /// Backends of `self` that `next` no longer has.
+    pub fn leaving(&self, next: &Self) -> Vec<Arc<Backend>> {
+        let stay: std::collections::HashSet<u64, FixedState> =
+            next.pools.iter().flat_map(|pool| &pool.backends).map(|backend| backend.slot.serial).collect();
+        let all = self.pools.iter().flat_map(|pool| &pool.backends);
+        all.filter(|backend| !stay.contains(&backend.slot.serial)).cloned().collect()
+    }
+}
+
+fn build_pool(config: &Arc<model::Pool>, previous: Option<&Arc<Pool>>, foundation: &Foundation) -> Pool {
+    let before: HashMap<&str, &Arc<Backend>, FixedState> = previous
+        .map(|pool| pool.backends.iter().map(|backend| (backend.name.as_ref(), backend)).collect())
+        .unwrap_or_default();
+    let backends = config
+        .members
+        .iter()
+        .map(|member| match before.get(member.name.as_ref()) {
+            Some(backend) if backend.address == member.address => Arc::clone(backend),
+            _ => Arc::new(Backend::new(
+                Arc::clone(&config.name),
+                Arc::clone(&member.name),
+                member.address.clone(),
+                foundation.workers,
+                foundation.evidence.clone(),
+            )),
+        })
+        .collect();
+    match previous {
+        Some(pool) => pool.successor(Arc::clone(config), backends),
+        None => Pool::new(Arc::clone(config), backends, foundation.workers, Arc::clone(&foundation.bell)),
+    }
+}
