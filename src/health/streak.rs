@@ -51,7 +51,7 @@ impl Streak {
         }
         self.against += 1;
         if self.state == State::Unknown || self.against >= needed {
-            return self.flip(towards);
+            return Some(self.flip(towards));
         }
         None
     }
@@ -62,7 +62,7 @@ impl Streak {
             self.against = 0;
             return None;
         }
-        self.flip(State::Down)
+        Some(self.flip(State::Down))
     }
 
     /// A new configuration wants other numbers; what was seen stays.
@@ -71,10 +71,10 @@ impl Streak {
         self.fall = fall.max(1);
     }
 
-    fn flip(&mut self, state: State) -> Option<State> {
+    fn flip(&mut self, state: State) -> State {
         self.state = state;
         self.against = 0;
-        Some(state)
+        state
     }
 }
 

@@ -167,12 +167,11 @@ impl Agenda {
         let mut first = now;
         for id in fresh {
             let Some(asked) = self.asked.get(&id) else { continue };
-            match interval(asked) {
-                Some(interval) => self.due_at(id, now + interval.mul_f64(phase(id))),
-                None => {
-                    self.due_at(id, first);
-                    first += step;
-                }
+            if let Some(interval) = interval(asked) {
+                self.due_at(id, now + interval.mul_f64(phase(id)));
+            } else {
+                self.due_at(id, first);
+                first += step;
             }
         }
     }
@@ -310,5 +309,157 @@ impl Asked {
 
 /// Where in its interval a question is asked: neighbours by number lie far apart (the golden ratio's doing).
 fn phase(id: QuestionId) -> f64 {
-    (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / (1_u64 << 53) as f64
+    ((id + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Address, CheckKind};
+
+    const INTERVAL: Duration = Duration::from_secs(2);
+    const ASKER: Asker = Asker { backend: 1, check: 0 };
+
+    fn question(number: usize) -> Arc<Question> {
+        let at = std::net::SocketAddr::from(([10, 0, (number >> 8) as u8, number as u8], 80));
+        Arc::new(Question::new(CheckKind::Tcp, Address::Socket(at), Duration::from_secs(1)))
+    }
+
+    fn agenda(questions: usize) -> Agenda {
+        let mut agenda = Agenda::new();
+        for number in 0..questions {
+            agenda.ask(&question(number), ASKER);
+        }
+        agenda
+    }
+
+    fn wish(good: bool) -> Wish {
+        Wish { interval: INTERVAL, calm: true, good }
+    }
+
+    /// Runs the agenda for a while with attempts that take no time; when each was asked.
+    fn run(agenda: &mut Agenda, from: Instant, until: Duration) -> Vec<(Duration, QuestionId)> {
+        let mut asked = Vec::new();
+        while let Some(due) = agenda.next_due().filter(|due| *due - from < until) {
+            while let Some(id) = agenda.pop(due, true) {
+                agenda.started(id, due);
+                agenda.ended(id, due, wish(true));
+                asked.push((due - from, id));
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn few_first_probes_start_at_once_and_ten_thousand_within_a_second() {
+        for (count, limit_ms) in [(3, 1), (100, 10), (10_000, 1_000)] {
+            let mut agenda = agenda(count);
+            let now = Instant::now();
+            agenda.begin(now, |_| None);
+            let mut times = std::iter::from_fn(|| {
+                let due = agenda.next_due()?;
+                agenda.pop(due, true).map(|_| due - now)
+            });
+            assert_eq!(times.next(), Some(Duration::ZERO));
+            let last = times.last().unwrap();
+            assert!(last <= Duration::from_millis(limit_ms), "{count}: {last:?}");
+        }
+    }
+
+    #[test]
+    fn later_probes_are_spread_evenly_and_never_later_than_their_interval() {
+        let mut agenda = agenda(1_000);
+        let now = Instant::now();
+        agenda.begin(now, |_| None);
+        let asked = run(&mut agenda, now, 20 * INTERVAL);
+        for tenth in 0..10 {
+            let (from, to) = (10 * INTERVAL + tenth * INTERVAL / 10, 10 * INTERVAL + (tenth + 1) * INTERVAL / 10);
+            let count = asked.iter().filter(|(at, _)| (from..to).contains(at)).count();
+            assert!((60..160).contains(&count), "tenth {tenth}: {count}");
+        }
+        let mut last = HashMap::new();
+        for (at, id) in asked {
+            if let Some(before) = last.insert(id, at) {
+                assert!(at <= before + INTERVAL, "{id}: {before:?} {at:?}");
+            }
+        }
+        assert_eq!(last.len(), 1_000);
+    }
+
+    #[test]
+    fn what_needs_no_first_probe_starts_within_its_interval() {
+        let mut agenda = agenda(100);
+        let now = Instant::now();
+        agenda.begin(now, |_| Some(INTERVAL));
+        let asked = run(&mut agenda, now, INTERVAL + Duration::from_millis(1));
+        assert!(asked.iter().filter(|(at, _)| *at < INTERVAL / 2).count().abs_diff(asked.len() / 2) < 20);
+    }
+
+    #[test]
+    fn evidence_brings_a_probe_now_but_repeats_it_ever_slower_while_the_answers_are_good() {
+        let mut agenda = agenda(1);
+        let start = Instant::now();
+        agenda.begin(start, |_| None);
+        assert_eq!(agenda.pop(start, true), Some(0));
+        agenda.started(0, start);
+        agenda.ended(0, start, wish(true));
+        let mut now = start;
+        let mut gaps = Vec::new();
+        for _ in 0..8 {
+            agenda.urge(0, now);
+            agenda.urge(0, now);
+            let due = agenda.next_due().unwrap();
+            gaps.push((due - now).as_millis());
+            now = due;
+            assert_eq!(agenda.pop(now, true), Some(0));
+            assert_eq!(agenda.pop(now, true), None, "twice urged is asked once");
+            agenda.started(0, now);
+            agenda.ended(0, now, wish(true));
+        }
+        assert_eq!(gaps[..4], [20, 40, 80, 160]);
+        agenda.urge(0, now + INTERVAL);
+        assert_eq!(agenda.pop(now + INTERVAL, false), Some(0), "urgent ones need no room");
+        agenda.started(0, now + INTERVAL);
+        agenda.urge(0, now + INTERVAL);
+        agenda.ended(0, now + INTERVAL, wish(false));
+        let due = agenda.next_due().unwrap();
+        assert_eq!(due, now + INTERVAL + GAP, "evidence during an attempt brings one more; a failure resets the gap");
+    }
+
+    #[test]
+    fn without_room_nothing_is_asked() {
+        let mut agenda = agenda(2);
+        let now = Instant::now();
+        agenda.begin(now, |_| None);
+        assert_eq!(agenda.pop(now, false), None);
+        assert_eq!(agenda.pop(now, true), Some(0));
+    }
+
+    #[test]
+    fn the_same_question_is_one_and_goes_with_its_last_asker() {
+        let mut agenda = Agenda::new();
+        let first = agenda.ask(&question(1), ASKER);
+        assert_eq!(agenda.ask(&question(1), Asker { backend: 2, check: 5 }), first);
+        assert_ne!(agenda.ask(&question(2), ASKER), first);
+        let now = Instant::now();
+        agenda.begin(now, |_| None);
+        agenda.forget_askers();
+        agenda.ask(&question(1), ASKER);
+        agenda.prune();
+        assert_eq!(agenda.len(), 1);
+        assert_eq!(agenda.pop(now, true), Some(first));
+        assert_eq!(agenda.next_due(), None);
+        agenda.forget_askers();
+        agenda.prune();
+        assert_ne!(agenda.ask(&question(1), ASKER), first, "it is new again");
+    }
+
+    #[test]
+    fn a_shorter_interval_takes_effect_at_once() {
+        let mut agenda = agenda(1);
+        let now = Instant::now();
+        agenda.begin(now, |_| Some(100 * INTERVAL));
+        agenda.hasten(now, |_| INTERVAL);
+        assert!(agenda.next_due().unwrap() <= now + INTERVAL);
+    }
 }

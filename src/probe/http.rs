@@ -60,7 +60,7 @@ impl Prepared {
                 .map_err(|_invalid| format!("the value of header `{name}` cannot be sent"))?;
             headers.append(header, value);
         }
-        let host = question.host.as_ref().map_or_else(|| authority(at, default_port), |host| host.to_string());
+        let host = question.host.as_ref().map_or_else(|| authority(at, default_port), ToString::to_string);
         let defaults = [(header::HOST, host.as_str()), (header::USER_AGENT, "evenkeel"), (header::ACCEPT, "*/*")];
         for (name, value) in defaults {
             if !headers.contains_key(&name) {
@@ -254,7 +254,7 @@ fn cause(error: &hyper::Error) -> Option<String> {
 
 fn untrusted(error: &std::io::Error) -> Failure {
     let text = plain(error);
-    let remedy = if text.contains("UnknownIssuer") {
+    let remedy = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
         "; name its issuer with `ca = \"file\"`, or set `verify = false`"
     } else if text.contains("not valid for name") {
         "; set `server_name` to a name that it has"

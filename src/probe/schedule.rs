@@ -35,6 +35,10 @@ const MAX_IN_FLIGHT: usize = 1_024;
 /// Questions asked because of evidence: so many a second over all, and a burst.
 const EVIDENCE_PER_SECOND: u32 = 50;
 const EVIDENCE_BURST: u32 = 100;
+/// With more questions than this, the runner wakes on a beat and starts what is due together: waking for each one
+/// would cost more than asking it.
+const CROWD: usize = 500;
+const BEAT: Duration = Duration::from_millis(5);
 /// Without anything to do the runner looks up this often.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -185,7 +189,7 @@ impl Runner {
         if self.attempts.len() < MAX_IN_FLIGHT
             && let Some(due) = self.agenda.next_due()
         {
-            wake = wake.min(due);
+            wake = wake.min(if self.agenda.len() > CROWD { self.on_the_beat(due) } else { due });
         }
         if let Some(due) = self.names.next_due() {
             wake = wake.min(due);
@@ -197,6 +201,12 @@ impl Runner {
             wake = wake.min(now + self.budget.wait());
         }
         wake
+    }
+
+    /// The next beat at or after `due`.
+    fn on_the_beat(&self, due: Instant) -> Instant {
+        let over = due.saturating_duration_since(self.born).as_micros() % BEAT.as_micros();
+        if over == 0 { due } else { due + BEAT - Duration::from_micros(u64::try_from(over).unwrap_or(0)) }
     }
 
     fn ask(&mut self, id: QuestionId, now: Instant) {

@@ -59,16 +59,13 @@ impl Verdicts {
         let lasted = backend.in_state_for();
         backend.set_state(now);
         let up = self.up.entry(Arc::clone(&watched.pool.config.name)).or_default();
-        match now {
-            State::Up => {
-                *up += 1;
-                backend.probes.flips_up.inc();
-            }
-            _ => {
-                *up = up.saturating_sub(usize::from(was == State::Up));
-                backend.probes.flips_down.inc();
-                self.fallen.push((Arc::clone(&watched.pool), Arc::clone(backend)));
-            }
+        if now == State::Up {
+            *up += 1;
+            backend.probes.flips_up.inc();
+        } else {
+            *up = up.saturating_sub(usize::from(was == State::Up));
+            backend.probes.flips_down.inc();
+            self.fallen.push((Arc::clone(&watched.pool), Arc::clone(backend)));
         }
         let left_up = *up;
         if was == State::Unknown {
