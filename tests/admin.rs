@@ -12,10 +12,9 @@ use evenkeel::balance::Balance;
 use evenkeel::config::model::{self, Address, PoolIndex, Standing};
 use evenkeel::control::{Life, Phase, ReloadRequest};
 use evenkeel::health::{Expression, State};
-use evenkeel::metrics::PerWorker;
 use evenkeel::pool::events::{Event, Events};
-use evenkeel::pool::{Backend, Bell, CheckStatus, Pool};
-use evenkeel::route::{Listener, Published, Table};
+use evenkeel::pool::{Backend, CheckStatus};
+use evenkeel::route::{Foundation, Published, Table};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -99,20 +98,7 @@ fn pool(backends: u16) -> model::Pool {
 
 fn table(config: model::Config) -> Table {
     let (evidence, _) = mpsc::unbounded_channel();
-    let pools = config.pools.iter().map(|pool| {
-        let backends = pool.members.iter().map(|member| {
-            let (pool, name) = (Arc::clone(&pool.name), Arc::clone(&member.name));
-            Arc::new(Backend::new(pool, name, member.address.clone(), 1, evidence.clone()))
-        });
-        let stats = Arc::new(PerWorker::new(1));
-        Arc::new(Pool::new(Arc::clone(pool), backends.collect(), stats, Arc::new(Bell::default())))
-    });
-    let listeners = config
-        .listeners
-        .iter()
-        .map(|listener| Arc::new(Listener { config: listener.clone(), stats: Arc::new(PerWorker::new(1)) }));
-    let (pools, listeners) = (pools.collect(), listeners.collect());
-    Table { generation: 1, config: Arc::new(config), listeners, pools }
+    Table::build(Arc::new(config), None, &Foundation { workers: 1, evidence, bell: Arc::default() })
 }
 
 struct Program {
@@ -182,7 +168,7 @@ fn a_scrape_shows_what_the_workers_counted() {
     let table = program.state.table.load();
     let (listener, pool) = (&table.listeners[0].stats, &table.pools[0].stats);
     listener.mine().connections.add(5);
-    listener.mine().connections_ended.add(2);
+    table.listeners[0].open.store(3, Relaxed);
     listener.mine().responses[1].add(7);
     listener.mine().rejected[0].inc();
     pool.mine().responses[1].add(7);

@@ -63,7 +63,7 @@ fn libraries_stay_in_their_rooms() {
 
 #[test]
 fn unsafe_code_lives_in_net() {
-    let found: Vec<_> = sources().iter().flat_map(|(path, text)| unsafe_outside_net(path, text)).collect();
+    let found: Vec<_> = sources().iter().filter_map(|(path, text)| unsafe_outside_net(path, text)).collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
