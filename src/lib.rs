@@ -17,4 +17,6 @@ pub mod health;
 pub mod metrics;
 pub mod net;
 pub mod pool;
+pub mod probe;
+pub mod proxy;
 pub mod route;

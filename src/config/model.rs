@@ -318,6 +318,8 @@ pub struct PoolTimeouts {
     pub response: Duration,
     /// An idle connection to a backend.
     pub idle: Duration,
+    /// Longest silence of a tunnel or TCP connection to this pool; `None`: as the listener says.
+    pub tunnel_idle: Option<Duration>,
 }
 
 /// `[pool.NAME.check.NAME]`.

@@ -1,8 +1,15 @@
-//! PURE decisions about health: streaks, expressions over checks, verdicts. No socket, clock, task or global.
+//! PURE decisions about health: streaks, expressions over checks, evidence of traffic, ejection. No socket, clock, task
+//! or global: whoever calls says what happened and when.
 
+pub mod ejection;
+pub mod evidence;
 mod expression;
+mod streak;
 
+pub use ejection::Ejection;
+pub use evidence::Symptom;
 pub use expression::Expression;
+pub use streak::{Sign, Streak};
 
 /// What is said of a check, or of a backend as the verdict over its checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

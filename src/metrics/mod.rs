@@ -238,5 +238,6 @@ pub struct ProbeStats {
     pub flips_down: Counter,
 }
 
-/// Where a probe failed; positions of [`ProbeStats::bad`].
-pub const PROBE_LAYERS: [&str; 6] = ["resolve", "connect", "timeout", "tls", "protocol", "answer"];
+/// Where a probe failed; positions of [`ProbeStats::bad`]. `local`: the balancer itself lacked a descriptor or memory,
+/// which says nothing of the backend.
+pub const PROBE_LAYERS: [&str; 7] = ["resolve", "connect", "timeout", "tls", "protocol", "answer", "local"];

@@ -46,6 +46,11 @@ impl Buffer {
         Self { data, start: 0, end: 0 }
     }
 
+    /// A buffer without room, for a place that needs one.
+    pub fn empty() -> Self {
+        Self { data: Box::default(), start: 0, end: 0 }
+    }
+
     /// The bytes in hand.
     #[inline]
     pub fn filled(&self) -> &[u8] {

@@ -4,4 +4,5 @@ pub mod buffer;
 pub mod connect;
 pub mod listen;
 pub mod stream;
+pub mod tls;
 pub mod wheel;

@@ -14,6 +14,7 @@ use super::slot::Slot;
 use crate::clock;
 use crate::config::model::Address;
 use crate::health::State;
+pub use crate::health::Symptom;
 use crate::metrics::{BackendStats, PerWorker, ProbeStats};
 
 /// One backend of one pool, live.
@@ -76,21 +77,6 @@ pub struct Evidence {
     pub symptom: Symptom,
     /// Failures of traffic since its last success.
     pub failures: u32,
-}
-
-/// How traffic saw a backend fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Symptom {
-    /// The connection was refused, or the address is unreachable.
-    Refused,
-    /// The connection could not be made in time.
-    ConnectTimeout,
-    /// An established connection broke before an answer.
-    Reset,
-    /// It has not answered for suspiciously long.
-    Silent,
-    /// It sent something that is no answer, or half of one.
-    BadAnswer,
 }
 
 impl Backend {
@@ -227,5 +213,12 @@ impl Backend {
     /// Replaces what its checks last said. Called by `probe` only.
     pub fn set_checks(&self, checks: Vec<CheckStatus>) {
         *self.checks.lock().unwrap_or_else(PoisonError::into_inner) = checks;
+    }
+
+    /// Changes what one check last said. Called by `probe` only.
+    pub fn update_check(&self, check: usize, update: impl FnOnce(&mut CheckStatus)) {
+        if let Some(status) = self.checks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(check) {
+            update(status);
+        }
     }
 }

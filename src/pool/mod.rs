@@ -105,6 +105,11 @@ impl Pool {
         self.bell.ring(&Notice::Ready);
     }
 
+    /// Tells the workers that one of its backends has gone down. Called by `probe`, after `refresh`.
+    pub fn backend_went_down(&self, backend: &Arc<Backend>) {
+        self.bell.ring(&Notice::Down(Arc::clone(backend)));
+    }
+
     #[inline]
     fn version(&self) -> u64 {
         self.live.version.load(Ordering::Acquire)

@@ -1,0 +1,314 @@
+//! When which question is asked next. Knows times and questions, nothing of answers.
+//!
+//! Called by the schedule alone. A question that several checks ask is here once. First probes come at once, a few
+//! hundred microseconds apart; later ones are spread over their interval, so that ten thousand never meet.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState as FastState;
+use tokio::time::Instant;
+
+use super::question::Question;
+
+/// First probes of new backends start this far apart, or closer where there are many.
+const FIRST_STEP: Duration = Duration::from_micros(100);
+/// All first probes have started after this.
+const FIRST_SPAN: Duration = Duration::from_secs(1);
+/// Evidence brings the same question no sooner again; doubles while the answers are good.
+const GAP: Duration = Duration::from_millis(20);
+const GAP_MAX: Duration = Duration::from_secs(1);
+/// An interval is shortened by up to this share, never lengthened, so that detection keeps its promise.
+const JITTER: f64 = 0.05;
+
+/// Number of a question, never used again.
+pub(super) type QuestionId = u64;
+
+/// A check that wants to know the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// Serial of the backend's slot.
+    pub(super) backend: u64,
+    /// Position in its list of checks.
+    pub(super) check: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) question: Arc<Question>,
+    pub(super) askers: Vec<Asker>,
+    due: Option<Instant>,
+    /// Which entry of the heap is the valid one.
+    turn: u32,
+    /// When the last attempt started.
+    started: Option<Instant>,
+    ended: u64,
+    flight: Flight,
+    occasion: Occasion,
+    gap: Duration,
+}
+
+/// Where an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Idle,
+    /// In the urgent queue.
+    Urgent,
+    UnderWay,
+    /// Under way, and evidence came meanwhile: one more after it.
+    Again,
+}
+
+/// What brings an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    Time,
+    Evidence,
+}
+
+/// What the askers want next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    /// The shortest interval of the askers, faster in transition.
+    pub(super) interval: Duration,
+    /// No asker is in transition: the phase may be chosen freely after the first attempt.
+    pub(super) calm: bool,
+    /// The answer was good.
+    pub(super) good: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Agenda {
+    asked: HashMap<QuestionId, Asked, FastState>,
+    ids: HashMap<Arc<Question>, QuestionId, FastState>,
+    heap: BinaryHeap<Reverse<(Instant, QuestionId, u32)>>,
+    urgent: VecDeque<QuestionId>,
+    fresh: Vec<QuestionId>,
+    next_id: QuestionId,
+    noise: u64,
+}
+
+impl Agenda {
+    pub(super) fn new() -> Self {
+        Self {
+            asked: HashMap::default(),
+            ids: HashMap::default(),
+            heap: BinaryHeap::new(),
+            urgent: VecDeque::new(),
+            fresh: Vec::new(),
+            next_id: 0,
+            noise: RandomState::new().hash_one(0_u8) | 1,
+        }
+    }
+
+    pub(super) fn get(&self, id: QuestionId) -> Option<&Asked> {
+        self.asked.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: QuestionId) -> Option<&mut Asked> {
+        self.asked.get_mut(&id)
+    }
+
+    /// How many different questions there are.
+    pub(super) fn len(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Nobody asks anything, until [`Agenda::ask`] says otherwise.
+    pub(super) fn forget_askers(&mut self) {
+        self.asked.values_mut().for_each(|asked| asked.askers.clear());
+    }
+
+    /// `asker` wants to know this. New questions wait for [`Agenda::begin`].
+    pub(super) fn ask(&mut self, question: &Arc<Question>, asker: Asker) -> QuestionId {
+        let id = self.ids.get(question).copied().unwrap_or_else(|| self.add(question));
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.askers.push(asker);
+        }
+        id
+    }
+
+    fn add(&mut self, question: &Arc<Question>) -> QuestionId {
+        let id = self.next_id;
+        self.next_id += 1;
+        let asked = Asked {
+            question: Arc::clone(question),
+            askers: Vec::new(),
+            due: None,
+            turn: 0,
+            started: None,
+            ended: 0,
+            flight: Flight::Idle,
+            occasion: Occasion::Time,
+            gap: GAP,
+        };
+        self.asked.insert(id, asked);
+        self.ids.insert(Arc::clone(question), id);
+        self.fresh.push(id);
+        id
+    }
+
+    /// Drops the questions that nobody asks any more.
+    pub(super) fn prune(&mut self) {
+        self.asked.retain(|_, asked| !asked.askers.is_empty());
+        let asked = &self.asked;
+        self.ids.retain(|_, id| asked.contains_key(id));
+        self.heap.retain(|Reverse((_, id, _))| asked.contains_key(id));
+        self.fresh.retain(|id| asked.contains_key(id));
+    }
+
+    /// Gives every new question its first time; `interval` says how long it may wait, `None` that it may not.
+    pub(super) fn begin(&mut self, now: Instant, interval: impl Fn(&Asked) -> Option<Duration>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let step = FIRST_STEP.min(FIRST_SPAN / u32::try_from(fresh.len().max(1)).unwrap_or(u32::MAX));
+        let mut first = now;
+        for id in fresh {
+            let Some(asked) = self.asked.get(&id) else { continue };
+            match interval(asked) {
+                Some(interval) => self.due_at(id, now + interval.mul_f64(phase(id))),
+                None => {
+                    self.due_at(id, first);
+                    first += step;
+                }
+            }
+        }
+    }
+
+    /// A question that is asked already has a new asker, or a shorter interval: it waits no longer than `interval`.
+    pub(super) fn hasten(&mut self, now: Instant, interval: impl Fn(&Asked) -> Duration) {
+        let late = self.asked.iter().filter(|(_, asked)| asked.due.is_some_and(|due| due > now + interval(asked)));
+        let late: Vec<(QuestionId, Duration)> = late.map(|(id, asked)| (*id, interval(asked))).collect();
+        for (id, interval) in late {
+            self.due_at(id, now + interval.mul_f64(phase(id)));
+        }
+    }
+
+    /// Somebody new asks it, of whom nothing is known: it is asked now, unless it is new itself.
+    pub(super) fn soon(&mut self, id: QuestionId, now: Instant) {
+        if self.asked.get(&id).is_some_and(|asked| asked.flight == Flight::Idle && asked.due.is_some()) {
+            self.due_at(id, now);
+        }
+    }
+
+    /// The next time of a question, instead of any that it had.
+    pub(super) fn due_at(&mut self, id: QuestionId, at: Instant) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.turn = asked.turn.wrapping_add(1);
+            asked.due = Some(at);
+            self.heap.push(Reverse((at, id, asked.turn)));
+        }
+    }
+
+    /// Evidence came: asks now, or as soon as the gap allows.
+    pub(super) fn urge(&mut self, id: QuestionId, now: Instant) {
+        let Some(asked) = self.asked.get_mut(&id) else { return };
+        match asked.flight {
+            Flight::Idle => {}
+            Flight::Urgent => return,
+            Flight::UnderWay | Flight::Again => {
+                asked.flight = Flight::Again;
+                return;
+            }
+        }
+        asked.occasion = Occasion::Evidence;
+        let at = asked.earliest();
+        if at.is_none_or(|at| at <= now) {
+            asked.turn = asked.turn.wrapping_add(1);
+            asked.due = None;
+            asked.flight = Flight::Urgent;
+            self.urgent.push_back(id);
+        } else if let Some(at) = at
+            && asked.due.is_none_or(|due| due > at)
+        {
+            self.due_at(id, at);
+        }
+    }
+
+    /// Whether evidence would have to wait for the gap.
+    pub(super) fn would_wait(&self, id: QuestionId, now: Instant) -> bool {
+        self.asked.get(&id).and_then(Asked::earliest).is_some_and(|at| at > now)
+    }
+
+    /// The next question that is due. Without `room`, only what evidence made urgent.
+    pub(super) fn pop(&mut self, now: Instant, room: bool) -> Option<QuestionId> {
+        if let Some(id) = self.urgent.pop_front() {
+            return Some(id);
+        }
+        if !room || self.next_due()? > now {
+            return None;
+        }
+        let Reverse((_, id, _)) = self.heap.pop()?;
+        Some(id)
+    }
+
+    /// When the next question is due; entries that no longer hold leave.
+    pub(super) fn next_due(&mut self) -> Option<Instant> {
+        while let Some(Reverse((at, id, turn))) = self.heap.peek() {
+            if self.asked.get(id).is_some_and(|asked| asked.turn == *turn && asked.due.is_some()) {
+                return Some(*at);
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// An attempt starts.
+    pub(super) fn started(&mut self, id: QuestionId, now: Instant) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.due = None;
+            asked.turn = asked.turn.wrapping_add(1);
+            asked.started = Some(now);
+            asked.flight = Flight::UnderWay;
+        }
+    }
+
+    /// It cannot be asked yet and waits for [`Agenda::urge`].
+    pub(super) fn parked(&mut self, id: QuestionId) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.due = None;
+            asked.flight = Flight::Idle;
+        }
+    }
+
+    /// An attempt ended: when the next one is due.
+    pub(super) fn ended(&mut self, id: QuestionId, now: Instant, wish: Wish) {
+        let noise = self.noise();
+        let Some(asked) = self.asked.get_mut(&id) else { return };
+        let started = asked.started.unwrap_or(now);
+        let flight = std::mem::replace(&mut asked.flight, Flight::Idle);
+        let occasion = std::mem::replace(&mut asked.occasion, Occasion::Time);
+        asked.ended += 1;
+        asked.gap = if wish.good && occasion == Occasion::Evidence { (asked.gap * 2).min(GAP_MAX) } else { GAP };
+        let interval = if asked.ended == 1 && wish.calm {
+            wish.interval.mul_f64(phase(id))
+        } else {
+            wish.interval.mul_f64(1.0 - JITTER * noise)
+        };
+        self.due_at(id, (started + interval).max(now));
+        if flight == Flight::Again {
+            self.urge(id, now);
+        }
+    }
+
+    /// A number from 0 to 1. Xorshift: good enough to keep intervals from marching in step.
+    fn noise(&mut self) -> f64 {
+        self.noise ^= self.noise << 13;
+        self.noise ^= self.noise >> 7;
+        self.noise ^= self.noise << 17;
+        (self.noise >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+impl Asked {
+    fn earliest(&self) -> Option<Instant> {
+        self.started.map(|started| started + self.gap)
+    }
+}
+
+/// Where in its interval a question is asked: neighbours by number lie far apart (the golden ratio's doing).
+fn phase(id: QuestionId) -> f64 {
+    (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / (1_u64 << 53) as f64
+}

@@ -1,0 +1,23 @@
+//! Asking backends whether they work: one attempt per protocol, and the schedule of attempts.
+//!
+//! An attempt ([`attempt`]) goes through `net`, as traffic does, and ends in a [`Report`] within the deadline of its
+//! check. The [`Schedule`] runs on control's thread, decides by `health`, and is the only writer of a backend's verdict.
+
+mod agenda;
+mod apache;
+mod eager;
+mod flip;
+mod follow;
+mod http;
+mod mysql;
+mod names;
+mod question;
+mod report;
+mod schedule;
+mod tcp;
+mod verdicts;
+mod watched;
+
+pub use question::{Question, attempt};
+pub use report::{Failure, Layer, Report, What};
+pub use schedule::{Runner, Schedule};

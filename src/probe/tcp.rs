@@ -1,0 +1,17 @@
+//! `type = "tcp"`: is the port open?
+//!
+//! It knocks and runs: the server's `accept` never sees the connection, so that a `MySQL` server counts no aborted
+//! handshake against the balancer's address. It proves that the port is open, not that anybody works behind it.
+
+use std::net::SocketAddr;
+
+use super::question::Question;
+use super::report::{Failure, What};
+use crate::net::connect::{Purpose, connect_from};
+
+pub(super) async fn ask(question: &Question, address: SocketAddr) -> Result<What, Failure> {
+    match connect_from(question.source, address, question.timeout, Purpose::Knock).await {
+        Ok(_reset_by_drop) => Ok("port is open".into()),
+        Err(error) => Err(Failure::connecting(&error, question.timeout)),
+    }
+}

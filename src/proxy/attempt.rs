@@ -1,0 +1,118 @@
+//! Getting to a backend: waiting for one that may serve, and connecting to it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::outcome::Cause;
+use super::worker::{View, Worker};
+use crate::health::State;
+use crate::net::connect::{self, Purpose};
+use crate::net::stream::Stream;
+use crate::net::wheel::Timer;
+use crate::pool::{Backend, Lease, Symptom};
+
+/// While backends have no verdict yet (the program has just started), a request waits this long for one even where
+/// `hold` is zero: the first probes take milliseconds.
+const FIRST_VERDICT: Duration = Duration::from_secs(2);
+/// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
+pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
+
+/// How long an answer may take before it is worth a probe.
+pub fn suspicious_after(backend: &Backend) -> Duration {
+    SUSPICIOUS_SILENCE.max(Duration::from_micros(u64::from(backend.latency_micros())) * 4)
+}
+
+/// A backend that may serve, waited for as the pool allows.
+///
+/// # Errors
+/// [`Cause::NoBackend`] or [`Cause::QueueFull`].
+pub async fn lease(
+    worker: &Worker,
+    view: &View,
+    pool: u32,
+    key: Option<u64>,
+    tried: &[u32],
+    timer: &Timer,
+) -> Result<Lease, Cause> {
+    if let Some(lease) = worker.pick(view, pool, key, tried) {
+        return Ok(lease);
+    }
+    let live = view.pool(pool);
+    let (count, undecided) = worker.ready_in(view, pool);
+    if count > 0 {
+        // Every backend that may serve has been tried.
+        return Err(Cause::NoBackend);
+    }
+    let hold = if undecided { live.config.hold.max(FIRST_VERDICT) } else { live.config.hold };
+    if hold.is_zero() {
+        return Err(Cause::NoBackend);
+    }
+    let _place = live.wait().ok_or(Cause::QueueFull)?;
+    live.stats.mine().held.inc();
+    timer.set(hold);
+    loop {
+        let mut changes = pin!(worker.ready_changes());
+        changes.as_mut().enable();
+        if let Some(lease) = worker.pick(view, pool, key, tried) {
+            return Ok(lease);
+        }
+        let elapsed = std::future::poll_fn(|context| {
+            if changes.as_mut().poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            if timer.poll_elapsed(context) { Poll::Ready(true) } else { Poll::Pending }
+        })
+        .await;
+        if elapsed {
+            return worker.pick(view, pool, key, tried).ok_or(Cause::NoBackend);
+        }
+    }
+}
+
+/// A new connection to the leased backend.
+///
+/// # Errors
+/// Why there is none.
+pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(Stream, Duration), Cause> {
+    let backend = lease.backend();
+    let Some(address) = backend.socket_address() else { return Err(Cause::ConnectFailed) };
+    let begun = Instant::now();
+    let mut connecting = pin!(connect::connect(address, deadline, Purpose::Work));
+    timer.mark(Some(backend.slot.index));
+    timer.set(SUSPICIOUS_SILENCE);
+    let result = std::future::poll_fn(|context| {
+        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
+            return Poll::Ready(result.map_err(|error| cause_of(&error)));
+        }
+        if timer.poll_elapsed(context) {
+            backend.suspect(Symptom::Silent);
+            timer.set(deadline * 2); // the connect has its own deadline
+            // Registers for the new one.
+            let _ = timer.poll_elapsed(context);
+        }
+        if backend.state() == State::Down { Poll::Ready(Err(Cause::BackendDown)) } else { Poll::Pending }
+    })
+    .await;
+    timer.mark(None);
+    let stats = backend.stats.mine();
+    match result {
+        Ok(stream) => {
+            stats.connects.inc();
+            Ok((Stream::new(stream), begun.elapsed()))
+        }
+        Err(cause) => {
+            stats.connect_failures.inc();
+            Err(cause)
+        }
+    }
+}
+
+fn cause_of(error: &std::io::Error) -> Cause {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => Cause::ConnectRefused,
+        std::io::ErrorKind::TimedOut => Cause::ConnectTimeout,
+        _ => Cause::ConnectFailed,
+    }
+}

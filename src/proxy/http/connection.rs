@@ -1,0 +1,329 @@
+//! One client connection of HTTP/1: request after request, until one side has had enough.
+//!
+//! Hot path: no allocation beyond the request's own, no lock; a connection that waits for its next request owns no buffer.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::exchange::{self, After, Incoming};
+use super::http1::fields;
+use super::http1::request::{Asked, Limits, Request, Sender};
+use super::http1::{Reject, Version, answer};
+use super::reply::{Fit, Reply};
+use crate::balance::{Balance, hash};
+use crate::metrics::status_class;
+use crate::net::buffer::{Buffer, Size};
+use crate::net::stream::Stream;
+use crate::net::wheel::Timer;
+use crate::proxy::log::{Ended, Line};
+use crate::proxy::worker::{View, Worker, source_key};
+use crate::route::Listener;
+
+/// After an answer that ends a connection, the client has this long to take it and to close.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that a client may still send meanwhile.
+const MAX_LINGER: usize = 1024 * 1024;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker it lives on.
+    pub worker: Rc<Worker>,
+    /// The listener as the current table has it.
+    pub listener: Arc<Listener>,
+    /// The table that the current request is judged by.
+    pub view: Rc<View>,
+    /// The client.
+    pub client: Stream,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its one deadline.
+    pub timer: Timer,
+    /// Bytes received and not used.
+    pub hand: Option<Buffer>,
+    ip_text: String,
+    /// The listener has been removed: this connection ends after its request.
+    orphan: bool,
+}
+
+/// What the wait for a request brought.
+enum Arrival {
+    Request(Box<Incoming>),
+    Refused(Reject),
+    /// The client has closed, been silent for too long, or the program stops.
+    End,
+}
+
+/// Serves one connection from accept to end.
+pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, client: Stream, address: SocketAddr) {
+    let view = worker.view();
+    let mut connection = Connection {
+        worker,
+        listener,
+        view,
+        client,
+        ip: address.ip().to_canonical(),
+        timer: Timer::new(),
+        hand: None,
+        ip_text: address.ip().to_canonical().to_string(),
+        orphan: false,
+    };
+    loop {
+        let after = match connection.next().await {
+            Arrival::Request(incoming) => exchange::run(&mut connection, *incoming).await,
+            Arrival::Refused(reject) => connection.refuse(reject).await,
+            Arrival::End => return,
+        };
+        match after {
+            After::Continue if connection.may_go_on() => {}
+            After::Continue | After::Close => return connection.linger().await,
+            After::Reset => return connection.client.reset_on_drop(),
+            After::Done => return,
+        }
+    }
+}
+
+impl Connection {
+    fn may_go_on(&self) -> bool {
+        !self.orphan && !self.worker.is_draining()
+    }
+
+    /// Whether the connection can serve another request, as far as the balancer is concerned.
+    pub fn is_wanted(&self) -> bool {
+        self.may_go_on()
+    }
+
+    /// Takes up the newest table, and what it says of this listener.
+    #[inline]
+    fn take_up_table(&mut self) {
+        let view = self.worker.view();
+        if Rc::ptr_eq(&view, &self.view) {
+            return;
+        }
+        match view.table.listeners.iter().find(|listener| listener.config.name == self.listener.config.name) {
+            Some(listener) => {
+                self.listener = Arc::clone(listener);
+                self.view = view;
+            }
+            // Removed: it goes on by the table that had it.
+            None => self.orphan = true,
+        }
+    }
+
+    /// Waits for the next request.
+    async fn next(&mut self) -> Arrival {
+        let mut judged = 0;
+        let timeouts = self.listener.config.timeouts;
+        self.timer.set(if self.hand.is_none() { timeouts.client_idle } else { timeouts.head });
+        loop {
+            if let Some(hand) = &self.hand
+                && (judged == 0 || head_may_be_complete(hand.filled(), judged))
+            {
+                match self.understand() {
+                    Ok(Some(incoming)) => return Arrival::Request(incoming),
+                    Ok(None) => {}
+                    Err(reject) => return Arrival::Refused(reject),
+                }
+            }
+            let before = self.hand.as_ref().map_or(0, |hand| hand.filled().len());
+            if before as u64 >= u64::from(self.listener.config.limits.head_bytes) {
+                return Arrival::Refused(Reject::HeadTooLarge);
+            }
+            if judged == 0 && before > 0 {
+                self.timer.set(timeouts.head);
+            }
+            judged = before;
+            match self.fill().await {
+                Some(0) | None if before > 0 && self.timer_has_fired().await => {
+                    return Arrival::Refused(Reject::HeadTimeout);
+                }
+                Some(0) | None => return Arrival::End,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Reads once; `None` when the time is up, or when the program stops and no request has begun.
+    async fn fill(&mut self) -> Option<usize> {
+        let (client, hand, timer, worker) = (&mut self.client, &mut self.hand, &self.timer, &self.worker);
+        let idle = hand.is_none();
+        poll_fn(|context| {
+            match client.poll_fill(context, hand, Size::Small) {
+                Poll::Ready(Ok(read)) => return Poll::Ready(Some(read)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(0)),
+                Poll::Pending => {}
+            }
+            if timer.poll_elapsed(context) || (idle && worker.is_draining()) {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn timer_has_fired(&self) -> bool {
+        poll_fn(|context| Poll::Ready(self.timer.poll_elapsed(context))).await
+    }
+
+    /// Judges what is in hand: a whole request head becomes an [`Incoming`].
+    fn understand(&mut self) -> Result<Option<Box<Incoming>>, Reject> {
+        self.take_up_table();
+        let config = &self.listener.config;
+        let limits = Limits {
+            head_bytes: config.limits.head_bytes as usize,
+            target_bytes: config.limits.target_bytes as usize,
+            headers: usize::from(config.limits.headers).min(fields::MAX_FIELDS),
+        };
+        let Some(hand) = &mut self.hand else { return Ok(None) };
+        let mut room = fields::room();
+        let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(None) };
+        let asked = Asked { request: &request, client: self.ip };
+        let route = self.listener.routes.find(&asked).map(|route| route.pool).or(config.pool);
+        let pool = route.ok_or(Reject::NoRoute)?;
+        let key = key(&self.view.pool(pool.0).config.balance, &request, self.ip);
+        let mut made = [0; 32];
+        let id = request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made));
+        let mut head = Buffer::take(Size::Small);
+        let sender = Sender { client: self.ip_text.as_bytes(), scheme: b"http", request_id: id, fallback_host: b"" };
+        let id = request.write(&mut head, &sender);
+        let incoming = Incoming {
+            pool: pool.0,
+            key,
+            asked: answer::Asked { head: request.method == "HEAD", upgrade: request.upgrade.is_some() },
+            idempotent: is_idempotent(request.method),
+            version: request.version,
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+            framing: request.framing,
+            line: self.worker.log.is_on().then(|| line(&request, &head.filled()[id.clone()])),
+            id,
+            head,
+        };
+        let length = request.length;
+        hand.consume(length);
+        if hand.is_empty() {
+            self.hand = None;
+        }
+        Ok(Some(Box::new(incoming)))
+    }
+
+    /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted.
+    pub async fn refuse(&mut self, reject: Reject) -> After {
+        self.listener.stats.mine().rejected[reject.index()].inc();
+        let fit = Fit { head_only: false, version: Version::Http11, keep_alive: false, id: "" };
+        let sent = self.reply(Reply::Refused(reject), fit).await;
+        if self.worker.log.is_on() {
+            let ended = Ended {
+                listener: &self.listener.config.name,
+                client: self.ip,
+                pool: "-",
+                backend: "-",
+                status: reject.status().0,
+                received: 0,
+                sent,
+                retries: 0,
+                queued: Duration::ZERO,
+                connect: Duration::ZERO,
+                response: Duration::ZERO,
+                total: Duration::ZERO,
+                end: reject.word(),
+            };
+            self.worker.log.write(&Line { method: "-".into(), ..Line::default() }, &ended);
+        }
+        After::Close
+    }
+
+    /// Sends an answer of the balancer's own; says how many bytes went out.
+    pub async fn reply(&mut self, reply: Reply, fit: Fit<'_>) -> u64 {
+        let mut out = Buffer::take(Size::Small);
+        reply.write(&mut out, fit);
+        let length = out.filled().len() as u64;
+        let stats = self.listener.stats.mine();
+        stats.responses[status_class(reply.status())].inc();
+        stats.sent_bytes.add(length);
+        self.timer.set(self.listener.config.timeouts.body_idle);
+        let (client, timer) = (&mut self.client, &self.timer);
+        poll_fn(|context| match client.poll_flush(context, &mut out) {
+            Poll::Pending if !timer.poll_elapsed(context) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+        length - out.filled().len() as u64
+    }
+
+    /// Ends the connection so that the client gets the last answer: closing at once would reset it while the client
+    /// still sends (RFC 9112, section 9.6).
+    async fn linger(mut self) {
+        self.client.finish_sending();
+        self.timer.set(LINGER);
+        let mut taken = 0;
+        self.hand = None;
+        while let Some(read) = self.fill_to_the_end().await {
+            taken += read;
+            if read == 0 || taken > MAX_LINGER {
+                return;
+            }
+        }
+    }
+
+    async fn fill_to_the_end(&mut self) -> Option<usize> {
+        let (client, timer) = (&mut self.client, &self.timer);
+        let mut hand = None;
+        poll_fn(|context| match client.poll_fill(context, &mut hand, Size::Small) {
+            Poll::Ready(read) => Poll::Ready(read.ok()),
+            Poll::Pending if timer.poll_elapsed(context) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
+/// Whether the bytes behind `judged`, which were not there at the last look, can complete a head.
+fn head_may_be_complete(bytes: &[u8], judged: usize) -> bool {
+    let new = &bytes[judged.saturating_sub(3)..];
+    memchr::memmem::find(new, b"\n\r\n").is_some() || memchr::memmem::find(new, b"\n\n").is_some()
+}
+
+/// RFC 9110, section 9.2.2, and the methods of other protocols over HTTP that only read.
+fn is_idempotent(method: &str) -> bool {
+    matches!(
+        method,
+        "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "LIST" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
+    )
+}
+
+fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> {
+    match balance {
+        Balance::Source => Some(source_key(client)),
+        Balance::Uri => Some(hash(request.origin_target.as_bytes())),
+        Balance::Header(name) => request.header(name).map(hash),
+        Balance::Cookie(name) => request.cookie(name).map(hash),
+        _ => None,
+    }
+}
+
+/// 128 random bits in hexadecimal digits.
+fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for half in 0..2 {
+        let mut bits = worker.random();
+        for place in &mut room[half * 16..half * 16 + 16] {
+            *place = DIGITS[(bits & 15) as usize];
+            bits >>= 4;
+        }
+    }
+    room
+}
+
+fn line(request: &Request<'_>, id: &[u8]) -> Box<Line> {
+    Box::new(Line {
+        method: request.method.to_owned(),
+        host: request.host.unwrap_or_default().to_owned(),
+        target: request.origin_target.to_owned(),
+        id: String::from_utf8_lossy(id).into_owned(),
+    })
+}

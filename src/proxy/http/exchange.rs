@@ -1,0 +1,587 @@
+//! What happens to a request: a backend is picked, connected to, asked; its answer is passed on, or it is tried elsewhere.
+//!
+//! Policy only; the codec is `http1`. Hot path: no lock, no formatting, one allocation for each request.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::download::Download;
+use super::http1::answer::{self, Answer, Next};
+use super::http1::{Framing, Version, fields};
+use super::reply::{Fit, Reply};
+use super::upload::{self, Trouble, Upload};
+use crate::clock;
+use crate::health::State;
+use crate::metrics::status_class;
+use crate::net::buffer::{Buffer, Size};
+use crate::net::stream::Stream;
+use crate::pool::{Lease, Pool, Symptom};
+use crate::proxy::attempt;
+use crate::proxy::idle::Wanted;
+use crate::proxy::log::{Ended, Line};
+use crate::proxy::outcome::Cause;
+use crate::proxy::relay::{Terms, relay};
+
+/// Interim answers (1xx) before the answer; more is a backend that has lost its way.
+const MAX_INTERIM: u8 = 16;
+
+/// A request as the exchange needs it.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The pool.
+    pub pool: u32,
+    /// What it is spread by, for the picks by key.
+    pub key: Option<u64>,
+    /// How its answer is to be read.
+    pub asked: answer::Asked,
+    /// Whether it may be sent twice (RFC 9110, section 9.2.2).
+    pub idempotent: bool,
+    /// The client's version.
+    pub version: Version,
+    /// Whether the client wants to go on.
+    pub keep_alive: bool,
+    /// `Expect: 100-continue`.
+    pub expects_continue: bool,
+    /// How its body is delimited.
+    pub framing: Framing,
+    /// Where in `head` its identity stands.
+    pub id: Range<usize>,
+    /// The head for the backend.
+    pub head: Buffer,
+    /// For the access log, when it is on.
+    pub line: Option<Box<Line>>,
+}
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It takes another request.
+    Continue,
+    /// It ends in order.
+    Close,
+    /// It is reset: the client must not take what it got for complete.
+    Reset,
+    /// It has ended.
+    Done,
+}
+
+/// What is noted of an exchange, for counters and log.
+#[derive(Debug)]
+struct Notes {
+    begun: Instant,
+    queued: Duration,
+    connect: Duration,
+    response: Duration,
+    retries: u8,
+    status: u16,
+    sent: u64,
+    lease: Option<Lease>,
+}
+
+/// A backend's answer whose head is ready for the client.
+struct Answered {
+    backend: Stream,
+    status: u16,
+    framing: Framing,
+    reusable: bool,
+    next: Next,
+    out: Buffer,
+    hand: Option<Buffer>,
+}
+
+/// Why an attempt brought no answer.
+struct Failed {
+    trouble: Trouble,
+    /// It went over a connection that had been idle, which the backend may have been closing.
+    stale: bool,
+}
+
+/// The way to a backend.
+struct Attempt {
+    backend: Stream,
+    reused: bool,
+    sent_at: Instant,
+    suspected: bool,
+}
+
+/// Carries one request through to its end.
+pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
+    let pool = Arc::clone(connection.view.pool(incoming.pool));
+    pool.budget.request();
+    let limits = upload::Limits {
+        kept_bytes: pool.config.retry.body_bytes as usize,
+        body_bytes: connection.listener.config.limits.body_bytes,
+    };
+    let mut notes = Notes {
+        begun: Instant::now(),
+        queued: Duration::ZERO,
+        connect: Duration::ZERO,
+        response: Duration::ZERO,
+        retries: 0,
+        status: 0,
+        sent: 0,
+        lease: None,
+    };
+    let head = std::mem::replace(&mut incoming.head, Buffer::empty());
+    let begun = Upload::new(head, incoming.framing, limits).and_then(|mut upload| {
+        upload.take_in_hand(&mut connection.hand)?;
+        Ok(upload)
+    });
+    let mut upload = match begun {
+        Ok(upload) => upload,
+        Err(reject) => return connection.refuse(reject).await,
+    };
+    let (after, end) = match ask(connection, &incoming, &pool, &mut upload, &mut notes).await {
+        Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
+        Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
+    };
+    account(connection, &incoming, &pool, &upload, &notes, end);
+    after
+}
+
+/// Asks one backend after the other, as far as the request may be repeated, until one answers.
+async fn ask(
+    connection: &mut Connection,
+    incoming: &Incoming,
+    pool: &Arc<Pool>,
+    upload: &mut Upload,
+    notes: &mut Notes,
+) -> Result<Answered, Trouble> {
+    let mut tried: Vec<u32> = Vec::new();
+    let mut last = Cause::NoBackend;
+    let mut fresh = false;
+    loop {
+        let lease = match notes.lease.take().filter(|_| fresh) {
+            Some(same) => same,
+            None => {
+                let (worker, view) = (&connection.worker, &connection.view);
+                match attempt::lease(worker, view, incoming.pool, incoming.key, &tried, &connection.timer).await {
+                    Ok(lease) => lease,
+                    Err(_) if !tried.is_empty() => return Err(Trouble::Backend(last)),
+                    Err(cause) => return Err(Trouble::Backend(cause)),
+                }
+            }
+        };
+        if tried.is_empty() && !fresh {
+            notes.queued = notes.begun.elapsed();
+        }
+        lease.backend().stats.mine().picks.inc();
+        let result = try_one(connection, incoming, pool, upload, notes, &lease, fresh, &tried).await;
+        let slot = lease.backend().slot.index;
+        notes.lease = Some(lease);
+        let failed = match result {
+            Ok(answered) => return Ok(answered),
+            Err(failed) => failed,
+        };
+        let Trouble::Backend(cause) = failed.trouble else { return Err(failed.trouble) };
+        let repeatable = upload.is_repeatable() && (incoming.idempotent || !upload.has_begun());
+        if failed.stale && !fresh && repeatable {
+            // The backend closed an idle connection as we used it: no fault of its, and no retry either.
+            upload.rewind();
+            fresh = true;
+            continue;
+        }
+        note_failure(notes, cause);
+        last = cause;
+        fresh = false;
+        tried.push(slot);
+        if !repeatable || !may_retry(connection, incoming, pool, &tried) {
+            return Err(failed.trouble);
+        }
+        upload.rewind();
+        notes.retries += 1;
+        pool.stats.mine().retries.inc();
+    }
+}
+
+fn note_failure(notes: &Notes, cause: Cause) {
+    let Some(lease) = &notes.lease else { return };
+    lease.backend().stats.mine().failures.inc();
+    if let Some(symptom) = cause.symptom() {
+        lease.backend().suspect(symptom);
+    }
+}
+
+/// Whether another attempt is left, there is another backend for it, and the pool can afford it.
+fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, tried: &[u32]) -> bool {
+    if tried.len() > usize::from(pool.config.retry.attempts) {
+        return false;
+    }
+    let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
+    // Where no backend may serve, the request goes to the queue, if the pool has one; that costs nobody anything.
+    if ready == 0 {
+        return !pool.config.hold.is_zero();
+    }
+    let allowed = pool.budget.allow(clock::millis());
+    if !allowed {
+        pool.stats.mine().retries_denied.inc();
+    }
+    allowed
+}
+
+/// One attempt at one backend, up to the head of its answer.
+#[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
+async fn try_one(
+    connection: &mut Connection,
+    incoming: &Incoming,
+    pool: &Arc<Pool>,
+    upload: &mut Upload,
+    notes: &mut Notes,
+    lease: &Lease,
+    fresh: bool,
+    tried: &[u32],
+) -> Result<Answered, Failed> {
+    let backend = lease.backend();
+    let wanted = if incoming.idempotent { Wanted::Repeatable } else { Wanted::Once };
+    let idle = if fresh { None } else { connection.worker.idle.take(backend, wanted, notes.begun) };
+    let reused = idle.is_some();
+    let stream = match idle {
+        Some(stream) => {
+            backend.stats.mine().reused.inc();
+            stream
+        }
+        None => {
+            let opened = attempt::open(lease, pool.config.timeouts.connect, &connection.timer).await;
+            let (stream, took) = opened.map_err(|cause| Failed { trouble: Trouble::Backend(cause), stale: false })?;
+            pool.stats.mine().connect.observe(took);
+            notes.connect = took;
+            stream
+        }
+    };
+    let mut attempt = Attempt { backend: stream, reused, sent_at: Instant::now(), suspected: false };
+    let mut hand = None;
+    let mut interim = 0;
+    connection.timer.mark(Some(backend.slot.index));
+    let result = loop {
+        if let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await {
+            break Err(trouble);
+        }
+        match compose(connection, incoming, pool, upload, &mut hand, tried) {
+            Ok(None) => {}
+            Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
+                interim += 1;
+                if let Some(mut out) = out
+                    && connection.client.flush(&mut out).await.is_err()
+                {
+                    break Err(Trouble::ClientGone);
+                }
+            }
+            Ok(Some(Composed::Interim(_))) => break Err(Trouble::Backend(Cause::BadAnswer)),
+            Ok(Some(Composed::Final { status, framing, reusable, next, out })) => {
+                notes.response = attempt.sent_at.elapsed();
+                break Ok(Answered { backend: attempt.backend, status, framing, reusable, next, out, hand });
+            }
+            Err(cause) => break Err(Trouble::Backend(cause)),
+        }
+    };
+    connection.timer.mark(None);
+    result.map_err(|trouble| Failed { trouble, stale: reused && hand_is_untouched(&trouble) })
+}
+
+fn hand_is_untouched(trouble: &Trouble) -> bool {
+    *trouble == Trouble::Backend(Cause::ResetBeforeAnswer)
+}
+
+/// Sends, and waits until something of an answer has come.
+async fn wait(
+    connection: &mut Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    upload: &mut Upload,
+    lease: &Lease,
+    attempt: &mut Attempt,
+    hand: &mut Option<Buffer>,
+) -> Result<(), Trouble> {
+    let backend = lease.backend();
+    let body_idle = connection.listener.config.timeouts.body_idle;
+    let suspicious = attempt::suspicious_after(backend).min(pool.config.timeouts.response);
+    let mut sending = !upload.is_over();
+    connection.timer.set(if sending && !upload.has_all() { body_idle } else { suspicious });
+    let mut moved = upload.received();
+    let Connection { client, hand: request, timer, .. } = connection;
+    poll_fn(|context| {
+        if sending {
+            match upload.poll(context, client, request, &mut attempt.backend) {
+                Poll::Ready(Ok(())) => {
+                    sending = false;
+                    attempt.sent_at = Instant::now();
+                    timer.set(suspicious);
+                }
+                // It may have answered before it closed: what came is read first.
+                Poll::Ready(Err(Trouble::Backend(_))) => {
+                    upload.stop();
+                    sending = false;
+                }
+                Poll::Ready(Err(trouble)) => return Poll::Ready(Err(trouble)),
+                Poll::Pending => {}
+            }
+        }
+        match attempt.backend.poll_fill(context, hand, Size::Small) {
+            Poll::Ready(Ok(0)) if hand.is_some() => return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer))),
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Backend(Cause::ResetBeforeAnswer))),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+            Poll::Pending => {}
+        }
+        if sending && upload.received() != moved {
+            moved = upload.received();
+            timer.set(body_idle);
+        }
+        if timer.poll_elapsed(context) {
+            if sending && upload.client_is_slow {
+                return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
+            }
+            if attempt.suspected || suspicious >= pool.config.timeouts.response || sending {
+                return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
+            }
+            attempt.suspected = true;
+            backend.suspect(Symptom::Silent);
+            timer.set(pool.config.timeouts.response.saturating_sub(suspicious));
+            // Registers for the new deadline.
+            let _ = timer.poll_elapsed(context);
+        }
+        // What waits for a backend that has gone down goes elsewhere, if it may.
+        if incoming.idempotent && hand.is_none() && upload.is_repeatable() && backend.state() == State::Down {
+            return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What the bytes in hand are.
+enum Composed {
+    /// 1xx, for the client where it understands it.
+    Interim(Option<Buffer>),
+    /// The answer.
+    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer },
+}
+
+/// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
+fn compose(
+    connection: &Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    upload: &Upload,
+    hand: &mut Option<Buffer>,
+    tried: &[u32],
+) -> Result<Option<Composed>, Cause> {
+    let Some(buffer) = hand else { return Ok(None) };
+    let mut room = fields::room();
+    let parsed = Answer::parse(buffer.filled(), &mut room, incoming.asked).map_err(|malformed| {
+        tracing::debug!(pool = %pool.config.name, fault = malformed.0, "invalid answer");
+        Cause::BadAnswer
+    })?;
+    let Some(answer) = parsed else { return Ok(None) };
+    let status = answer.status;
+    let interim = (100..200).contains(&status) && status != 101;
+    if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
+        let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
+        if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 {
+            return Err(Cause::ResetBeforeAnswer);
+        }
+    }
+    // The rest of a request that was answered early is not waited for: the connection ends after the answer.
+    let goes_on = incoming.keep_alive
+        && connection.is_wanted()
+        && upload.has_all()
+        && upload.is_over()
+        && answer.framing != Framing::UntilClose
+        && !(answer.framing == Framing::Chunked && incoming.version == Version::Http10);
+    let next = match (goes_on, incoming.version) {
+        (true, Version::Http11) => Next::Keep,
+        (true, Version::Http10) => Next::SayKeep,
+        (false, _) => Next::Close,
+    };
+    let mut out = Buffer::take(Size::Small);
+    answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next });
+    let (length, framing, reusable) = (answer.length, answer.framing, answer.keep_alive);
+    buffer.consume(length);
+    if buffer.is_empty() {
+        *hand = None;
+    }
+    if interim {
+        let wanted = incoming.version == Version::Http11 && (status != 100 || incoming.expects_continue);
+        return Ok(Some(Composed::Interim(wanted.then_some(out))));
+    }
+    Ok(Some(Composed::Final { status, framing, reusable, next, out }))
+}
+
+/// Passes the answer on, and keeps the connection to the backend where it can be used again.
+async fn deliver(
+    connection: &mut Connection,
+    incoming: &Incoming,
+    pool: &Arc<Pool>,
+    upload: &mut Upload,
+    notes: &mut Notes,
+    answered: Answered,
+) -> (After, &'static str) {
+    let Answered { mut backend, status, framing, reusable, next, out, hand } = answered;
+    notes.status = status;
+    let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    pool.stats.mine().response.observe(notes.response);
+    if status == 101 {
+        return tunnel(connection, pool, notes, backend, out, hand).await;
+    }
+    let mut download = match Download::new(out, hand, framing, incoming.version) {
+        Ok(download) => download,
+        Err(cause) => {
+            note_failure(notes, cause);
+            return give_up(connection, incoming, pool, upload, notes, Trouble::Backend(cause)).await;
+        }
+    };
+    let result = pass_on(connection, upload, &mut download, &mut backend).await;
+    notes.sent = download.sent;
+    if let Err(cause) = result {
+        if cause != Cause::ClientAbort {
+            note_failure(notes, cause);
+        }
+        return (After::Reset, cause.word());
+    }
+    lease.backend().answered(notes.response);
+    if reusable && download.is_clean() && upload.has_all() && upload.is_over() {
+        let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
+        let now = notes.begun + notes.queued + notes.response;
+        connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
+    }
+    (if next == Next::Close { After::Close } else { After::Continue }, "ok")
+}
+
+/// Moves the answer, and what is left of the request, until the client has all of the answer.
+async fn pass_on(
+    connection: &mut Connection,
+    upload: &mut Upload,
+    download: &mut Download,
+    backend: &mut Stream,
+) -> Result<(), Cause> {
+    let body_idle = connection.listener.config.timeouts.body_idle;
+    let Connection { client, hand, timer, .. } = connection;
+    timer.set(body_idle);
+    let mut moved = (0, 0);
+    poll_fn(|context| {
+        if !upload.is_over() {
+            // A request that breaks off after its answer has begun changes nothing for the answer.
+            if let Poll::Ready(Err(_)) = upload.poll(context, client, hand, backend) {
+                upload.stop();
+            }
+        }
+        if let Poll::Ready(result) = download.poll(context, backend, client) {
+            return Poll::Ready(result);
+        }
+        if (download.sent, upload.received()) != moved {
+            moved = (download.sent, upload.received());
+            timer.set(body_idle);
+        }
+        if timer.poll_elapsed(context) { Poll::Ready(Err(Cause::BodyTimeout)) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// After 101 the connection is the two sides' own.
+async fn tunnel(
+    connection: &mut Connection,
+    pool: &Arc<Pool>,
+    notes: &mut Notes,
+    mut backend: Stream,
+    mut out: Buffer,
+    hand: Option<Buffer>,
+) -> (After, &'static str) {
+    let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    if let Some(early) = &hand {
+        out.append(early.filled());
+    }
+    let listener = Arc::clone(&connection.listener);
+    let terms = Terms {
+        worker: &connection.worker,
+        backend: lease.backend(),
+        on_down: pool.config.on_down,
+        idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),
+    };
+    let early = (connection.hand.take(), Some(out));
+    let relayed = relay(&mut connection.client, &mut backend, early, &connection.timer, &terms).await;
+    notes.sent = relayed.sent;
+    listener.stats.mine().received_bytes.add(relayed.received);
+    (After::Done, relayed.cause.map_or("ok", Cause::word))
+}
+
+/// Tells the client that it gets no answer from a backend.
+async fn give_up(
+    connection: &mut Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    upload: &Upload,
+    notes: &mut Notes,
+    trouble: Trouble,
+) -> (After, &'static str) {
+    let cause = match trouble {
+        Trouble::Refused(reject) => return (connection.refuse(reject).await, reject.word()),
+        Trouble::ClientGone => Cause::ClientAbort,
+        Trouble::Backend(cause) => cause,
+    };
+    pool.stats.mine().failed[cause.index()].inc();
+    if cause == Cause::ClientAbort {
+        return (After::Done, cause.word());
+    }
+    let keep_alive = incoming.keep_alive && upload.has_all() && connection.is_wanted();
+    let id = upload.kept.filled().get(incoming.id.clone()).unwrap_or_default();
+    let fit = Fit {
+        head_only: incoming.asked.head,
+        version: incoming.version,
+        keep_alive,
+        id: std::str::from_utf8(id).unwrap_or_default(),
+    };
+    let reply = Reply::Failed(cause);
+    notes.status = reply.status();
+    pool.stats.mine().responses[status_class(notes.status)].inc();
+    connection.reply(reply, fit).await;
+    (if keep_alive { After::Continue } else { After::Close }, cause.word())
+}
+
+/// Counts what happened, and writes the log line.
+fn account(
+    connection: &Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    upload: &Upload,
+    notes: &Notes,
+    end: &'static str,
+) {
+    let received = upload.received();
+    let (at_listener, at_pool) = (connection.listener.stats.mine(), pool.stats.mine());
+    at_listener.received_bytes.add(received);
+    at_pool.received_bytes.add(received);
+    if notes.sent > 0 {
+        // The backend's own answer; the balancer's are counted where they are made.
+        let class = status_class(notes.status);
+        at_listener.responses[class].inc();
+        at_listener.sent_bytes.add(notes.sent);
+        at_pool.responses[class].inc();
+        at_pool.sent_bytes.add(notes.sent);
+        if let Some(lease) = &notes.lease {
+            let stats = lease.backend().stats.mine();
+            stats.responses[class].inc();
+            stats.received_bytes.add(notes.sent);
+            stats.sent_bytes.add(received);
+        }
+    }
+    let Some(line) = &incoming.line else { return };
+    let ended = Ended {
+        listener: &connection.listener.config.name,
+        client: connection.ip,
+        pool: &pool.config.name,
+        backend: notes.lease.as_ref().map_or("-", |lease| &lease.backend().name),
+        status: notes.status,
+        received,
+        sent: notes.sent,
+        retries: notes.retries,
+        queued: notes.queued,
+        connect: notes.connect,
+        response: notes.response,
+        total: notes.begun.elapsed(),
+        end,
+    };
+    connection.worker.log.write(line, &ended);
+}

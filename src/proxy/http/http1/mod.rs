@@ -1,0 +1,181 @@
+//! HTTP/1.1 on the wire, sans-IO: heads and bodies, judged strictly (RFC 9110 and RFC 9112).
+//!
+//! What a recipient further on could read differently is refused here, never passed on: that is what request smuggling
+//! lives on. `httparse` splits the head into fields; every rule beyond that stands in this room.
+
+pub mod answer;
+pub mod body;
+pub mod chunked;
+pub mod fields;
+pub mod request;
+
+use crate::metrics::REJECTIONS;
+
+/// Why a request is refused, with the status that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// The request line is not three parts with one space between, or the method is no token (RFC 9112, section 3).
+    RequestLine,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+    /// No valid form of target (RFC 9112, section 3.2).
+    Target,
+    /// A field line that is none (RFC 9112, section 5).
+    Header,
+    /// A line that ends in LF alone (RFC 9112, section 2.2).
+    BareLineFeed,
+    /// `Host` that is no host (RFC 9110, section 7.2).
+    Host,
+    /// HTTP/1.1 without `Host`.
+    MissingHost,
+    /// More than one `Host`.
+    DuplicateHost,
+    /// Content-Length and Transfer-Encoding (RFC 9112, section 6.1).
+    LengthAndChunked,
+    /// Content-Length that is no number, or stands twice (RFC 9112, section 6.3).
+    ContentLength,
+    /// Transfer-Encoding other than `chunked` (RFC 9112, section 6.1).
+    TransferEncoding,
+    /// Chunk framing that breaks RFC 9112, section 7.1.
+    Chunk,
+    /// A trailer that must not be one (RFC 9110, section 6.5.1).
+    Trailer,
+    /// Head longer than the listener's limit.
+    HeadTooLarge,
+    /// Target longer than the listener's limit.
+    TargetTooLong,
+    /// More fields than the listener's limit.
+    TooManyHeaders,
+    /// Body longer than the listener's limit.
+    BodyTooLarge,
+    /// The head did not come in time.
+    HeadTimeout,
+    /// The body stopped coming.
+    BodyTimeout,
+    /// No route and no pool for it.
+    NoRoute,
+    /// CONNECT, which asks for a tunnel through a balancer that is none.
+    Connect,
+    /// `Expect` other than `100-continue` (RFC 9110, section 10.1.1).
+    Expectation,
+}
+
+impl Reject {
+    /// The status that tells the client, and its reason phrase.
+    pub fn status(self) -> (u16, &'static str) {
+        match self {
+            Self::Version => (505, "HTTP Version Not Supported"),
+            Self::TransferEncoding => (501, "Not Implemented"),
+            Self::HeadTooLarge | Self::TooManyHeaders => (431, "Request Header Fields Too Large"),
+            Self::TargetTooLong => (414, "URI Too Long"),
+            Self::BodyTooLarge => (413, "Content Too Large"),
+            Self::HeadTimeout | Self::BodyTimeout => (408, "Request Timeout"),
+            Self::NoRoute => (404, "Not Found"),
+            Self::Connect => (405, "Method Not Allowed"),
+            Self::Expectation => (417, "Expectation Failed"),
+            _ => (400, "Bad Request"),
+        }
+    }
+
+    /// Its position in [`REJECTIONS`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::RequestLine => 0,
+            Self::Version => 1,
+            Self::Target => 2,
+            Self::Header => 3,
+            Self::BareLineFeed => 4,
+            Self::Host => 5,
+            Self::MissingHost => 6,
+            Self::DuplicateHost => 7,
+            Self::LengthAndChunked => 8,
+            Self::ContentLength => 9,
+            Self::TransferEncoding => 10,
+            Self::Chunk => 11,
+            Self::Trailer => 12,
+            Self::HeadTooLarge => 13,
+            Self::TargetTooLong => 14,
+            Self::TooManyHeaders => 15,
+            Self::BodyTooLarge => 16,
+            Self::HeadTimeout => 17,
+            Self::BodyTimeout => 18,
+            Self::NoRoute => 20,
+            Self::Connect => 21,
+            Self::Expectation => 22,
+        }
+    }
+
+    /// Its word in metrics and log.
+    pub fn word(self) -> &'static str {
+        REJECTIONS[self.index()]
+    }
+
+    /// One sentence for whoever sent the request.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::RequestLine => "The request line is malformed.",
+            Self::Version => "Only HTTP/1.1 and HTTP/1.0 are spoken here.",
+            Self::Target => "The request target is malformed.",
+            Self::Header => "A header field is malformed.",
+            Self::BareLineFeed => "A line ends in a line feed without a carriage return.",
+            Self::Host => "The Host field is malformed.",
+            Self::MissingHost => "The Host field is missing.",
+            Self::DuplicateHost => "There is more than one Host field.",
+            Self::LengthAndChunked => "Content-Length and Transfer-Encoding exclude each other.",
+            Self::ContentLength => "Content-Length is malformed or stands twice.",
+            Self::TransferEncoding => "Transfer-Encoding must be chunked and nothing else.",
+            Self::Chunk => "The chunked body is malformed.",
+            Self::Trailer => "A field is not allowed in the trailers.",
+            Self::HeadTooLarge => "The request head is too large.",
+            Self::TargetTooLong => "The request target is too long.",
+            Self::TooManyHeaders => "There are too many header fields.",
+            Self::BodyTooLarge => "The request body is too large.",
+            Self::HeadTimeout => "The request head did not arrive in time.",
+            Self::BodyTimeout => "The request body stopped arriving.",
+            Self::NoRoute => "Nothing is served under this address.",
+            Self::Connect => "CONNECT is not served here.",
+            Self::Expectation => "The only expectation served here is 100-continue.",
+        }
+    }
+}
+
+/// How a message's body is delimited (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    Empty,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// All until the connection ends; answers only.
+    UntilClose,
+}
+
+/// The two versions spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: no chunks, no keep-alive unless asked for.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_word() {
+        for (reject, word) in [
+            (Reject::RequestLine, "bad_request_line"),
+            (Reject::LengthAndChunked, "length_and_chunked"),
+            (Reject::HeadTimeout, "head_timeout"),
+            (Reject::NoRoute, "no_route"),
+            (Reject::Connect, "connect_method"),
+            (Reject::Expectation, "unsupported_expectation"),
+        ] {
+            assert_eq!(reject.word(), word);
+        }
+    }
+}

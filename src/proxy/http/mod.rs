@@ -1,0 +1,8 @@
+//! HTTP: what happens to a request (`exchange`) and the codecs that carry it.
+
+pub mod connection;
+pub mod download;
+pub mod exchange;
+pub mod http1;
+pub mod reply;
+pub mod upload;

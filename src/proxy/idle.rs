@@ -1,0 +1,100 @@
+//! Idle connections to backends, of one worker: the last one in is the first one out, so that the rest grows cold and goes.
+//!
+//! Hot path: no allocation once warm, no lock, no system call.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::net::stream::Stream;
+use crate::pool::Backend;
+
+/// A connection that has been idle for longer than this is not used for a request that cannot be repeated: the backend
+/// may be closing it at this moment, and nobody could tell whether the request was carried out.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Idle connections by the number of their backend.
+#[derive(Debug, Default)]
+pub struct Idle(RefCell<Vec<Option<Set>>>);
+
+#[derive(Debug)]
+struct Set {
+    backend: Arc<Backend>,
+    connections: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stream: Stream,
+    since: Instant,
+    lifetime: Duration,
+}
+
+/// For which requests a connection is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// It may be repeated when the connection turns out dead.
+    Repeatable,
+    /// It may not.
+    Once,
+}
+
+impl Idle {
+    /// A connection to the backend on which nothing has happened since.
+    #[inline]
+    pub fn take(&self, backend: &Backend, wanted: Wanted, now: Instant) -> Option<Stream> {
+        let mut sets = self.0.borrow_mut();
+        let set = sets.get_mut(backend.slot.index as usize)?.as_mut()?;
+        if set.backend.slot.serial != backend.slot.serial {
+            return None;
+        }
+        while let Some(entry) = set.connections.pop() {
+            let age = now.saturating_duration_since(entry.since);
+            let too_old = age >= entry.lifetime || (wanted == Wanted::Once && age >= FRESH);
+            if !too_old && entry.stream.is_quiet() {
+                return Some(entry.stream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection, unless there are `most` already or the backend is no longer one.
+    #[inline]
+    pub fn keep(&self, backend: &Arc<Backend>, stream: Stream, now: Instant, lifetime: Duration, most: usize) {
+        if backend.is_retired() {
+            return;
+        }
+        let mut sets = self.0.borrow_mut();
+        let index = backend.slot.index as usize;
+        if sets.len() <= index {
+            sets.resize_with(index + 1, || None);
+        }
+        let set = sets[index].get_or_insert_with(|| Set { backend: Arc::clone(backend), connections: Vec::new() });
+        if set.backend.slot.serial != backend.slot.serial {
+            *set = Set { backend: Arc::clone(backend), connections: Vec::new() };
+        }
+        if set.connections.len() < most {
+            set.connections.push(Entry { stream, since: now, lifetime });
+        }
+    }
+
+    /// Closes what there is to the backend.
+    pub fn forget(&self, backend: &Backend) {
+        if let Some(set) = self.0.borrow_mut().get_mut(backend.slot.index as usize) {
+            *set = None;
+        }
+    }
+
+    /// Closes what is too old, what the backend has closed, and what leads to backends that are no longer.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        for place in self.0.borrow_mut().iter_mut() {
+            let Some(set) = place else { continue };
+            set.connections
+                .retain(|entry| now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet());
+            if set.connections.is_empty() || set.backend.is_retired() {
+                *place = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The data wing: forwards. HOT.
+
+pub mod accept;
+pub mod attempt;
+pub mod http;
+pub mod idle;
+pub mod log;
+pub mod outcome;
+pub mod relay;
+pub mod tcp;
+pub mod worker;

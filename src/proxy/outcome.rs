@@ -1,0 +1,102 @@
+//! How a request or a connection ended, when it did not end well.
+
+use crate::metrics::FAILURES;
+use crate::pool::Symptom;
+
+/// Why traffic failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No backend may serve.
+    NoBackend,
+    /// Too many wait for one already.
+    QueueFull,
+    /// The backend refused the connection.
+    ConnectRefused,
+    /// The backend did not take the connection in time.
+    ConnectTimeout,
+    /// The connection could not be made for another reason.
+    ConnectFailed,
+    /// The connection ended before an answer.
+    ResetBeforeAnswer,
+    /// No answer came in time.
+    ResponseTimeout,
+    /// What came was no answer.
+    BadAnswer,
+    /// The connection broke within the answer's body.
+    ResetInBody,
+    /// The answer's body ended too early.
+    TruncatedBody,
+    /// The answer's body stopped coming.
+    BodyTimeout,
+    /// The client went away.
+    ClientAbort,
+    /// Nothing moved in a tunnel for too long.
+    TunnelIdle,
+    /// The backend went down while it was waited for.
+    BackendDown,
+}
+
+impl Cause {
+    /// Its position in [`FAILURES`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its word in metrics and log.
+    pub fn word(self) -> &'static str {
+        FAILURES[self.index()]
+    }
+
+    /// The status that tells the client, and its reason phrase.
+    pub fn status(self) -> (u16, &'static str) {
+        match self {
+            Self::NoBackend | Self::QueueFull => (503, "Service Unavailable"),
+            Self::ConnectTimeout | Self::ResponseTimeout => (504, "Gateway Timeout"),
+            _ => (502, "Bad Gateway"),
+        }
+    }
+
+    /// One sentence for whoever sent the request.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NoBackend => "No backend can serve this right now.",
+            Self::QueueFull => "Too many requests are waiting for a backend.",
+            Self::ConnectRefused | Self::ConnectFailed => "The backend could not be reached.",
+            Self::ConnectTimeout => "The backend did not take the connection in time.",
+            Self::ResponseTimeout => "The backend did not answer in time.",
+            Self::BadAnswer => "The backend sent an invalid answer.",
+            _ => "The backend closed the connection before it answered.",
+        }
+    }
+
+    /// What it says about the backend's health, if anything.
+    pub fn symptom(self) -> Option<Symptom> {
+        match self {
+            Self::ConnectRefused | Self::ConnectFailed => Some(Symptom::Refused),
+            Self::ConnectTimeout => Some(Symptom::ConnectTimeout),
+            Self::ResetBeforeAnswer | Self::ResetInBody => Some(Symptom::Reset),
+            Self::ResponseTimeout => Some(Symptom::Silent),
+            Self::BadAnswer | Self::TruncatedBody => Some(Symptom::BadAnswer),
+            Self::NoBackend
+            | Self::QueueFull
+            | Self::BodyTimeout
+            | Self::ClientAbort
+            | Self::TunnelIdle
+            | Self::BackendDown => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_word() {
+        assert_eq!(Cause::NoBackend.word(), "no_backend");
+        assert_eq!(Cause::ResetBeforeAnswer.word(), "reset_before_answer");
+        assert_eq!(Cause::TruncatedBody.word(), "truncated_body");
+        assert_eq!(Cause::BackendDown.word(), "backend_down");
+        assert_eq!(Cause::BackendDown.index() + 1, FAILURES.len());
+    }
+}

@@ -1,0 +1,152 @@
+//! A TCP connection: pick, connect with the next backend on failure, relay.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempt;
+use super::log::{Ended, Line};
+use super::outcome::Cause;
+use super::relay::{Terms, relay};
+use super::worker::{View, Worker, source_key};
+use crate::balance::Balance;
+use crate::net::stream::Stream;
+use crate::net::wheel::Timer;
+use crate::pool::{Lease, Pool};
+use crate::route::Listener;
+
+/// What is noted of a connection for its log line.
+#[derive(Default)]
+struct Notes {
+    retries: u8,
+    queued: Duration,
+    connect: Duration,
+    received: u64,
+    sent: u64,
+    lease: Option<Lease>,
+}
+
+/// Serves one connection from accept to end.
+pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut client: Stream, address: SocketAddr) {
+    let Some(pool_index) = listener.config.pool else { return };
+    let view = worker.view();
+    let pool = Arc::clone(view.pool(pool_index.0));
+    let timer = Timer::new();
+    let begun = Instant::now();
+    let mut notes = Notes::default();
+    let key = (pool.config.balance == Balance::Source).then(|| source_key(address.ip().to_canonical()));
+    let cause = match reach(&worker, &view, pool_index.0, key, &timer, &mut notes).await {
+        Ok((lease, mut backend)) => {
+            let terms = Terms {
+                worker: &worker,
+                backend: lease.backend(),
+                on_down: pool.config.on_down,
+                idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),
+            };
+            let relayed = relay(&mut client, &mut backend, (None, None), &timer, &terms).await;
+            (notes.received, notes.sent) = (relayed.received, relayed.sent);
+            notes.lease = Some(lease);
+            relayed.cause
+        }
+        Err(cause) => {
+            // A client that was accepted and cannot be served learns at once, and not as if all were well.
+            client.reset_on_drop();
+            Some(cause)
+        }
+    };
+    count(&listener, &pool, &notes, cause);
+    log(&worker, &listener, &pool, &notes, address, begun, cause);
+}
+
+async fn reach(
+    worker: &Worker,
+    view: &View,
+    pool_index: u32,
+    key: Option<u64>,
+    timer: &Timer,
+    notes: &mut Notes,
+) -> Result<(Lease, Stream), Cause> {
+    let pool = view.pool(pool_index);
+    let stats = pool.stats.mine();
+    let mut tried = Vec::new();
+    let begun = Instant::now();
+    pool.budget.request();
+    loop {
+        let lease = attempt::lease(worker, view, pool_index, key, &tried, timer).await;
+        if tried.is_empty() {
+            notes.queued = begun.elapsed();
+        }
+        let lease = lease?;
+        lease.backend().stats.mine().picks.inc();
+        match attempt::open(&lease, pool.config.timeouts.connect, timer).await {
+            Ok((stream, took)) => {
+                stats.connect.observe(took);
+                lease.backend().answered(took);
+                notes.connect = took;
+                return Ok((lease, stream));
+            }
+            Err(cause) => {
+                if let Some(symptom) = cause.symptom() {
+                    lease.backend().suspect(symptom);
+                }
+                tried.push(lease.backend().slot.index);
+                notes.lease = Some(lease);
+                // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
+                if tried.len() > usize::from(pool.config.retry.attempts)
+                    || worker.ready_in(view, pool_index).0 <= tried.len()
+                {
+                    return Err(cause);
+                }
+                stats.retries.inc();
+                notes.retries += 1;
+            }
+        }
+    }
+}
+
+fn count(listener: &Listener, pool: &Pool, notes: &Notes, cause: Option<Cause>) {
+    let (at_listener, at_pool) = (listener.stats.mine(), pool.stats.mine());
+    at_listener.received_bytes.add(notes.received);
+    at_listener.sent_bytes.add(notes.sent);
+    at_pool.received_bytes.add(notes.received);
+    at_pool.sent_bytes.add(notes.sent);
+    if let Some(lease) = &notes.lease {
+        let stats = lease.backend().stats.mine();
+        stats.sent_bytes.add(notes.received);
+        stats.received_bytes.add(notes.sent);
+    }
+    if let Some(cause) = cause {
+        at_pool.failed[cause.index()].inc();
+    }
+}
+
+fn log(
+    worker: &Worker,
+    listener: &Listener,
+    pool: &Pool,
+    notes: &Notes,
+    client: SocketAddr,
+    begun: Instant,
+    cause: Option<Cause>,
+) {
+    if !worker.log.is_on() {
+        return;
+    }
+    let ended = Ended {
+        listener: &listener.config.name,
+        client: client.ip(),
+        pool: &pool.config.name,
+        backend: notes.lease.as_ref().map_or("-", |lease| &lease.backend().name),
+        status: 0,
+        received: notes.received,
+        sent: notes.sent,
+        retries: notes.retries,
+        queued: notes.queued,
+        connect: notes.connect,
+        response: Duration::ZERO,
+        total: begun.elapsed(),
+        end: cause.map_or("ok", Cause::word),
+    };
+    worker.log.write(&Line::default(), &ended);
+}

@@ -1,0 +1,179 @@
+//! One data-path thread: what its connections share. Nothing here is shared with another thread.
+//!
+//! Hot path: no allocation once warm, no lock, no formatting.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::idle::Idle;
+use super::log::AccessLog;
+use crate::balance::hash;
+use crate::balance::rng::Rng;
+use crate::net::wheel;
+use crate::pool::{Lease, Local, Notice, Pool};
+use crate::route::{Published, Table};
+
+/// How often idle connections are looked through for those that are too old.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the connections of one thread share.
+#[derive(Debug)]
+pub struct Worker {
+    /// Idle connections to backends.
+    pub idle: Idle,
+    /// The access log.
+    pub log: AccessLog,
+    /// Client connections open in the whole process.
+    pub open: Arc<AtomicU32>,
+    /// Workers in all: limits that hold for the process are divided by it.
+    pub workers: usize,
+    published: Arc<Published>,
+    view: RefCell<Rc<View>>,
+    rng: RefCell<Rng>,
+    /// Called when what may serve has changed.
+    ready: Notify,
+    draining: Cell<bool>,
+}
+
+/// The table as this worker sees it, with what the worker remembers of each pool.
+#[derive(Debug)]
+pub struct View {
+    /// The table.
+    pub table: Arc<Table>,
+    locals: Vec<RefCell<Local>>,
+}
+
+impl View {
+    fn new(table: Arc<Table>, rng: &mut Rng) -> Rc<Self> {
+        let locals = table.pools.iter().map(|_| RefCell::new(Local::new(rng.next_u64() >> 32))).collect();
+        Rc::new(Self { table, locals })
+    }
+
+    /// A pool of the table.
+    #[inline]
+    pub fn pool(&self, index: u32) -> &Arc<Pool> {
+        &self.table.pools[index as usize]
+    }
+}
+
+impl Worker {
+    /// A worker over the published table.
+    pub fn new(published: Arc<Published>, open: Arc<AtomicU32>, log: AccessLog, workers: usize, seed: u64) -> Rc<Self> {
+        let mut rng = Rng::seeded(seed);
+        let view = View::new(published.load(), &mut rng);
+        Rc::new(Self {
+            idle: Idle::default(),
+            log,
+            open,
+            workers,
+            published,
+            view: RefCell::new(view),
+            rng: RefCell::new(rng),
+            ready: Notify::new(),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// The current table: a plain load and a count, unless there is a new one.
+    #[inline]
+    pub fn view(&self) -> Rc<View> {
+        if self.published.generation() != self.view.borrow().table.generation {
+            *self.view.borrow_mut() = View::new(self.published.load(), &mut self.rng.borrow_mut());
+        }
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Picks a backend of the pool.
+    #[inline]
+    pub fn pick(&self, view: &View, pool: u32, key: Option<u64>, tried: &[u32]) -> Option<Lease> {
+        view.pool(pool).pick(&mut view.locals[pool as usize].borrow_mut(), &mut self.rng.borrow_mut(), key, tried)
+    }
+
+    /// How many backends of the pool may serve, and whether some have no verdict yet.
+    pub fn ready_in(&self, view: &View, pool: u32) -> (usize, bool) {
+        let mut local = view.locals[pool as usize].borrow_mut();
+        let ready = local.ready(view.pool(pool));
+        (ready.backends.len(), ready.undecided)
+    }
+
+    /// Waits until what may serve changes somewhere.
+    pub fn ready_changes(&self) -> tokio::sync::futures::Notified<'_> {
+        self.ready.notified()
+    }
+
+    /// A random number.
+    #[inline]
+    pub fn random(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    /// Whether the program is about to stop: connections end after the request they are at.
+    #[inline]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Finish what is under way, begin nothing new.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        wheel::wake_all();
+    }
+
+    /// Acts on what control tells. Runs as a task of the worker for its whole life.
+    pub async fn listen_to_control(self: Rc<Self>, mut notices: UnboundedReceiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            match notice {
+                Notice::Ready => self.ready.notify_waiters(),
+                Notice::Down(backend) => {
+                    self.idle.forget(&backend);
+                    wheel::wake_marked(backend.slot.index);
+                }
+            }
+        }
+    }
+
+    /// Closes idle connections that are too old or whose backend is gone. Runs as a task for the worker's whole life.
+    pub async fn sweep(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(SWEEP);
+        loop {
+            interval.tick().await;
+            self.idle.sweep();
+            self.log.flush();
+            // A worker without traffic must not keep an old table alive.
+            drop(self.view());
+        }
+    }
+
+    /// Takes a place among the process's connections, given back by drop.
+    pub fn place(&self, listener: &Arc<AtomicU32>) -> Place {
+        self.open.fetch_add(1, Relaxed);
+        listener.fetch_add(1, Relaxed);
+        Place(Arc::clone(&self.open), Arc::clone(listener))
+    }
+}
+
+/// A place among the process's and the listener's connections.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicU32>, Arc<AtomicU32>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+        self.1.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The key that a client's address is spread by.
+pub fn source_key(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(address) => hash(&address.octets()),
+        IpAddr::V6(address) => hash(&address.octets()),
+    }
+}
