@@ -110,7 +110,7 @@ mod tests {
             "evenkeel run --listen 127.0.0.1:8080 --backend 127.0.0.1:1 --backend 127.0.0.1:2 --check http:/health";
         let Ok(Command::Run(arguments)) = parse(quick) else { panic!("{quick}") };
         assert_eq!(arguments.flags.backends, ["127.0.0.1:1", "127.0.0.1:2"]);
-        assert_eq!(arguments.flags.checks, ["http:/health"]);
+        assert_eq!(arguments.flags.check.as_deref(), Some("http:/health"));
         assert!(matches!(parse("evenkeel run"), Ok(Command::Run(_))));
         assert!(matches!(parse("evenkeel run -c a.toml"), Ok(Command::Run(_))));
         assert_eq!(

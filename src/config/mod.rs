@@ -1,3 +1,140 @@
-//! The configuration: as written (`file`), made valid (`lower`), as used (`model`), and what is wrong with it (`problem`).
+//! The configuration: as written (`tree`), made valid (`lower`), as used (`model`), and what is wrong with it (`problem`).
+//!
+//! [`load`] is the one way in: it reads every file, reports every problem at once and hands out a [`model::Config`]
+//! only when there is no error. [`Flags`] is the same for a command line without a file.
 
+mod address;
+mod flags;
+pub mod import;
+mod lower;
 pub mod model;
+mod problem;
+mod render;
+mod section;
+mod source;
+mod substitute;
+mod syntax;
+mod tree;
+mod units;
+mod vocabulary;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use flags::{Flags, from_flags};
+pub use problem::{Color, Problem, Problems, Reported, Second, Severity};
+pub use source::{Source, fingerprint};
+
+use problem::Files;
+use syntax::Damage;
+use tree::Table;
+
+/// A configuration that may be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it says.
+    pub config: model::Config,
+    /// What someone should look at all the same.
+    pub warnings: Problems,
+    /// Everything that was read: the folder, its files, and the files they name. [`fingerprint`] tells when they change.
+    pub files: Vec<PathBuf>,
+    /// Hash of all content read and of all variables used, 32 hexadecimal digits.
+    pub hash: String,
+}
+
+/// Where the values of `${NAME}` come from.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Reads a configuration with the variables of this process.
+pub fn load(source: &Source) -> Result<Loaded, Problems> {
+    load_with(source, &|name| std::env::var(name).ok())
+}
+
+/// Reads a configuration with the variables that `environment` gives.
+pub fn load_with(source: &Source, environment: &Environment<'_>) -> Result<Loaded, Problems> {
+    let (files, folder) = source::read(source)?;
+    let cx = Cx::new(files, environment);
+    for path in folder.iter().chain(cx.files.iter().filter_map(|file| file.path.as_ref())) {
+        cx.note_file(path);
+    }
+    let mut root = Table::default();
+    let mut damage = Vec::new();
+    for (file, _) in (0..).zip(cx.files.iter()) {
+        let (table, broken) = syntax::parse(&cx, file);
+        damage.push(broken);
+        if file == 0 {
+            root = table;
+        } else {
+            tree::merge(&cx, &mut root, table);
+        }
+    }
+    let syntax_problems = cx.problems.borrow().len();
+    let config = lower::lower(&cx, &root);
+    cx.suppress_consequences(syntax_problems, &damage);
+    cx.finish(config)
+}
+
+/// What a load carries along: the texts, the variables, and what it has found and read so far.
+struct Cx<'a> {
+    files: Arc<Files>,
+    environment: &'a Environment<'a>,
+    problems: RefCell<Vec<Problem>>,
+    read: RefCell<Vec<PathBuf>>,
+    variables: RefCell<Vec<(String, Option<String>)>>,
+}
+
+impl<'a> Cx<'a> {
+    fn new(files: Files, environment: &'a Environment<'a>) -> Self {
+        Self {
+            files: Arc::new(files),
+            environment,
+            problems: RefCell::default(),
+            read: RefCell::default(),
+            variables: RefCell::default(),
+        }
+    }
+
+    fn report(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    fn note_file(&self, path: &Path) {
+        let mut read = self.read.borrow_mut();
+        if !read.iter().any(|known| known == path) {
+            read.push(path.to_owned());
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let value = (self.environment)(name);
+        self.variables.borrow_mut().push((name.to_owned(), value.clone()));
+        value
+    }
+
+    /// Forgets what was found only because a syntax error hid or moved something.
+    fn suppress_consequences(&self, from: usize, damage: &[Damage]) {
+        if !damage.iter().any(Damage::any) {
+            return;
+        }
+        let mut problems = self.problems.borrow_mut();
+        let found = problems.split_off(from);
+        problems.extend(found.into_iter().filter(|problem| {
+            let Some(at) = problem.at else { return true };
+            let line = self.files.line(at.file, at.start);
+            problem.cause == problem::Cause::Own && !damage[at.file as usize].covers(line)
+        }));
+    }
+
+    fn finish(self, config: Option<model::Config>) -> Result<Loaded, Problems> {
+        let files = self.read.into_inner();
+        let hash = source::hash(&self.files, &files, &self.variables.into_inner());
+        let mut problems = Problems { list: self.problems.into_inner(), files: self.files };
+        problems.sort();
+        if problems.errors() > 0 {
+            return Err(problems);
+        }
+        let config = config.expect("whatever keeps a configuration from being made is reported as an error");
+        Ok(Loaded { config, warnings: problems, files, hash })
+    }
+}

@@ -1,0 +1,126 @@
+//! What concerns several sections at once: addresses that clash, pools that nobody uses, options that do not go together.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::super::Cx;
+use super::super::model::Protocol;
+use super::super::problem::{At, Problem};
+use super::super::section::Section;
+use super::listener::ListenerRead;
+use super::{AdminRead, Pools};
+
+/// Addresses taken so far: exactly, by port for every address of a family, and by port for any single address.
+#[derive(Default)]
+struct Taken {
+    exact: HashMap<SocketAddr, (At, String)>,
+    wildcard: HashMap<(u16, Family), (At, String)>,
+    single: HashMap<(u16, Family), (At, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Taken {
+    /// Takes an address, or says who has it.
+    fn take(&mut self, address: SocketAddr, at: At, who: &str) -> Option<(At, String)> {
+        // Port 0 asks for any free port: two of them never meet.
+        if address.port() == 0 {
+            return None;
+        }
+        let key = (address.port(), if address.is_ipv4() { Family::V4 } else { Family::V6 });
+        let everywhere = address.ip().is_unspecified();
+        let clash = self.exact.get(&address).or_else(|| self.wildcard.get(&key));
+        let clash = clash.or_else(|| if everywhere { self.single.get(&key) } else { None }).cloned();
+        let own = (at, who.to_owned());
+        if clash.is_none() {
+            let more = if everywhere { &mut self.wildcard } else { &mut self.single };
+            more.entry(key).or_insert_with(|| own.clone());
+            self.exact.insert(address, own);
+        }
+        clash
+    }
+}
+
+/// Clashes between binds, and a file without any listener.
+pub(super) fn listeners(top: &Section<'_>, listeners: &[ListenerRead], admin: &AdminRead) {
+    if listeners.is_empty() && !top.has("listener") {
+        let place = At { file: 0, start: 0, end: 0 };
+        top.cx.report(
+            Problem::error("no-listener", place, "there is no listener")
+                .label("nothing would be served")
+                .help("add [listener.web] with bind = \"0.0.0.0:8080\" and pool = \"web\"")
+                .absence(),
+        );
+    }
+    let mut taken = Taken::default();
+    for read in listeners {
+        let who = format!("[listener.{}]", read.name);
+        for (address, at) in &read.binds {
+            if let Some(clash) = taken.take(*address, *at, &who) {
+                top.cx.report(clashing(*address, *at, clash));
+            }
+        }
+    }
+    if let Some(address) = admin.bind {
+        let at = admin.at.unwrap_or(At { file: 0, start: 0, end: 0 });
+        if let Some((first, who)) = taken.take(address, at, "[admin]") {
+            top.cx.report(admin_clash(address, admin.at, first, &who));
+        }
+    }
+}
+
+fn clashing(address: SocketAddr, at: At, (first, who): (At, String)) -> Problem {
+    Problem::error("address-in-use", at, format!("{address} is taken already"))
+        .label("the same port on the same address")
+        .second(first, format!("taken here by {who}"))
+        .help("0.0.0.0 and [::] stand for every address of the machine; give one of the two another port")
+}
+
+fn admin_clash(address: SocketAddr, at: Option<At>, first: At, who: &str) -> Problem {
+    match at {
+        Some(at) => clashing(address, at, (first, who.to_owned())),
+        None => Problem::error("address-in-use", first, format!("{address} is the admin port"))
+            .label("the admin port listens there where nothing else is said")
+            .help("choose another port, or move the admin port: [admin] bind = \"127.0.0.1:PORT\""),
+    }
+}
+
+/// Pools that nobody uses, and those spread by what a listener cannot see.
+pub(super) fn pools(cx: &Cx<'_>, pools: &Pools<'_>, listeners: &[ListenerRead], meant: usize) {
+    let mut used = vec![false; pools.names.len()];
+    for (pool, _) in listeners.iter().flat_map(|read| &read.uses) {
+        if let Some(used) = used.get_mut(pool.0 as usize) {
+            *used = true;
+        }
+    }
+    // Without listeners, or with one that is not valid, "unused" would only repeat that.
+    let certain = meant > 0 && listeners.len() == meant && listeners.iter().all(|read| read.listener.is_some());
+    for ((name, at), _) in pools.names.iter().zip(&used).filter(|(_, used)| certain && !**used) {
+        cx.report(
+            Problem::warning("unused-pool", *at, format!("no listener uses pool `{name}`"))
+                .label("checked, but never given any work")
+                .help(format!("name it in a listener or a route: pool = \"{name}\""))
+                .absence(),
+        );
+    }
+}
+
+/// Pools spread by a part of the request, used by a listener that sees no requests.
+pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], spread: &[Option<At>]) {
+    for read in listeners.iter().filter(|read| read.protocol == Protocol::Tcp) {
+        for (pool, at) in &read.uses {
+            if let Some(Some(balance)) = spread.get(pool.0 as usize) {
+                cx.report(
+                    Problem::error("needs-http", *balance, "this way to spread work needs HTTP")
+                        .label("looks into the request")
+                        .second(*at, format!("used here by [listener.{}], which speaks tcp", read.name))
+                        .help("write balance = \"source\" to keep a client with its backend, or protocol = \"http\""),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the question itself is read by `question`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::model::{Check, CheckKind, Initial, MysqlCheck, Timing};
+use super::super::problem::{At, Problem};
+use super::super::section::{Choice, Section};
+use super::super::tree::{Entry, Table, Value};
+use super::super::units::{self, Fault};
+use super::super::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, Words};
+use super::{nonzero, question};
+
+/// Faster than this is a flood, not a check.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// The fast interval is not made shorter than this unless someone says so.
+const FAST_INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+/// More than this is a slip of the pen.
+const STREAK_MAX: i64 = 10_000;
+
+#[derive(Clone, Copy)]
+enum Type {
+    Tcp,
+    Http,
+    Mysql,
+    Apache,
+}
+
+impl Type {
+    fn words(self) -> &'static Words {
+        match self {
+            Self::Tcp => &CHECK_TCP,
+            Self::Http => &CHECK_HTTP,
+            Self::Mysql => &CHECK_MYSQL,
+            Self::Apache => &CHECK_APACHE,
+        }
+    }
+}
+
+const TYPE: Choice<Type> = Choice {
+    words: &[("tcp", Type::Tcp), ("http", Type::Http), ("mysql", Type::Mysql), ("apache", Type::Apache)],
+    foreign: &[
+        ("https", "write type = \"http\" and tls = true"),
+        ("mariadb", "mysql"),
+        ("httpchk", "http"),
+        ("tcp-check", "tcp"),
+        ("mysql-check", "mysql"),
+        ("connect", "tcp"),
+        ("port", "tcp"),
+        ("ping", "there is no ICMP check: write \"tcp\""),
+        ("icmp", "there is no ICMP check: write \"tcp\""),
+        ("httpd", "apache"),
+        ("server-status", "apache"),
+    ],
+    later: &[
+        "tls",
+        "ssl",
+        "postgres",
+        "postgresql",
+        "pgsql",
+        "redis",
+        "grpc",
+        "smtp",
+        "ldap",
+        "script",
+        "agent",
+        "exec",
+        "udp",
+        "dns",
+        "galera",
+    ],
+};
+
+const INITIAL: Choice<Initial> = Choice {
+    words: &[("unknown", Initial::Unknown), ("up", Initial::Up), ("down", Initial::Down)],
+    foreign: &[("healthy", "up"), ("unhealthy", "down"), ("passing", "up"), ("critical", "down")],
+    later: &[],
+};
+
+/// The checks of a pool by name; `None` stands for one that is not valid, so that its name still counts.
+pub(super) fn checks(pool: &Section<'_>) -> Vec<(String, Option<Check>)> {
+    pool.named("check", "web")
+        .into_iter()
+        .map(|(entry, table)| (entry.key.clone(), check(pool, entry, table)))
+        .collect()
+}
+
+/// Where a check is named.
+pub(super) fn place(pool: &Section<'_>, name: &str) -> Option<At> {
+    match &pool.entry("check")?.node.value {
+        Value::Table(table) => Some(table.get(name)?.key_at),
+        _ => None,
+    }
+}
+
+fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<Check> {
+    let path = format!("{}.check.{}", pool.path, entry.key);
+    refuse_reserved(pool, entry);
+    let kind_of = kind_word(pool, entry, table, &path);
+    // With an unknown type nobody can say which keys belong; those of http are the widest set.
+    let words = kind_of.unwrap_or(Type::Http).words();
+    let known = kind_of.is_some();
+    let section = if known {
+        Section::new(pool.cx, table, entry.key_at, path, words)
+    } else {
+        Section { cx: pool.cx, table, at: entry.key_at, path }
+    };
+    let timing = timing(&section);
+    let host = section.parsed("host", host);
+    let port = section.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
+    let kind = kind(&section, kind_of?);
+    Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, timing: timing? })
+}
+
+fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
+    let lower = entry.key.to_ascii_lowercase();
+    let digits = lower.bytes().all(|byte| byte.is_ascii_digit());
+    if digits || ["and", "or", "not", "of"].contains(&lower.as_str()) {
+        pool.cx.report(
+            Problem::error("name", entry.key_at, format!("a check cannot be called `{}`", entry.key))
+                .label("`healthy_when` could not tell it from its own words")
+                .help("give it another name, such as [pool.NAME.check.web]"),
+        );
+    }
+}
+
+fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &str) -> Option<Type> {
+    let section = Section { cx: pool.cx, table, at: entry.key_at, path: path.to_owned() };
+    if !section.has("type") {
+        section.missing("type", "write type = \"tcp\", \"http\", \"mysql\" or \"apache\"");
+        return None;
+    }
+    section.choice("type", &TYPE)
+}
+
+fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
+    Some(match kind {
+        Type::Tcp => CheckKind::Tcp,
+        Type::Http => CheckKind::Http(question::http(section)?),
+        Type::Mysql => CheckKind::Mysql(mysql(section)?),
+        Type::Apache => CheckKind::Apache(question::apache(section)?),
+    })
+}
+
+fn mysql(section: &Section<'_>) -> Option<MysqlCheck> {
+    if !section.has("user") {
+        let help = "write user = \"evenkeel\"; an account that the server does not know is fine: its refusal proves that it is alive";
+        section.missing("user", help);
+    }
+    let clean = |what: &'static str| {
+        move |text: &str| {
+            let fault = Fault::new("text", format!("`{what}` cannot be sent"), "holds a NUL byte");
+            if text.contains('\0') { Err(fault) } else { Ok(text.into()) }
+        }
+    };
+    let password = section.parsed("password", clean("password"));
+    let user = section.parsed("user", |text| {
+        if text.is_empty() || text.len() > 80 {
+            return Err(
+                Fault::new("text", "`user` is not a user name", "1 to 80 bytes").help("write user = \"evenkeel\"")
+            );
+        }
+        clean("user")(text)
+    })?;
+    Some(MysqlCheck { user, password: password.unwrap_or_else(|| "".into()) })
+}
+
+fn host(text: &str) -> Result<IpAddr, Fault> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| {
+        let fault = Fault::new("address", format!("`{text}` is not an IP address"), "the address that is asked");
+        if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+            fault.help(format!("write an IP address; for the Host header write headers = {{ Host = \"{text}\" }}"))
+        } else {
+            fault.help("write an IP address without port; the port is a key of its own: port = 3306")
+        }
+    })
+}
+
+fn timing(section: &Section<'_>) -> Option<Timing> {
+    let interval = section.positive_duration("interval");
+    let given = interval.is_some() || !section.has("interval");
+    let interval = interval.unwrap_or(Duration::from_secs(2));
+    if interval < INTERVAL_MIN {
+        let node = &section.entry("interval")?.node;
+        let fault = Fault::new(
+            "range",
+            format!("`interval` of {} is too short", units::written(interval)),
+            "a flood of probes",
+        );
+        section.fault(node, fault.help("write \"10ms\" or more"));
+    }
+    let timeout = section.positive_duration("timeout");
+    let fast = section.positive_duration("fast_interval");
+    let mut fits = given;
+    for (key, value) in [("timeout", timeout), ("fast_interval", fast)] {
+        if let Some(value) = value.filter(|value| given && *value > interval) {
+            longer_than_interval(section, key, value, interval);
+            fits = false;
+        }
+    }
+    let streak = |key: &str, usual: u32| {
+        let number = section.integer(key, 1..=STREAK_MAX);
+        nonzero(number.map_or(usual, |number| u32::try_from(number).unwrap_or(u32::MAX)))
+    };
+    let (rise, fall) = (streak("rise", 2), streak("fall", 3));
+    let initial = section.choice("initial", &INITIAL).unwrap_or(Initial::Unknown);
+    fits.then(|| Timing {
+        interval,
+        fast_interval: fast.unwrap_or((interval / 4).max(FAST_INTERVAL_MIN).min(interval)),
+        timeout: timeout.unwrap_or(Duration::from_secs(1).min(interval)),
+        rise,
+        fall,
+        initial,
+    })
+}
+
+fn longer_than_interval(section: &Section<'_>, key: &str, value: Duration, interval: Duration) {
+    let Some(entry) = section.entry(key) else { return };
+    let limit = units::written(interval);
+    let message = format!("`{key}` of {} is longer than the interval of {limit}", units::written(value));
+    let problem = Problem::error("too-long", entry.node.at, message)
+        .help(format!("make it {limit} or less, or the interval longer"));
+    section.cx.report(match section.entry("interval") {
+        Some(interval) => problem.label("longer").second(interval.node.at, "the interval"),
+        None => problem.label("the interval is 2s where none is given"),
+    });
+}

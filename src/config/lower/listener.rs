@@ -1,0 +1,195 @@
+//! `[listener.NAME]`: where it accepts, what it speaks, where its work goes.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::super::Cx;
+use super::super::address;
+use super::super::model::{Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol};
+use super::super::problem::{At, Problem};
+use super::super::section::{Choice, Section};
+use super::super::tree::{Entry, Table, Value};
+use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
+use super::route::{self, RouteRead};
+use super::{Pools, connections};
+
+/// A request head beyond this is an attack, and the parser's offsets are 32 bits.
+const HEAD_BYTES_MAX: u64 = 1 << 20;
+
+/// The head parser has room for so many fields.
+const HEADERS_MAX: i64 = 256;
+
+/// What was read of a listener, with the places that matter to others.
+pub(super) struct ListenerRead {
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    pub(super) binds: Vec<(SocketAddr, At)>,
+    /// Pools that it or its routes name, with the place of the name.
+    pub(super) uses: Vec<(PoolIndex, At)>,
+    pub(super) listener: Option<Listener>,
+}
+
+const PROTOCOL: Choice<Protocol> = Choice {
+    words: &[("http", Protocol::Http), ("tcp", Protocol::Tcp)],
+    foreign: &[
+        ("https", "TLS is not supported yet: write \"http\", or \"tcp\" to pass TLS through"),
+        ("tls", "write \"tcp\" to pass TLS through"),
+        ("ssl", "write \"tcp\" to pass TLS through"),
+        ("http1", "http"),
+        ("http/1.1", "http"),
+        ("h1", "http"),
+        ("ws", "http"),
+        ("websocket", "http"),
+        ("mysql", "tcp"),
+        ("stream", "tcp"),
+        ("layer4", "tcp"),
+        ("l4", "tcp"),
+        ("l7", "http"),
+    ],
+    later: &["udp", "http2", "h2", "h2c", "grpc", "http3", "quic"],
+};
+
+pub(super) fn listener<'a>(
+    cx: &'a Cx<'a>,
+    entry: &'a Entry,
+    table: &'a Table,
+    pools: &Pools<'_>,
+    process: NonZeroU32,
+) -> ListenerRead {
+    let section = Section::new(cx, table, entry.key_at, format!("listener.{}", entry.key), &LISTENER);
+    let protocol = section.choice("protocol", &PROTOCOL).unwrap_or(Protocol::Http);
+    let binds = binds(&section);
+    let pool = pools.find(&section, "pool");
+    let routes = routes(&section, protocol, pools);
+    let idle = !section.has("pool") && !section.has("route");
+    if idle && !has_later(&section) {
+        section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
+    }
+    let mut uses: Vec<(PoolIndex, At)> = Vec::new();
+    if let (Some(pool), Some(entry)) = (pool, section.entry("pool")) {
+        uses.push((pool, entry.node.at));
+    }
+    uses.extend(routes.iter().filter_map(|read| Some((read.route.as_ref()?.pool, read.pool_at))));
+    route::report_shadowed(cx, &routes);
+    let complete = !idle && !binds.is_empty() && (pool.is_some() || !section.has("pool"));
+    let limits = limits(&section, protocol, process);
+    let timeouts = timeouts(&section, protocol);
+    let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
+    let listener = routes.filter(|_| complete).map(|routes| Listener {
+        name: entry.key.as_str().into(),
+        binds: binds.iter().map(|(address, _)| *address).collect(),
+        protocol,
+        pool,
+        routes,
+        limits,
+        timeouts,
+    });
+    ListenerRead { name: entry.key.clone(), protocol, binds, uses, listener }
+}
+
+/// Whether a feature that is not there yet stands in for the pool, such as `redirect`.
+fn has_later(section: &Section<'_>) -> bool {
+    ["redirect", "respond"].iter().any(|key| section.has(key))
+}
+
+fn binds(section: &Section<'_>) -> Vec<(SocketAddr, At)> {
+    if !section.has("bind") {
+        section.missing("bind", "write bind = \"0.0.0.0:8080\", or the address and port that clients use");
+    }
+    section.parsed_list("bind", address::bind).unwrap_or_default()
+}
+
+fn routes<'a>(section: &Section<'a>, protocol: Protocol, pools: &Pools<'_>) -> Vec<RouteRead> {
+    let Some(entry) = section.entry("route") else { return Vec::new() };
+    let path = section.path_of("route");
+    let Value::List(list) = &entry.node.value else {
+        let help = format!("write [[{path}]], with double brackets, for each route");
+        section.wrong_type(&entry.node, "route", "a list of sections", &help);
+        return Vec::new();
+    };
+    if protocol == Protocol::Tcp {
+        section.cx.report(
+            Problem::error("not-supported-yet", entry.key_at, "routes on a tcp listener are not supported yet")
+                .label("chosen by TLS server name in a later release")
+                .help("give the listener pool = \"NAME\", and another listener to each further pool"),
+        );
+        return Vec::new();
+    }
+    let tables = list.iter().filter_map(|node| match &node.value {
+        Value::Table(table) => Some((node, table)),
+        _ => {
+            section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
+            None
+        }
+    });
+    tables.map(|(node, table)| route::route(section.cx, node, table, &path, pools)).collect()
+}
+
+fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {
+    let limits = section.section("limits", &LISTENER_LIMITS);
+    let limits = limits.as_ref();
+    if let Some(limits) = limits {
+        no_effect(limits, protocol, &["head", "target", "headers", "body"]);
+    }
+    let bytes = |key: &str, usual: u64| {
+        let size = limits.and_then(|limits| limits.size(key, 256..=HEAD_BYTES_MAX)).unwrap_or(usual);
+        u32::try_from(size).unwrap_or(u32::MAX)
+    };
+    let (head_bytes, target_bytes) = (bytes("head", 64 << 10), bytes("target", 16 << 10));
+    if let Some(limits) = limits.filter(|limits| target_bytes > head_bytes && limits.has("target")) {
+        let at = limits.entry("target").map_or(limits.at, |entry| entry.node.at);
+        limits.cx.report(
+            Problem::error("range", at, "`target` is longer than the whole `head`")
+                .label(format!("the head is {head_bytes} bytes"))
+                .help("make it smaller than `head`"),
+        );
+    }
+    let headers = limits.and_then(|limits| limits.integer("headers", 1..=HEADERS_MAX)).unwrap_or(100);
+    ListenerLimits {
+        connections: connections(limits, process),
+        head_bytes,
+        target_bytes: target_bytes.min(head_bytes),
+        headers: u16::try_from(headers).unwrap_or(u16::MAX),
+        body_bytes: limits.and_then(body),
+    }
+}
+
+fn body(limits: &Section<'_>) -> Option<u64> {
+    let entry = limits.entry("body")?;
+    if matches!(&entry.node.value, Value::String(text) if text.value == "unlimited") {
+        return None;
+    }
+    limits.size("body", 0..=u64::MAX)
+}
+
+fn timeouts(section: &Section<'_>, protocol: Protocol) -> ListenerTimeouts {
+    let timeouts = section.section("timeouts", &LISTENER_TIMEOUTS);
+    if let Some(timeouts) = &timeouts {
+        no_effect(timeouts, protocol, &["head", "body_idle"]);
+    }
+    let deadline = |key: &str, usual: u64| {
+        let own = timeouts.as_ref().and_then(|timeouts| timeouts.positive_duration(key));
+        own.unwrap_or(Duration::from_secs(usual))
+    };
+    ListenerTimeouts {
+        head: deadline("head", 10),
+        client_idle: deadline("client_idle", 60),
+        body_idle: deadline("body_idle", 60),
+        tunnel_idle: deadline("tunnel_idle", 60 * 60),
+    }
+}
+
+/// Warns of options of HTTP on a listener that only passes bytes on.
+fn no_effect(section: &Section<'_>, protocol: Protocol, keys: &[&str]) {
+    if protocol == Protocol::Http {
+        return;
+    }
+    for entry in keys.iter().filter_map(|key| section.table.get(key)) {
+        section.cx.report(
+            Problem::warning("no-effect", entry.key_at, format!("`{}` has no effect on a tcp listener", entry.key))
+                .label("looks at HTTP only")
+                .help("take it out, or write protocol = \"http\""),
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! From the tree as written to the model: every default, every limit and every reference is settled here.
+//!
+//! Each function reads one section and goes on after a problem; an invalid pool still exists for those that name it.
+//! What concerns several sections at once (clashes, shadows, what nobody uses) is in `across`.
+
+mod across;
+mod check;
+mod listener;
+mod pool;
+mod question;
+mod route;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::balance::Balance;
+
+use super::Cx;
+use super::address;
+use super::model::{self, AccessLog, Admin, Config, Level, Log, LogFormat, PoolIndex, ProcessLimits, Shutdown, Watch};
+use super::problem::{At, Problem};
+use super::section::{Choice, Section};
+use super::substitute;
+use super::tree::{Table, Value};
+use super::units::Fault;
+use super::vocabulary::{self, ADMIN, LIMITS, LOG, ROOT, SHUTDOWN};
+
+/// More threads than any machine has cores is a slip of the pen.
+const WORKERS_MAX: i64 = 1024;
+
+/// More connections than ports and descriptors allow is one too.
+const CONNECTIONS_MAX: i64 = 100_000_000;
+
+/// What the process accepts at once where nothing is said.
+const CONNECTIONS: u32 = 20_000;
+
+/// The pools by name, valid or not.
+struct Pools<'a> {
+    by_name: HashMap<&'a str, PoolIndex>,
+    names: Vec<(&'a str, At)>,
+}
+
+impl Pools<'_> {
+    /// The pool that a key names.
+    fn find(&self, section: &Section<'_>, key: &str) -> Option<PoolIndex> {
+        let name = section.text(key)?;
+        if let Some(index) = self.by_name.get(name) {
+            return Some(*index);
+        }
+        let at = section.entry(key)?.node.at;
+        let problem = Problem::error("unknown-pool", at, format!("there is no pool `{name}`"))
+            .label(format!("no section [pool.{name}]"))
+            .absence();
+        section.cx.report(match vocabulary::nearest(name, self.names.iter().map(|(name, _)| *name)) {
+            Some(near) => {
+                let defined = self.names.iter().find(|(name, _)| *name == near).map_or(at, |(_, at)| *at);
+                problem.help(format!("did you mean `{near}`?")).second(defined, format!("`{near}` is defined here"))
+            }
+            None if self.names.is_empty() => problem.help(format!("add [pool.{name}] with backends = [\"HOST:PORT\"]")),
+            None => {
+                let known: Vec<&str> = self.names.iter().take(8).map(|(name, _)| *name).collect();
+                let more = if self.names.len() > 8 { ", ..." } else { "" };
+                problem.help(format!("the pools are {}{more}", known.join(", ")))
+            }
+        });
+        None
+    }
+}
+
+/// The whole configuration; `None` only when an error has been reported.
+pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
+    let top = Section::new(cx, root, At { file: 0, start: 0, end: 0 }, String::new(), &ROOT);
+    let admin = admin(&top);
+    let log = log(&top);
+    let limits = limits(&top);
+    let shutdown = shutdown(&top);
+    let sections = top.named("pool", "web");
+    let names: Vec<(&str, At)> = sections.iter().map(|(entry, _)| (entry.key.as_str(), entry.key_at)).collect();
+    let index = |position: usize| PoolIndex(u32::try_from(position).unwrap_or(u32::MAX));
+    let by_name = names.iter().enumerate().map(|(position, (name, _))| (*name, index(position))).collect();
+    let names = Pools { by_name, names };
+    let pools: Vec<_> = sections.iter().map(|(entry, table)| pool::pool(cx, entry, table)).collect();
+    let listeners: Vec<_> = top
+        .named("listener", "web")
+        .into_iter()
+        .map(|(entry, table)| listener::listener(cx, entry, table, &names, limits.connections))
+        .collect();
+    across::listeners(&top, &listeners, &admin);
+    across::pools(cx, &names, &listeners, listener_sections(root));
+    let spread: Vec<Option<At>> =
+        sections.iter().zip(&pools).map(|((_, table), pool)| spread_by_request(table, pool)).collect();
+    across::balance(cx, &listeners, &spread);
+    Some(Config {
+        admin: Admin { bind: admin.bind, token: admin.token },
+        log,
+        limits,
+        shutdown,
+        workers: workers(&top),
+        watch: match top.boolean("watch") {
+            Some(true) => Watch::Files,
+            _ => Watch::Off,
+        },
+        listeners: listeners.into_iter().map(|read| read.listener).collect::<Option<_>>()?,
+        pools: pools.into_iter().map(|pool| pool.map(Arc::new)).collect::<Option<_>>()?,
+    })
+}
+
+/// How many listeners someone meant to write.
+fn listener_sections(root: &Table) -> usize {
+    match root.get("listener").map(|entry| &entry.node.value) {
+        Some(Value::Table(table)) => table.entries.len(),
+        _ => 0,
+    }
+}
+
+/// The place of `balance` where it looks into requests.
+fn spread_by_request(table: &Table, pool: &Option<model::Pool>) -> Option<At> {
+    let by_request = matches!(pool.as_ref()?.balance, Balance::Uri | Balance::Header(_) | Balance::Cookie(_));
+    table.get("balance").filter(|_| by_request).map(|entry| entry.node.at)
+}
+
+fn workers(top: &Section<'_>) -> Option<NonZeroU32> {
+    let entry = top.entry("workers")?;
+    if matches!(&entry.node.value, Value::String(text) if text.value == "auto") {
+        return None;
+    }
+    let number = top.integer("workers", 1..=WORKERS_MAX)?;
+    NonZeroU32::new(u32::try_from(number).ok()?)
+}
+
+/// `[admin]` with the place of its bind.
+struct AdminRead {
+    bind: Option<SocketAddr>,
+    token: Option<Arc<str>>,
+    at: Option<At>,
+}
+
+fn admin(top: &Section<'_>) -> AdminRead {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 8404));
+    let Some(section) = top.section("admin", &ADMIN) else {
+        return AdminRead { bind: Some(usual), token: None, at: None };
+    };
+    let token = token(&section);
+    let at = section.entry("bind").map(|entry| entry.node.at);
+    if section.text("bind") == Some("off") {
+        return AdminRead { bind: None, token, at };
+    }
+    let bind = if section.has("bind") { section.parsed("bind", address::bind) } else { Some(usual) };
+    if let (Some(address), Some(at)) = (bind, at)
+        && !address.ip().is_loopback()
+        && !section.has("token_file")
+    {
+        section.cx.report(
+            Problem::error("open-admin", at, format!("the admin port on {address} needs a token"))
+                .label("reachable from other machines")
+                .help("add token_file = \"path\" with a secret in that file, or bind to 127.0.0.1"),
+        );
+    }
+    AdminRead { bind, token, at }
+}
+
+fn token(section: &Section<'_>) -> Option<Arc<str>> {
+    let path = section.text("token_file")?;
+    let node = &section.entry("token_file")?.node;
+    let content = substitute::read_bytes(section.cx, node.at, path)?;
+    let token = std::str::from_utf8(&content).unwrap_or("").trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let fault = Fault::new("token", "this file holds no token", "expected one line of text");
+        section.fault(node, fault.help("write a long random word into it: openssl rand -hex 32"));
+        return None;
+    }
+    Some(token.into())
+}
+
+const ACCESS: Choice<AccessLog> = Choice {
+    words: &[("off", AccessLog::Off), ("json", AccessLog::Json), ("text", AccessLog::Text)],
+    foreign: &[
+        ("none", "off"),
+        ("false", "off"),
+        ("on", "write \"text\" or \"json\""),
+        ("true", "write \"text\" or \"json\""),
+    ],
+    later: &["common", "combined", "clf"],
+};
+
+const LEVEL: Choice<Level> = Choice {
+    words: &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)],
+    foreign: &[
+        ("warning", "warn"),
+        ("notice", "info"),
+        ("trace", "debug"),
+        ("err", "error"),
+        ("crit", "error"),
+        ("fatal", "error"),
+        ("verbose", "debug"),
+    ],
+    later: &[],
+};
+
+const FORMAT: Choice<LogFormat> = Choice {
+    words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+    foreign: &[("plain", "text"), ("console", "text"), ("pretty", "text")],
+    later: &["syslog", "journal", "logfmt"],
+};
+
+fn log(top: &Section<'_>) -> Log {
+    let section = top.section("log", &LOG);
+    let section = section.as_ref();
+    Log {
+        access: section.and_then(|log| log.choice("access", &ACCESS)).unwrap_or(AccessLog::Off),
+        level: section.and_then(|log| log.choice("level", &LEVEL)).unwrap_or(Level::Info),
+        format: section.and_then(|log| log.choice("format", &FORMAT)).unwrap_or(LogFormat::Text),
+    }
+}
+
+fn limits(top: &Section<'_>) -> ProcessLimits {
+    let section = top.section("limits", &LIMITS);
+    ProcessLimits { connections: connections(section.as_ref(), nonzero(CONNECTIONS)) }
+}
+
+/// `connections` of a section of limits.
+fn connections(section: Option<&Section<'_>>, usual: NonZeroU32) -> NonZeroU32 {
+    let number = section.and_then(|limits| limits.integer("connections", 1..=CONNECTIONS_MAX));
+    number.map_or(usual, |number| nonzero(u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+/// A number that its range keeps from being zero.
+fn nonzero(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+fn shutdown(top: &Section<'_>) -> Shutdown {
+    let section = top.section("shutdown", &SHUTDOWN);
+    let section = section.as_ref();
+    Shutdown {
+        lead: section.and_then(|shutdown| shutdown.duration("lead")).unwrap_or(Duration::ZERO),
+        drain: section.and_then(|shutdown| shutdown.duration("drain")).unwrap_or(Duration::from_secs(30)),
+    }
+}

@@ -1,0 +1,200 @@
+//! `[[listener.NAME.route]]`: the conditions, the pool, and the warning for a route that can never be reached.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::super::Cx;
+use super::super::address;
+use super::super::model::{HeaderMatch, HostPattern, Route};
+use super::super::problem::{At, Problem};
+use super::super::section::Section;
+use super::super::tree::{Node, Table, Value};
+use super::super::units::Fault;
+use super::super::vocabulary::{ROUTE, ROUTE_HEADER};
+use super::Pools;
+
+/// What was read of a route.
+pub(super) struct RouteRead {
+    /// The whole of it.
+    pub(super) at: At,
+    /// The name of its pool.
+    pub(super) pool_at: At,
+    pub(super) route: Option<Route>,
+}
+
+pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: &str, pools: &Pools<'_>) -> RouteRead {
+    let section = Section::new(cx, table, node.at, path.to_owned(), &ROUTE);
+    if !section.has("pool") && !["redirect", "respond", "split"].iter().any(|key| section.has(key)) {
+        section.missing("pool", "write pool = \"NAME\": where the requests of this route go");
+    }
+    let values = |list: Option<Vec<(HostPattern, At)>>| list.unwrap_or_default().into_iter().map(|(host, _)| host);
+    let hosts = values(section.parsed_list("host", address::host_pattern)).collect();
+    let path = section.parsed("path", address::route_path);
+    let methods = section.parsed_list("method", method).unwrap_or_default();
+    let clients: Vec<(IpNet, At)> = section.parsed_list("client", address::network).unwrap_or_default();
+    let headers = headers(&section);
+    let pool = pools.find(&section, "pool");
+    RouteRead {
+        at: node.at,
+        pool_at: section.entry("pool").map_or(node.at, |entry| entry.node.at),
+        route: pool.map(|pool| Route {
+            hosts,
+            path,
+            methods: methods.into_iter().map(|(method, _)| method).collect(),
+            headers,
+            clients: clients.into_iter().map(|(client, _)| client).collect(),
+            pool,
+        }),
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// A method as it stands in a request line.
+pub(super) fn method(text: &str) -> Result<Arc<str>, Fault> {
+    let fault = |label: &str| Fault::new("method", format!("`{text}` is not a method"), label);
+    if !is_token(text) {
+        return Err(fault("a single word is needed").help("write \"GET\", or a list: [\"GET\", \"HEAD\"]"));
+    }
+    let upper = text.to_ascii_uppercase();
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
+    if upper != text && known.contains(&upper.as_str()) {
+        return Err(fault("methods are written in capitals").help(format!("write \"{upper}\"")));
+    }
+    Ok(text.into())
+}
+
+/// The name of a header field, in lower case.
+pub(super) fn header_name(text: &str) -> Result<Arc<str>, Fault> {
+    if is_token(text) {
+        return Ok(text.to_ascii_lowercase().into());
+    }
+    let fault = Fault::new("header", format!("`{text}` is not the name of a header"), "letters, digits and `-`");
+    Err(match text.split_once(':') {
+        Some((name, value)) if is_token(name) => {
+            fault.help(format!("write {{ name = \"{name}\", value = \"{}\" }}", value.trim()))
+        }
+        _ => fault,
+    })
+}
+
+fn headers(section: &Section<'_>) -> Vec<HeaderMatch> {
+    let Some(nodes) = section.one_or_more("header") else { return Vec::new() };
+    nodes.iter().filter_map(|node| header(section, node)).collect()
+}
+
+fn header<'a>(section: &Section<'a>, node: &'a Node) -> Option<HeaderMatch> {
+    match &node.value {
+        Value::Table(table) => {
+            let inner = Section::new(section.cx, table, node.at, section.path_of("header"), &ROUTE_HEADER);
+            if !inner.has("name") {
+                inner.missing("name", "write header = { name = \"X-Beta\", value = \"1\" }");
+            }
+            let name = inner.parsed("name", header_name)?;
+            Some(HeaderMatch { name, value: inner.text("value").map(Into::into) })
+        }
+        _ => match header_name(section.text_of(node, "header")?) {
+            Ok(name) => Some(HeaderMatch { name, value: None }),
+            Err(fault) => {
+                section.fault(node, fault);
+                None
+            }
+        },
+    }
+}
+
+/// Warns of each route behind one that matches everything it does.
+pub(super) fn report_shadowed(cx: &Cx<'_>, routes: &[RouteRead]) {
+    let mut earlier: HashMap<(String, String), Vec<usize>> = HashMap::new();
+    for (index, read) in routes.iter().enumerate() {
+        let Some(route) = &read.route else { continue };
+        let candidates = hosts_above(route)
+            .into_iter()
+            .flat_map(|host| paths_above(route.path.as_deref()).into_iter().map(move |path| (host.clone(), path)));
+        let shadow = candidates
+            .filter_map(|place| earlier.get(&place))
+            .flatten()
+            .find(|earlier| routes[**earlier].route.as_ref().is_some_and(|first| covers(first, route)));
+        if let Some(first) = shadow {
+            cx.report(
+                Problem::warning("shadowed-route", read.at, "this route is never reached")
+                    .label("all that it matches goes elsewhere first")
+                    .second(routes[*first].at, "matched first by this route")
+                    .help("the first match wins: move the narrower route above the wider one"),
+            );
+        }
+        let path = route.path.as_deref().unwrap_or("").to_owned();
+        if route.hosts.is_empty() {
+            earlier.entry((String::new(), path)).or_default().push(index);
+        } else {
+            for host in &route.hosts {
+                earlier.entry((host_key(host), path.clone())).or_default().push(index);
+            }
+        }
+    }
+}
+
+fn host_key(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Exact(name) | HostPattern::Suffix(name) => name.to_string(),
+    }
+}
+
+/// The keys of all patterns that match the first host of a route: one that covers the route is among them.
+fn hosts_above(route: &Route) -> Vec<String> {
+    let mut keys = vec![String::new()];
+    if let Some(host) = route.hosts.first() {
+        let name = host_key(host);
+        keys.extend(name.match_indices('.').map(|(dot, _)| name[dot..].to_owned()));
+        keys.push(name);
+    }
+    keys
+}
+
+/// The keys of all path prefixes that match whatever this one does.
+fn paths_above(path: Option<&str>) -> Vec<String> {
+    let mut keys = vec![String::new()];
+    if let Some(path) = path {
+        keys.push("/".into());
+        keys.extend(path.match_indices('/').skip(1).map(|(slash, _)| path[..slash].to_owned()));
+        keys.push(path.to_owned());
+    }
+    keys
+}
+
+/// Whether `first` matches every request that `second` matches.
+fn covers(first: &Route, second: &Route) -> bool {
+    let hosts = first.hosts.is_empty()
+        || (!second.hosts.is_empty()
+            && second.hosts.iter().all(|host| first.hosts.iter().any(|wide| host_covers(wide, host))));
+    let path = match (first.path.as_deref(), second.path.as_deref()) {
+        (None | Some("/"), _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => {
+            narrow.strip_prefix(wide).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+    };
+    let methods = first.methods.is_empty()
+        || (!second.methods.is_empty() && second.methods.iter().all(|method| first.methods.contains(method)));
+    let headers = first.headers.iter().all(|wide| {
+        second.headers.iter().any(|own| own.name == wide.name && (wide.value.is_none() || own.value == wide.value))
+    });
+    let clients = first.clients.is_empty()
+        || (!second.clients.is_empty()
+            && second.clients.iter().all(|client| first.clients.iter().any(|wide| wide.contains(client))));
+    hosts && path && methods && headers && clients
+}
+
+fn host_covers(wide: &HostPattern, host: &HostPattern) -> bool {
+    match (wide, host) {
+        (HostPattern::Suffix(wide), HostPattern::Exact(name) | HostPattern::Suffix(name)) => {
+            name.ends_with(&**wide) && (name.len() > wide.len() || matches!(host, HostPattern::Suffix(_)))
+        }
+        (HostPattern::Exact(wide), HostPattern::Exact(name)) => wide == name,
+        (HostPattern::Exact(_), HostPattern::Suffix(_)) => false,
+    }
+}

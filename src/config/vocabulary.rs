@@ -1,0 +1,594 @@
+//! Every key of every section: those we know, those that come later, and what other programs call them.
+//!
+//! A key that is in none of these lists is answered with the nearest one that is. `config/reference.toml` explains
+//! each known key; a test compares the two.
+
+use super::problem::Problem;
+use super::section::one_of;
+use super::tree::Entry;
+
+/// The keys of one kind of section.
+pub(super) struct Words {
+    /// The section as an operator writes it.
+    pub(super) place: &'static str,
+    /// Keys that work.
+    pub(super) keys: &'static [&'static str],
+    /// Keys whose feature is not there yet.
+    pub(super) later: &'static [&'static str],
+    /// Words of other programs and near misses, each with our way to say it.
+    pub(super) foreign: &'static [(&'static str, &'static str)],
+}
+
+pub(super) const ROOT: Words = Words {
+    place: "the top of the file",
+    keys: &["watch", "workers", "admin", "log", "limits", "shutdown", "listener", "pool"],
+    later: &[
+        "test",
+        "discovery",
+        "pair",
+        "state",
+        "state_file",
+        "tracing",
+        "zone",
+        "zones",
+        "user",
+        "security",
+        "include",
+    ],
+    foreign: &[
+        ("listeners", "[listener.NAME]"),
+        ("pools", "[pool.NAME]"),
+        ("http", "[listener.NAME] with protocol = \"http\""),
+        ("tcp", "[listener.NAME] with protocol = \"tcp\""),
+        ("stream", "[listener.NAME] with protocol = \"tcp\""),
+        ("global", "[limits], [log] and [shutdown]"),
+        ("defaults", "each [pool.NAME] and [listener.NAME] has its own settings"),
+        ("metrics", "[admin], which serves /metrics"),
+        ("api", "[admin]"),
+        ("worker_processes", "workers"),
+        ("nbthread", "workers"),
+        ("threads", "workers"),
+        ("logging", "[log]"),
+    ],
+};
+
+pub(super) const ADMIN: Words = Words {
+    place: "[admin]",
+    keys: &["bind", "token_file"],
+    later: &["tls", "tokens", "roles", "audit", "socket", "page"],
+    foreign: &[
+        ("token", "token_file = \"path\": a secret stands in a file of its own"),
+        ("password", "token_file = \"path\""),
+        ("address", "bind"),
+        ("port", "bind = \"127.0.0.1:8404\""),
+        ("enabled", "bind = \"off\" switches it off"),
+    ],
+};
+
+pub(super) const LOG: Words = Words {
+    place: "[log]",
+    keys: &["access", "level", "format"],
+    later: &["file", "syslog", "fields", "sample", "output"],
+    foreign: &[("access_log", "access"), ("error_log", "level"), ("verbosity", "level"), ("severity", "level")],
+};
+
+pub(super) const LIMITS: Words = Words {
+    place: "[limits]",
+    keys: &["connections"],
+    later: &["memory", "files", "probes", "rate"],
+    foreign: &[
+        ("maxconn", "connections"),
+        ("max_connections", "connections"),
+        ("worker_connections", "connections"),
+        ("head", "[listener.NAME.limits] head"),
+        ("body", "[listener.NAME.limits] body"),
+    ],
+};
+
+pub(super) const SHUTDOWN: Words = Words {
+    place: "[shutdown]",
+    keys: &["lead", "drain"],
+    later: &[],
+    foreign: &[
+        ("timeout", "drain"),
+        ("grace", "drain"),
+        ("grace_period", "drain"),
+        ("graceful_timeout", "drain"),
+        ("delay", "lead"),
+    ],
+};
+
+pub(super) const LISTENER: Words = Words {
+    place: "[listener.NAME]",
+    keys: &["bind", "protocol", "pool", "route", "limits", "timeouts"],
+    later: &[
+        "tls",
+        "redirect",
+        "unknown_host",
+        "trusted_proxies",
+        "accept_proxy",
+        "reads",
+        "http",
+        "http2",
+        "hsts",
+        "log",
+        "compress",
+        "client_zones",
+        "rate",
+        "allow",
+        "deny",
+        "request_headers",
+        "response_headers",
+        "cors",
+        "errors",
+        "basic_auth",
+        "forward_auth",
+        "interface",
+        "fast_open",
+        "mark",
+        "tcp",
+        "udp",
+        "normalize",
+        "respond",
+        "rewrite",
+    ],
+    foreign: &[
+        ("routes", "[[listener.NAME.route]]"),
+        ("address", "bind"),
+        ("addresses", "bind"),
+        ("port", "bind = \"0.0.0.0:PORT\""),
+        ("mode", "protocol"),
+        ("type", "protocol"),
+        ("backend", "pool"),
+        ("backends", "pool = \"NAME\"; the backends stand in [pool.NAME]"),
+        ("ssl", "tls, which is not supported yet"),
+        ("maxconn", "[listener.NAME.limits] connections"),
+        ("timeout", "[listener.NAME.timeouts]"),
+        ("client_max_body_size", "[listener.NAME.limits] body"),
+    ],
+};
+
+pub(super) const LISTENER_LIMITS: Words = Words {
+    place: "[listener.NAME.limits]",
+    keys: &["connections", "head", "target", "headers", "body"],
+    later: &["streams", "rate", "connections_per_client", "header_list", "handshakes"],
+    foreign: &[
+        ("maxconn", "connections"),
+        ("max_connections", "connections"),
+        ("header", "head"),
+        ("header_size", "head"),
+        ("uri", "target"),
+        ("url", "target"),
+        ("body_size", "body"),
+        ("client_max_body_size", "body"),
+    ],
+};
+
+pub(super) const LISTENER_TIMEOUTS: Words = Words {
+    place: "[listener.NAME.timeouts]",
+    keys: &["head", "client_idle", "body_idle", "tunnel_idle"],
+    later: &["handshake", "lifetime", "request"],
+    foreign: &[
+        ("idle", "client_idle"),
+        ("keepalive", "client_idle"),
+        ("keep_alive", "client_idle"),
+        ("client", "client_idle"),
+        ("header", "head"),
+        ("request_header", "head"),
+        ("body", "body_idle"),
+        ("tunnel", "tunnel_idle"),
+        ("websocket", "tunnel_idle"),
+    ],
+};
+
+pub(super) const ROUTE: Words = Words {
+    place: "[[listener.NAME.route]]",
+    keys: &["host", "path", "method", "header", "client", "pool"],
+    later: &[
+        "query",
+        "split",
+        "redirect",
+        "respond",
+        "rewrite",
+        "request_headers",
+        "response_headers",
+        "basic_auth",
+        "forward_auth",
+        "cors",
+        "allow",
+        "deny",
+        "rate",
+        "compress",
+        "mirror",
+        "errors",
+        "reads",
+        "timeouts",
+        "retry",
+        "sni",
+        "cookie",
+        "backend_http",
+    ],
+    foreign: &[
+        ("hosts", "host, which takes a list too"),
+        ("paths", "path"),
+        ("methods", "method, which takes a list too"),
+        ("headers", "header, which takes a list too"),
+        ("hostname", "host"),
+        ("domain", "host"),
+        ("prefix", "path"),
+        ("path_prefix", "path"),
+        ("match", "host, path, method, header and client"),
+        ("rule", "host, path, method, header and client"),
+        ("source", "client"),
+        ("src", "client"),
+        ("remote_ip", "client"),
+        ("clients", "client"),
+        ("to", "pool"),
+        ("backend", "pool"),
+        ("service", "pool"),
+    ],
+};
+
+pub(super) const ROUTE_HEADER: Words = Words {
+    place: "header = { ... }",
+    keys: &["name", "value"],
+    later: &["regex", "prefix", "contains", "not"],
+    foreign: &[("key", "name"), ("equals", "value")],
+};
+
+pub(super) const POOL: Words = Words {
+    place: "[pool.NAME]",
+    keys: &[
+        "backends",
+        "balance",
+        "mode",
+        "healthy_when",
+        "on_down",
+        "hold",
+        "queue",
+        "idle_connections",
+        "retry",
+        "timeouts",
+        "check",
+    ],
+    later: &[
+        "preset",
+        "zone",
+        "zones",
+        "client_zones",
+        "sticky",
+        "tls",
+        "slow_start",
+        "min_healthy",
+        "all_down",
+        "tunnels_max",
+        "on_role_loss",
+        "no_leader",
+        "two_leaders",
+        "follows",
+        "port",
+        "failover",
+        "failback",
+        "outliers",
+        "send_proxy",
+        "http",
+        "limits",
+        "discover",
+        "dns",
+        "reads",
+        "probe_passive",
+        "panic",
+        "hash",
+        "connections_max",
+        "read_only",
+    ],
+    foreign: &[
+        ("checks", "[pool.NAME.check.NAME]"),
+        ("health", "[pool.NAME.check.NAME]"),
+        ("healthcheck", "[pool.NAME.check.NAME]"),
+        ("health_check", "[pool.NAME.check.NAME]"),
+        ("method", "balance"),
+        ("strategy", "balance"),
+        ("session_affinity", "sticky, which is not supported yet"),
+        ("keepalive", "idle_connections"),
+        ("retries", "[pool.NAME.retry] attempts"),
+        ("timeout", "[pool.NAME.timeouts]"),
+        ("connect_timeout", "[pool.NAME.timeouts] connect"),
+        ("proxy_connect_timeout", "[pool.NAME.timeouts] connect"),
+        ("proxy_read_timeout", "[pool.NAME.timeouts] response"),
+        ("address", "backends = [\"HOST:PORT\"]"),
+        ("addresses", "backends = [\"HOST:PORT\"]"),
+        ("bind", "[listener.NAME] bind"),
+    ],
+};
+
+pub(super) const BACKEND: Words = Words {
+    place: "an entry of `backends`",
+    keys: &["name", "address", "weight", "backup"],
+    later: &["zone", "role", "tls", "server_name", "connections_max", "tags", "priority", "disabled", "cookie"],
+    foreign: &[
+        ("addr", "address"),
+        ("host", "address = \"HOST:PORT\""),
+        ("port", "address = \"HOST:PORT\""),
+        ("url", "address = \"HOST:PORT\""),
+        ("id", "name"),
+        ("maxconn", "connections_max, which is not supported yet"),
+        ("check", "[pool.NAME.check.NAME], which asks every backend of the pool"),
+    ],
+};
+
+pub(super) const RETRY: Words = Words {
+    place: "[pool.NAME.retry]",
+    keys: &["attempts", "budget", "min_per_second", "body", "status"],
+    later: &["backoff", "methods", "on", "hedge", "timeout"],
+    foreign: &[("retries", "attempts"), ("count", "attempts"), ("statuses", "status"), ("retry_on", "status")],
+};
+
+pub(super) const POOL_TIMEOUTS: Words = Words {
+    place: "[pool.NAME.timeouts]",
+    keys: &["connect", "response", "idle", "tunnel"],
+    later: &["request", "total", "user", "keepalive"],
+    foreign: &[
+        ("server", "response"),
+        ("read", "response"),
+        ("proxy_read_timeout", "response"),
+        ("dial", "connect"),
+        ("dial_timeout", "connect"),
+        ("keep_alive", "idle"),
+        ("tunnel_idle", "tunnel"),
+        ("websocket", "tunnel"),
+        ("queue", "[pool.NAME] hold"),
+    ],
+};
+
+/// Keys of every check.
+macro_rules! check_words {
+    ($kind:literal, [$($key:literal),*], [$($later:literal),*]) => {
+        Words {
+            place: concat!("a check of type \"", $kind, "\""),
+            keys: &[
+                "type", "interval", "fast_interval", "timeout", "rise", "fall", "initial", "port", "host" $(, $key)*
+            ],
+            later: &["jitter", "down_interval", "up_interval", "proxy", "send_proxy", "on", "weight", "verdict", "log"
+                $(, $later)*],
+            foreign: CHECK_FOREIGN,
+        }
+    };
+}
+
+const CHECK_FOREIGN: &[(&str, &str)] = &[
+    ("inter", "interval"),
+    ("fastinter", "fast_interval"),
+    ("downinter", "interval"),
+    ("period", "interval"),
+    ("every", "interval"),
+    ("fails", "fall"),
+    ("max_fails", "fall"),
+    ("failures", "fall"),
+    ("unhealthy_threshold", "fall"),
+    ("passes", "rise"),
+    ("successes", "rise"),
+    ("healthy_threshold", "rise"),
+    ("uri", "path"),
+    ("url", "path"),
+    ("expect", "status and body"),
+    ("expected_status", "status"),
+    ("statuses", "status"),
+    ("code", "status"),
+    ("header", "headers = { NAME = \"value\" }"),
+    ("hostname", "headers = { Host = \"name\" }"),
+    ("host_header", "headers = { Host = \"name\" }"),
+    ("address", "host, an IP address"),
+    ("username", "user"),
+    ("kind", "type"),
+    ("protocol", "type"),
+    ("ssl", "tls"),
+    ("scheme", "tls = true"),
+];
+
+pub(super) const CHECK_TCP: Words = check_words!("tcp", [], ["send", "expect"]);
+pub(super) const CHECK_HTTP: Words =
+    check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
+pub(super) const CHECK_MYSQL: Words = check_words!(
+    "mysql",
+    ["user", "password"],
+    [
+        "galera",
+        "query",
+        "equals",
+        "replica",
+        "read_only",
+        "group_replication",
+        "tls",
+        "connections",
+        "keep",
+        "database",
+        "donor"
+    ]
+);
+pub(super) const CHECK_APACHE: Words = check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
+
+pub(super) const BODY: Words = Words {
+    place: "body = { ... }",
+    keys: &["contains", "regex", "json", "equals"],
+    later: &["not", "size", "above", "below"],
+    foreign: &[
+        ("string", "contains"),
+        ("text", "contains"),
+        ("match", "regex"),
+        ("pointer", "json"),
+        ("value", "equals"),
+        ("jsonpath", "json = \"/a/b\", a JSON pointer"),
+    ],
+};
+
+pub(super) const CHECK_TLS: Words = Words {
+    place: "tls = { ... } of a check",
+    keys: &["server_name", "verify", "ca"],
+    later: &["cert", "key", "min_version", "alpn", "pin", "expires_in"],
+    foreign: &[
+        ("sni", "server_name"),
+        ("insecure", "verify = false"),
+        ("insecure_skip_verify", "verify = false"),
+        ("skip_verify", "verify = false"),
+        ("cafile", "ca"),
+        ("ca_file", "ca"),
+        ("ca-file", "ca"),
+        ("name", "server_name"),
+    ],
+};
+
+/// All of them.
+pub(super) const EVERY: &[&Words] = &[
+    &ROOT,
+    &ADMIN,
+    &LOG,
+    &LIMITS,
+    &SHUTDOWN,
+    &LISTENER,
+    &LISTENER_LIMITS,
+    &LISTENER_TIMEOUTS,
+    &ROUTE,
+    &ROUTE_HEADER,
+    &POOL,
+    &BACKEND,
+    &RETRY,
+    &POOL_TIMEOUTS,
+    &CHECK_TCP,
+    &CHECK_HTTP,
+    &CHECK_MYSQL,
+    &CHECK_APACHE,
+    &BODY,
+    &CHECK_TLS,
+];
+
+/// What other programs say, whatever the section.
+const FOREIGN: &[(&str, &str)] = &[
+    ("proxy_pass", "pool = \"NAME\" in [listener.NAME] or [[listener.NAME.route]]"),
+    ("reverse_proxy", "pool = \"NAME\" in [listener.NAME]"),
+    ("server_name", "host = \"NAME\" in [[listener.NAME.route]]"),
+    ("location", "path = \"/prefix\" in [[listener.NAME.route]]"),
+    ("upstream", "[pool.NAME]"),
+    ("upstreams", "[pool.NAME]"),
+    ("cluster", "[pool.NAME]"),
+    ("clusters", "[pool.NAME]"),
+    ("backend", "[pool.NAME]; one of its servers is an entry of `backends`"),
+    ("backends", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("server", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("servers", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("targets", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("nodes", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("members", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("endpoints", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("hosts", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("peers", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
+    ("loadBalancer", "[pool.NAME] with `backends` and `balance`"),
+    ("load_balancer", "[pool.NAME] with `backends` and `balance`"),
+    ("services", "[pool.NAME]"),
+    ("service", "[pool.NAME]"),
+    ("routers", "[[listener.NAME.route]]"),
+    ("entryPoints", "[listener.NAME]"),
+    ("entrypoints", "[listener.NAME]"),
+    ("frontend", "[listener.NAME]"),
+    ("frontends", "[listener.NAME]"),
+    ("listen", "bind = \"0.0.0.0:PORT\" in [listener.NAME]"),
+    ("default_backend", "pool = \"NAME\" in [listener.NAME]"),
+    ("use_backend", "pool = \"NAME\" in [[listener.NAME.route]]"),
+    ("healthCheck", "[pool.NAME.check.NAME]"),
+    ("health_checks", "[pool.NAME.check.NAME]"),
+    ("httpchk", "[pool.NAME.check.NAME] with type = \"http\""),
+    ("mysql-check", "[pool.NAME.check.NAME] with type = \"mysql\""),
+    ("lb_policy", "balance"),
+    ("lb_method", "balance"),
+    ("algorithm", "balance"),
+    ("policy", "balance"),
+    ("certificates", "tls, which is not supported yet"),
+    ("ssl_certificate", "tls, which is not supported yet"),
+    ("stick-table", "sticky, which is not supported yet"),
+    ("acl", "host, path, method, header and client in [[listener.NAME.route]]"),
+];
+
+/// The problem with a key that a section does not know.
+pub(super) fn refuse(entry: &Entry, path: &str, words: &Words) -> Problem {
+    let key = entry.key.as_str();
+    let section = if path.is_empty() { "at the top of the file".into() } else { format!("in [{path}]") };
+    if words.later.contains(&key) {
+        return Problem::error("not-supported-yet", entry.key_at, format!("`{key}` is not supported yet {section}"))
+            .label("a later feature")
+            .help("take it out: it would have no effect, and nothing here is ignored silently");
+    }
+    let unknown = |label: &str| {
+        Problem::error("unknown-key", entry.key_at, format!("unknown key `{key}` {section}")).label(label.to_owned())
+    };
+    if let Some((_, ours)) = words.foreign.iter().find(|(word, _)| *word == key) {
+        return unknown("another program's word, or nearly ours").help(format!("Evenkeel says {}", quoted(ours)));
+    }
+    if let Some(near) = nearest(key, words.keys.iter().copied()) {
+        return unknown("no such key").help(format!("did you mean `{near}`?"));
+    }
+    if let Some((_, ours)) = FOREIGN.iter().find(|(word, _)| word.eq_ignore_ascii_case(key)) {
+        return unknown("another program's word").help(format!("Evenkeel says {}", quoted(ours)));
+    }
+    let elsewhere = places_of(key);
+    if !elsewhere.is_empty() {
+        return unknown("not here").help(format!("it belongs into {}", one_of(elsewhere)));
+    }
+    if let Some(near) = nearest(key, words.later.iter().copied()) {
+        return unknown("no such key").help(format!("`{near}` exists, but is not supported yet"));
+    }
+    unknown("no such key").help(format!("known here: {}", words.keys.join(", ")))
+}
+
+/// The sections that know a key.
+fn places_of(key: &str) -> Vec<String> {
+    let checks = [&CHECK_TCP, &CHECK_HTTP, &CHECK_MYSQL, &CHECK_APACHE];
+    if checks.iter().all(|words| words.keys.contains(&key)) {
+        return vec!["[pool.NAME.check.NAME]".into()];
+    }
+    EVERY.iter().filter(|words| words.keys.contains(&key)).map(|words| words.place.to_owned()).collect()
+}
+
+fn quoted(ours: &str) -> String {
+    let bare = ours.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if bare { format!("`{ours}`") } else { ours.to_owned() }
+}
+
+/// The candidate that someone may have meant.
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_ascii_lowercase().replace('-', "_");
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let plain = candidate.to_ascii_lowercase().replace('-', "_");
+        let distance = strsim::damerau_levenshtein(&lower, &plain);
+        // A third of the letters may be wrong, three at most.
+        let allowed = (plain.len().max(lower.len()) / 3).clamp(1, 3);
+        if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let words = ["interval", "timeout", "rise", "fall"];
+        assert_eq!(nearest("intervall", words.into_iter()), Some("interval"));
+        assert_eq!(nearest("time_out", words.into_iter()), Some("timeout"));
+        assert_eq!(nearest("Rise", words.into_iter()), Some("rise"));
+        assert_eq!(nearest("colour", words.into_iter()), None);
+    }
+
+    #[test]
+    fn no_key_is_known_and_later_or_foreign_at_once() {
+        for words in EVERY {
+            for key in words.keys {
+                assert!(!words.later.contains(key), "{key} in {}", words.place);
+                assert!(!words.foreign.iter().any(|(foreign, _)| foreign == key), "{key} in {}", words.place);
+            }
+        }
+    }
+}
