@@ -11,6 +11,9 @@ use super::{Ending, check, source, terminal};
 pub(super) struct Arguments {
     /// The configuration: a TOML file, or a folder of them [default: `$EVENKEEL_CONFIG`, else the first
     /// of /etc/evenkeel/evenkeel.toml, /etc/evenkeel/conf.d, ./evenkeel.toml that exists]
+    #[arg(value_name = "PATH", conflicts_with = "config")]
+    path: Option<PathBuf>,
+    /// The same, for those who are used to it
     #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -19,7 +22,7 @@ pub(super) struct Arguments {
 
 /// A listener and a pool without a file.
 #[derive(Debug, Clone, Args)]
-#[group(conflicts_with = "config")]
+#[group(conflicts_with_all = ["config", "path"])]
 pub(super) struct Flags {
     /// Where to accept connections; repeat it for more
     #[arg(long, value_name = "ADDRESS", requires = "backends")]
@@ -53,7 +56,9 @@ enum Origin {
 impl Origin {
     fn of(arguments: &Arguments) -> anyhow::Result<Self> {
         if arguments.flags.listen.is_empty() {
-            return Ok(Self::Files(Source::Path(source::find(arguments.config.as_deref())?)));
+            return Ok(Self::Files(Source::Path(source::find(
+                arguments.path.as_deref().or(arguments.config.as_deref()),
+            )?)));
         }
         Ok(Self::Flags(arguments.flags.clone()))
     }
