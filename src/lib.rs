@@ -20,3 +20,4 @@ pub mod pool;
 pub mod probe;
 pub mod proxy;
 pub mod route;
+pub mod server;

@@ -10,6 +10,7 @@ mod health;
 mod import;
 mod reload;
 mod run;
+mod serve;
 mod source;
 mod status;
 mod terminal;

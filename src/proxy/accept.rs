@@ -22,69 +22,72 @@ use crate::route::Listener;
 /// How long accepting pauses at a limit before it looks again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Whether a listening socket goes on accepting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accepting {
-    /// It does.
-    Yes,
-    /// It is being closed.
-    No,
-}
-
-/// Accepts on one socket until told to stop. `name` finds the listener in the newest table.
-pub async fn run(worker: Rc<Worker>, socket: TcpListener, name: Arc<str>, mut go_on: watch::Receiver<Accepting>) {
+/// Accepts on one socket, for the listener that `name` says, until it says none.
+pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Receiver<Option<Arc<str>>>) {
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::error!(listener = %name, %error, "a listening socket cannot be used");
+            tracing::error!(%error, "a listening socket cannot be used");
             return;
         }
     };
-    let mut current: Option<(u64, Arc<Listener>)> = None;
-    let mut full_logged = false;
+    let mut current = None;
+    let mut full = false;
     loop {
-        let view = worker.view();
-        let listener = match &current {
-            Some((generation, listener)) if *generation == view.table.generation => Arc::clone(listener),
-            _ => {
-                let found = view.table.listeners.iter().find(|listener| listener.config.name == name);
-                let Some(listener) = found else { return };
-                current = Some((view.table.generation, Arc::clone(listener)));
-                Arc::clone(listener)
+        let Some(listener) = current_listener(&worker, &name, &mut current) else { return };
+        if is_full(&worker, &listener) {
+            if !std::mem::replace(&mut full, true) {
+                tracing::warn!(listener = %listener.config.name, "the limit of connections is reached; accepting pauses");
             }
-        };
-        let limit_reached = listener.open.load(Relaxed) >= listener.config.limits.connections.get()
-            || worker.open.load(Relaxed) >= view.table.config.limits.connections.get();
-        drop(view);
-        if limit_reached {
-            if !std::mem::replace(&mut full_logged, true) {
-                tracing::warn!(listener = %name, "the limit of connections is reached; accepting pauses");
-            }
-            if pause(&mut go_on).await == Accepting::No {
-                return;
-            }
+            pause(&mut name).await;
             continue;
         }
-        full_logged = false;
+        full = false;
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            changed = go_on.changed() => match changed {
-                Ok(()) if *go_on.borrow() == Accepting::Yes => continue,
-                _ => return,
-            },
+            changed = name.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                continue;
+            }
         };
         match accepted {
             Ok((stream, address)) => begin(&worker, listener, Stream::new(stream), address),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = %name, %error, "accepting pauses");
-                if pause(&mut go_on).await == Accepting::No {
-                    return;
-                }
+                tracing::warn!(listener = %listener.config.name, %error, "accepting pauses");
+                pause(&mut name).await;
             }
         }
     }
+}
+
+/// The listener as the newest table has it; `None` when it has none of this name any more.
+fn current_listener(
+    worker: &Worker,
+    name: &watch::Receiver<Option<Arc<str>>>,
+    current: &mut Option<(u64, Arc<Listener>)>,
+) -> Option<Arc<Listener>> {
+    let view = worker.view();
+    let name = name.borrow();
+    let name = name.as_ref()?;
+    match current {
+        Some((generation, listener)) if *generation == view.table.generation && listener.config.name == *name => {
+            Some(Arc::clone(listener))
+        }
+        _ => {
+            let listener = view.table.listeners.iter().find(|listener| listener.config.name == *name)?;
+            *current = Some((view.table.generation, Arc::clone(listener)));
+            Some(Arc::clone(listener))
+        }
+    }
+}
+
+fn is_full(worker: &Worker, listener: &Listener) -> bool {
+    listener.open.load(Relaxed) >= listener.config.limits.connections.get()
+        || worker.open.load(Relaxed) >= worker.view().table.config.limits.connections.get()
 }
 
 fn begin(worker: &Rc<Worker>, listener: Arc<Listener>, stream: Stream, address: std::net::SocketAddr) {
@@ -111,9 +114,7 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-async fn pause(go_on: &mut watch::Receiver<Accepting>) -> Accepting {
-    match tokio::time::timeout(PAUSE, go_on.wait_for(|accepting| *accepting == Accepting::No)).await {
-        Ok(_) => Accepting::No,
-        Err(_elapsed) => Accepting::Yes,
-    }
+async fn pause(name: &mut watch::Receiver<Option<Arc<str>>>) {
+    // Either way the loop looks at everything again.
+    let _ = tokio::time::timeout(PAUSE, name.changed()).await;
 }

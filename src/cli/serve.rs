@@ -1,0 +1,62 @@
+//! What `run` and `demo` share: the event log, and serving until told to stop.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use evenkeel::config::model::{Level, Log, LogFormat};
+use evenkeel::config::{Color, Loaded, Problems};
+use evenkeel::server::{self, Loader, Server, Signals, Stopped};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::Ending;
+
+/// Reads a configuration.
+pub(super) type Read = dyn Fn() -> Result<Loaded, Problems> + Send + Sync;
+
+/// Balances by what `read` gives until told to stop; `started` speaks once everything is bound.
+pub(super) fn until_stopped(read: Arc<Read>, started: impl FnOnce(&Server)) -> anyhow::Result<Ending> {
+    let color = if std::io::stderr().is_terminal() { Color::Always } else { Color::Never };
+    let first = read().map_err(|problems| anyhow::anyhow!("{}", problems.render(color, "evenkeel was not started")))?;
+    start_log(first.config.log);
+    let server = Server::start(loader(read, first, color), Signals::Obey)?;
+    started(&server);
+    Ok(match server.wait() {
+        Stopped::InOrder => Ending::Good,
+        Stopped::AtOnce => Ending::Bad,
+    })
+}
+
+/// The first call gives what has been read already.
+fn loader(read: Arc<Read>, first: Loaded, color: Color) -> Loader {
+    let first = Mutex::new(Some(first));
+    Arc::new(move || {
+        let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let loaded = match ready {
+            Some(loaded) => loaded,
+            None => read().map_err(|problems| problems.render(color, "the running configuration stays"))?,
+        };
+        let warnings = match loaded.warnings.is_empty() {
+            true => String::new(),
+            false => loaded.warnings.render(color, "the configuration is used all the same"),
+        };
+        Ok(server::Loaded { config: loaded.config, warnings, files: loaded.files, hash: loaded.hash })
+    })
+}
+
+fn start_log(log: Log) {
+    let level = match log.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+    }
+}

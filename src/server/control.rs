@@ -1,0 +1,312 @@
+//! The control thread: probes, admin port, reloads, signals, shutdown.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::listeners::Listeners;
+use super::reload::{self, reload as apply};
+use super::workers::Workers;
+use super::{Loaded, Loader, Signals, StartError, Stopped};
+use crate::admin::{self, AdminState};
+use crate::config::model::Watch;
+use crate::control::{Life, Phase, ReloadRequest};
+use crate::net::listen;
+use crate::pool::Bell;
+use crate::pool::events::Events;
+use crate::probe::Schedule;
+use crate::proxy::log::AccessLogs;
+use crate::route::{Foundation, Published, Table};
+
+/// The program calls itself ready when every backend has a verdict, and at the latest after this long.
+const FIRST_VERDICTS: Duration = Duration::from_secs(10);
+/// How often `watch = true` looks at the files. A look and not a notice of the kernel: that misses files which are
+/// replaced by a link, as containers do.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often a shutdown looks whether the last connection has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Where everything is bound.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) addresses: Vec<(Arc<str>, SocketAddr)>,
+    pub(super) admin: Option<SocketAddr>,
+}
+
+/// What control holds.
+pub(super) struct Control {
+    pub(super) published: Arc<Published>,
+    pub(super) foundation: Foundation,
+    pub(super) schedule: Schedule,
+    pub(super) listeners: Listeners,
+    pub(super) workers: Workers,
+    pub(super) workers_count: usize,
+    pub(super) life: Arc<Life>,
+    pub(super) events: Arc<Events>,
+    files: Vec<PathBuf>,
+    seen: u64,
+}
+
+impl Control {
+    /// Remembers what the configuration was read from, to notice changes.
+    pub(super) fn note_sources(&mut self, loaded: &Loaded) {
+        self.files.clone_from(&loaded.files);
+        self.seen = look_at(&self.files);
+    }
+
+    fn has_changed_files(&mut self) -> bool {
+        if self.published.load().config.watch == Watch::Off {
+            return false;
+        }
+        let seen = look_at(&self.files);
+        std::mem::replace(&mut self.seen, seen) != seen
+    }
+}
+
+/// A number that changes when one of the files does.
+fn look_at(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        file.hash(&mut hasher);
+        if let Ok(names) = std::fs::read_dir(file) {
+            let mut names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
+            names.sort();
+            names.hash(&mut hasher);
+        } else {
+            std::fs::read(file).ok().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// The thread, from start to stop.
+pub(super) fn run(
+    loader: &Loader,
+    signals: Signals,
+    stops: mpsc::Receiver<()>,
+    told: oneshot::Sender<Result<Started, StartError>>,
+) -> Stopped {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Whoever started it is gone: nobody needs to know.
+            let _ = told.send(Err(error.into()));
+            return Stopped::AtOnce;
+        }
+    };
+    runtime.block_on(async {
+        match begin(loader, signals).await {
+            Ok((started, control, wishes, calls)) => {
+                // As above.
+                let _ = told.send(Ok(started));
+                live(control, loader, stops, wishes, calls).await
+            }
+            Err(error) => {
+                // As above.
+                let _ = told.send(Err(error));
+                Stopped::AtOnce
+            }
+        }
+    })
+}
+
+/// The signals obeyed: those that stop, and the one that reloads.
+struct Calls {
+    stop: Option<[Signal; 3]>,
+    reload: Option<Signal>,
+}
+
+type Begun = (Started, Control, mpsc::Receiver<ReloadRequest>, Calls);
+
+async fn begin(loader: &Loader, signals: Signals) -> Result<Begun, StartError> {
+    // First of all: a signal that comes while starting must not be lost.
+    let calls = match signals {
+        Signals::Ignore => Calls { stop: None, reload: None },
+        Signals::Obey => Calls {
+            stop: Some([
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::quit())?,
+            ]),
+            reload: Some(signal(SignalKind::hangup())?),
+        },
+    };
+    let loaded = loader().map_err(StartError::Configuration)?;
+    let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
+    let (evidence, reports) = mpsc::unbounded_channel();
+    let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()) };
+    let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
+    let events = Arc::new(Events::default());
+    let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
+    schedule.follow(&table.pools);
+    table.pools.iter().for_each(|pool| pool.refresh());
+    let published = Arc::new(Published::new(table));
+    let logs = AccessLogs::start(loaded.config.log.access)?;
+    let workers = Workers::start(workers_count, &published, &foundation.bell, &logs)?;
+    let mut control = Control {
+        published,
+        foundation,
+        schedule,
+        listeners: Listeners::default(),
+        workers,
+        workers_count,
+        life: Arc::new(Life::default()),
+        events,
+        files: Vec::new(),
+        seen: 0,
+    };
+    let (wish, wishes) = mpsc::channel(16);
+    let admin = serve_admin(&control, &loaded, wish)?;
+    reload::first(&mut control, &loaded)?;
+    tokio::spawn(runner.run());
+    if !loaded.warnings.is_empty() {
+        tracing::warn!("{}", loaded.warnings);
+    }
+    let addresses = control.listeners.addresses();
+    for (name, address) in &addresses {
+        tracing::info!(listener = %name, %address, "accepting");
+    }
+    if let Some(address) = admin {
+        tracing::info!(%address, "admin port");
+    }
+    Ok((Started { addresses, admin }, control, wishes, calls))
+}
+
+/// CPUs that this process may use: affinity and cgroup quota counted.
+fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn serve_admin(
+    control: &Control,
+    loaded: &Loaded,
+    wish: mpsc::Sender<ReloadRequest>,
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(address) = loaded.config.admin.bind else { return Ok(None) };
+    let refused = |error| StartError::Bind { what: "the admin port".into(), address, error };
+    let socket =
+        listen::bind(address, 1).map_err(refused)?.pop().ok_or_else(|| refused(std::io::Error::other("no socket")))?;
+    let local = socket.local_addr().map_err(refused)?;
+    let state = AdminState {
+        table: Arc::clone(&control.published),
+        life: Arc::clone(&control.life),
+        events: Arc::clone(&control.events),
+        reload: wish,
+        started: Timestamp::now(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    tokio::spawn(async move {
+        let Err(error) = admin::serve(socket, Arc::new(state)).await;
+        tracing::error!(%error, "the admin port has ended");
+    });
+    Ok(Some(local))
+}
+
+async fn live(
+    mut control: Control,
+    loader: &Loader,
+    mut stops: mpsc::Receiver<()>,
+    mut wishes: mpsc::Receiver<ReloadRequest>,
+    calls: Calls,
+) -> Stopped {
+    let Calls { mut stop, mut reload } = calls;
+    let life = Arc::clone(&control.life);
+    let settled = control.schedule.settled();
+    tokio::spawn(async move {
+        if timeout(FIRST_VERDICTS, settled).await.is_err() {
+            tracing::warn!("some backends have no verdict yet");
+        }
+        if life.phase() == Phase::Starting {
+            life.enter(Phase::Ready);
+            tracing::info!("ready");
+        }
+    });
+    let mut watch = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            () = told_to_stop(&mut stop, &mut stops) => break,
+            () = told_to_reload(&mut reload) => {
+                // The outcome has been logged.
+                let _ = apply(&mut control, loader).await;
+            }
+            Some(wish) = wishes.recv() => {
+                let outcome = apply(&mut control, loader).await;
+                // Whoever asked may have gone.
+                let _ = wish.send(outcome);
+            }
+            _ = watch.tick() => {
+                if control.has_changed_files() {
+                    // As above.
+                    let _ = apply(&mut control, loader).await;
+                }
+            }
+        }
+    }
+    let stopped = shut_down(&mut control, &mut stops, &mut stop).await;
+    control.workers.end();
+    tracing::info!("stopped");
+    stopped
+}
+
+/// Not ready, lead time, no more accepting, finish or deadline.
+async fn shut_down(control: &mut Control, stops: &mut mpsc::Receiver<()>, calls: &mut Option<[Signal; 3]>) -> Stopped {
+    let shutdown = control.published.load().config.shutdown;
+    control.life.enter(Phase::Stopping);
+    tracing::info!(lead = ?shutdown.lead, drain = ?shutdown.drain, "stopping");
+    if timeout(shutdown.lead, told_to_stop(calls, stops)).await.is_ok() {
+        return Stopped::AtOnce;
+    }
+    control.listeners.close();
+    control.workers.drain();
+    let deadline = Instant::now() + shutdown.drain;
+    loop {
+        let open = control.workers.open.load(Relaxed);
+        if open == 0 {
+            return Stopped::InOrder;
+        }
+        if Instant::now() >= deadline {
+            tracing::warn!(open, "the time to drain is up; the rest is cut");
+            return Stopped::InOrder;
+        }
+        if timeout(LOOK_EVERY, told_to_stop(calls, stops)).await.is_ok() {
+            tracing::warn!(open, "told again: the rest is cut");
+            return Stopped::AtOnce;
+        }
+    }
+}
+
+async fn told_to_stop(calls: &mut Option<[Signal; 3]>, stops: &mut mpsc::Receiver<()>) {
+    match calls {
+        Some([terminate, interrupt, quit]) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = quit.recv() => {}
+                Some(()) = stops.recv() => {}
+            }
+        }
+        None => {
+            if stops.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+async fn told_to_reload(call: &mut Option<Signal>) {
+    match call {
+        Some(call) => {
+            call.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}

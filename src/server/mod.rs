@@ -1,0 +1,131 @@
+//! Puts it together: workers, listeners, control, reload, shutdown. Decides nothing itself.
+//!
+//! Control runs on a thread of its own ([`control::run`]); [`Server::start`] returns when everything is bound.
+
+mod control;
+mod listeners;
+mod reload;
+mod workers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::model::Config;
+
+/// Reads the configuration; called at the start and for each reload.
+pub type Loader = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+
+/// A configuration with what it was read from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What someone should look at all the same, rendered; empty when there is nothing.
+    pub warnings: String,
+    /// The files it was read from.
+    pub files: Vec<PathBuf>,
+    /// Hash of their content.
+    pub hash: String,
+}
+
+/// Why the program could not start, or a reload could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has problems; the text shows them.
+    #[error("{0}")]
+    Configuration(String),
+    /// An address cannot be bound.
+    #[error("{what} cannot listen on {address}: {}", bind_advice(error, *address))]
+    Bind {
+        /// Who wanted it.
+        what: String,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The system refused a thread or a runtime.
+    #[error("the system gave no thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+fn bind_advice(error: &std::io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("another program listens there; `ss -ltnp 'sport = :{}'` shows which", address.port())
+        }
+        std::io::ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need a right; run as root, or give CAP_NET_BIND_SERVICE, or lower \
+             net.ipv4.ip_unprivileged_port_start to {}",
+            address.port()
+        ),
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Who tells the program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// SIGTERM, SIGINT and SIGQUIT stop, SIGHUP reloads.
+    Obey,
+    /// Only [`Server::stop`]; for tests.
+    Ignore,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything was finished, or its time was up.
+    InOrder,
+    /// A second signal cut it short.
+    AtOnce,
+}
+
+/// A running balancer.
+#[derive(Debug)]
+pub struct Server {
+    /// Where each listener accepts.
+    pub addresses: Vec<(Arc<str>, SocketAddr)>,
+    /// Where the admin port is.
+    pub admin: Option<SocketAddr>,
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<Stopped>,
+}
+
+impl Server {
+    /// Starts it: returns when every listener accepts.
+    ///
+    /// # Errors
+    /// Problems of the configuration, an address in use, no threads.
+    pub fn start(loader: Loader, signals: Signals) -> Result<Self, StartError> {
+        let (stop, stops) = mpsc::channel(4);
+        let (told, tell) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || control::run(&loader, signals, stops, told))?;
+        match tell.blocking_recv() {
+            Ok(Ok(started)) => Ok(Self { addresses: started.addresses, admin: started.admin, stop, thread }),
+            Ok(Err(error)) => Err(error),
+            Err(_gone) => Err(StartError::Thread(std::io::Error::other("control ended by a panic"))),
+        }
+    }
+
+    /// Tells it to stop, like SIGTERM; told twice, it stops at once.
+    pub fn stop(&self) {
+        // It has stopped already, or has been told often enough.
+        let _ = self.stop.try_send(());
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Stopped {
+        let stop = self.stop;
+        let ended = self.thread.join().unwrap_or(Stopped::AtOnce);
+        drop(stop);
+        ended
+    }
+}

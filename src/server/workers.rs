@@ -1,0 +1,145 @@
+//! The data-path threads: started once, told what to do through a channel each, ended together.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::metrics;
+use crate::net::wheel;
+use crate::pool::{Bell, Notice};
+use crate::proxy::accept;
+use crate::proxy::log::{AccessLog, AccessLogs};
+use crate::proxy::worker::Worker;
+use crate::route::Published;
+
+/// Events of sockets handled between two looks at timers and channels; swept from 31 to 127, CPU differs by less than noise.
+const EVENT_INTERVAL: u32 = 61;
+
+/// What a worker is told to do.
+#[derive(Debug)]
+enum Order {
+    /// Accept on this socket for the listener that `name` says, until it says none.
+    Accept { socket: TcpListener, name: watch::Receiver<Option<Arc<str>>> },
+    /// Let connections end after what they are at.
+    Drain,
+    /// Drop everything and end.
+    End,
+}
+
+/// All data-path threads.
+#[derive(Debug)]
+pub struct Workers {
+    orders: Vec<UnboundedSender<Order>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Client connections open in the process.
+    pub open: Arc<AtomicU32>,
+}
+
+/// What a thread starts with.
+struct Start {
+    index: usize,
+    workers: usize,
+    published: Arc<Published>,
+    open: Arc<AtomicU32>,
+    log: AccessLog,
+    orders: UnboundedReceiver<Order>,
+    notices: UnboundedReceiver<Notice>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(count: usize, published: &Arc<Published>, bell: &Bell, logs: &AccessLogs) -> std::io::Result<Self> {
+        let open = Arc::new(AtomicU32::new(0));
+        let mut all = Self { orders: Vec::new(), threads: Vec::new(), open: Arc::clone(&open) };
+        for index in 0..count {
+            let (order, orders) = unbounded_channel();
+            let (notice, notices) = unbounded_channel();
+            bell.add(notice);
+            let start = Start {
+                index,
+                workers: count,
+                published: Arc::clone(published),
+                open: Arc::clone(&open),
+                log: logs.worker(),
+                orders,
+                notices,
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || work(start))?;
+            all.orders.push(order);
+            all.threads.push(thread);
+        }
+        Ok(all)
+    }
+
+    /// Each worker accepts on its own of these sockets, which are as many as there are workers.
+    pub fn accept(&self, sockets: Vec<TcpListener>, name: &watch::Receiver<Option<Arc<str>>>) {
+        for (order, socket) in self.orders.iter().zip(sockets) {
+            tell(order, Order::Accept { socket, name: name.clone() });
+        }
+    }
+
+    /// Lets connections end after what they are at.
+    pub fn drain(&self) {
+        self.orders.iter().for_each(|order| tell(order, Order::Drain));
+    }
+
+    /// Drops everything and waits for the threads' end.
+    pub fn end(self) {
+        self.orders.iter().for_each(|order| tell(order, Order::End));
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had ended by a panic");
+            }
+        }
+    }
+}
+
+fn tell(worker: &UnboundedSender<Order>, order: Order) {
+    // A worker that has ended has nothing left to do.
+    let _ = worker.send(order);
+}
+
+fn work(start: Start) {
+    metrics::i_am_worker(start.index);
+    let runtime =
+        Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).max_io_events_per_tick(256).build();
+    match runtime {
+        Ok(runtime) => LocalSet::new().block_on(&runtime, live(start)),
+        Err(error) => tracing::error!(worker = start.index, %error, "a worker cannot start"),
+    }
+}
+
+async fn live(start: Start) {
+    let seed = rand_seed(start.index);
+    let mut orders = start.orders;
+    let worker = Worker::new(start.published, start.open, start.log, start.workers, seed);
+    tokio::task::spawn_local(wheel::run());
+    tokio::task::spawn_local(Rc::clone(&worker).listen_to_control(start.notices));
+    tokio::task::spawn_local(Rc::clone(&worker).sweep());
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Accept { socket, name } => {
+                tokio::task::spawn_local(accept::run(Rc::clone(&worker), socket, name));
+            }
+            Order::Drain => worker.drain(),
+            Order::End => break,
+        }
+    }
+    worker.log.flush();
+}
+
+/// A seed that differs between workers, processes and starts: the standard library's hasher is seeded by the system.
+fn rand_seed(worker: usize) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(worker)
+}
