@@ -15,7 +15,7 @@ pub(super) type Read = dyn Fn() -> Result<Loaded, Problems> + Send + Sync;
 
 /// Balances by what `read` gives until told to stop; `started` speaks once everything is bound.
 pub(super) fn until_stopped(read: Arc<Read>, started: impl FnOnce(&Server)) -> anyhow::Result<Ending> {
-    let color = if std::io::stderr().is_terminal() { Color::Always } else { Color::Never };
+    let color = if std::io::stderr().is_terminal() { Color::Terminal } else { Color::Plain };
     let first = read().map_err(|problems| anyhow::anyhow!("{}", problems.render(color, "evenkeel was not started")))?;
     start_log(first.config.log);
     let server = Server::start(loader(read, first, color), Signals::Obey)?;
