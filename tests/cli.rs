@@ -63,7 +63,7 @@ fn run_starts_nothing_by_a_bad_configuration() {
     for arguments in [&["run"][..], &["run", "evenkeel.toml"], &["run", "--config", "evenkeel.toml"]] {
         let ran = evenkeel(folder.path(), arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
-        assert!(ran.errors.contains("2 errors; nothing was started\n"), "{}", ran.errors);
+        assert!(ran.errors.contains("2 errors; evenkeel was not started\n"), "{}", ran.errors);
     }
     let ran = evenkeel(folder.path(), &["run", "--listen", "127.0.0.1:0", "--backend", "nonsense"]);
     assert_eq!(ran.code, Some(1));
