@@ -224,3 +224,38 @@ error[unknown-word]: `type` knows no `htp`
     let problems = config::from_flags(&Flags { listen: &listen, ..Flags::default() }).unwrap_err();
     assert!(text(&problems).contains("there is no --backend"), "{problems}");
 }
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+#[test]
+fn no_mutilated_file_makes_loading_or_printing_panic() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/reference.toml");
+    let reference: Vec<char> = std::fs::read_to_string(path).unwrap().chars().collect();
+    let pieces = [
+        "\"", "'", "[", "]", "[[", "{", "}", "=", ",", ".", "\n", "\r\n", "ä", "日", "\u{0}", "${", "}", "\\", "#",
+        "0", "-", "and ",
+    ];
+    let mut dice = Dice(1);
+    let rounds = std::env::var("EVENKEEL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(300);
+    for _ in 0..rounds {
+        let mut text = reference.clone();
+        for _ in 0..=dice.roll(4) {
+            let at = dice.roll(text.len());
+            match dice.roll(3) {
+                0 => drop(text.splice(at..at, pieces[dice.roll(pieces.len())].chars())),
+                1 => drop(text.drain(at..(at + 1 + dice.roll(20)).min(text.len()))),
+                _ => text[at] = pieces[dice.roll(pieces.len())].chars().next().unwrap(),
+            }
+        }
+        let printed = printed(&Source::text(text.into_iter().collect::<String>()));
+        assert!(!printed.is_empty());
+    }
+}

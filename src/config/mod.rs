@@ -16,6 +16,7 @@ mod substitute;
 mod syntax;
 mod tree;
 mod units;
+mod unknown;
 mod vocabulary;
 
 use std::cell::RefCell;

@@ -10,7 +10,8 @@ use super::Cx;
 use super::problem::{At, Problem};
 use super::tree::{Entry, Node, Table, Text, Value};
 use super::units::{self, Fault};
-use super::vocabulary::{self, Words};
+use super::unknown;
+use super::vocabulary::Words;
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
@@ -38,7 +39,7 @@ impl<'a> Section<'a> {
         let section = Self { cx, table, at, path };
         for entry in &table.entries {
             if !words.keys.contains(&entry.key.as_str()) {
-                cx.report(vocabulary::refuse(entry, &section.path, words));
+                cx.report(unknown::refuse(entry, &section.path, words));
             }
         }
         section
@@ -48,13 +49,11 @@ impl<'a> Section<'a> {
     pub(super) fn section(&self, key: &str, words: &Words) -> Option<Section<'a>> {
         let entry = self.entry(key)?;
         let path = self.path_of(key);
-        match &entry.node.value {
-            Value::Table(table) => Some(Section::new(self.cx, table, entry.key_at, path, words)),
-            _ => {
-                self.wrong_type(&entry.node, key, "a table", &format!("write it as a section: [{path}]"));
-                None
-            }
+        if let Value::Table(table) = &entry.node.value {
+            return Some(Section::new(self.cx, table, entry.key_at, path, words));
         }
+        self.wrong_type(&entry.node, key, "a table", &format!("write it as a section: [{path}]"));
+        None
     }
 
     /// Every table below a key whose entries are named by the operator, such as `[pool.NAME]`.
@@ -130,8 +129,8 @@ impl<'a> Section<'a> {
 
     /// Reports what a parser found wrong with a text, at the text.
     pub(super) fn fault(&self, node: &Node, fault: Fault) {
-        let (mut message, mut help, mut note) = (fault.message, fault.help, None);
-        let mut label = fault.label;
+        let (mut message, mut label, mut help) = (fault.message, fault.label, fault.help);
+        let mut origin = None;
         if let Value::String(Text { value, raw: Some(raw) }) = &node.value {
             if raw.contains("${file:") && !value.is_empty() {
                 // A file may hold a secret: it is never quoted.
@@ -139,12 +138,12 @@ impl<'a> Section<'a> {
                 label = label.replace(value.as_str(), raw);
                 help = help.filter(|help| !help.contains(value.as_str()));
             } else {
-                note = Some(format!("`{raw}` stands for `{value}`"));
+                origin = Some(format!("`{raw}` stands for `{value}`"));
             }
         }
         let mut problem = Problem::error(fault.code, node.at, message).label(label);
         problem.help = help;
-        problem.note = note;
+        problem.note = origin;
         self.cx.report(problem);
     }
 
@@ -339,7 +338,7 @@ impl<T: Copy> Choice<T> {
         }
         let lower = text.to_ascii_lowercase().replace('_', "-");
         let words = self.words.iter().map(|(word, _)| *word);
-        Err(match vocabulary::nearest(&lower, words.chain(self.later.iter().copied())) {
+        Err(match unknown::nearest(&lower, words.chain(self.later.iter().copied())) {
             Some(word) if known(word) => fault.help(format!("did you mean \"{word}\"? it takes {}", self.list())),
             _ => fault.help(format!("it takes {}", self.list())),
         })

@@ -1,11 +1,7 @@
 //! Every key of every section: those we know, those that come later, and what other programs call them.
 //!
-//! A key that is in none of these lists is answered with the nearest one that is. `config/reference.toml` explains
-//! each known key; a test compares the two.
-
-use super::problem::Problem;
-use super::section::one_of;
-use super::tree::Entry;
+//! One long table, read by `unknown`, which answers a key that a section does not know. `config/reference.toml`
+//! explains each known key; a test compares the two.
 
 /// The keys of one kind of section.
 pub(super) struct Words {
@@ -463,7 +459,7 @@ pub(super) const EVERY: &[&Words] = &[
 ];
 
 /// What other programs say, whatever the section.
-const FOREIGN: &[(&str, &str)] = &[
+pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("proxy_pass", "pool = \"NAME\" in [listener.NAME] or [[listener.NAME.route]]"),
     ("reverse_proxy", "pool = \"NAME\" in [listener.NAME]"),
     ("server_name", "host = \"NAME\" in [[listener.NAME.route]]"),
@@ -507,88 +503,3 @@ const FOREIGN: &[(&str, &str)] = &[
     ("stick-table", "sticky, which is not supported yet"),
     ("acl", "host, path, method, header and client in [[listener.NAME.route]]"),
 ];
-
-/// The problem with a key that a section does not know.
-pub(super) fn refuse(entry: &Entry, path: &str, words: &Words) -> Problem {
-    let key = entry.key.as_str();
-    let section = if path.is_empty() { "at the top of the file".into() } else { format!("in [{path}]") };
-    if words.later.contains(&key) {
-        return Problem::error("not-supported-yet", entry.key_at, format!("`{key}` is not supported yet {section}"))
-            .label("a later feature")
-            .help("take it out: it would have no effect, and nothing here is ignored silently");
-    }
-    let unknown = |label: &str| {
-        Problem::error("unknown-key", entry.key_at, format!("unknown key `{key}` {section}")).label(label.to_owned())
-    };
-    if let Some((_, ours)) = words.foreign.iter().find(|(word, _)| *word == key) {
-        return unknown("another program's word, or nearly ours").help(format!("Evenkeel says {}", quoted(ours)));
-    }
-    if let Some(near) = nearest(key, words.keys.iter().copied()) {
-        return unknown("no such key").help(format!("did you mean `{near}`?"));
-    }
-    if let Some((_, ours)) = FOREIGN.iter().find(|(word, _)| word.eq_ignore_ascii_case(key)) {
-        return unknown("another program's word").help(format!("Evenkeel says {}", quoted(ours)));
-    }
-    let elsewhere = places_of(key);
-    if !elsewhere.is_empty() {
-        return unknown("not here").help(format!("it belongs into {}", one_of(elsewhere)));
-    }
-    if let Some(near) = nearest(key, words.later.iter().copied()) {
-        return unknown("no such key").help(format!("`{near}` exists, but is not supported yet"));
-    }
-    unknown("no such key").help(format!("known here: {}", words.keys.join(", ")))
-}
-
-/// The sections that know a key.
-fn places_of(key: &str) -> Vec<String> {
-    let checks = [&CHECK_TCP, &CHECK_HTTP, &CHECK_MYSQL, &CHECK_APACHE];
-    if checks.iter().all(|words| words.keys.contains(&key)) {
-        return vec!["[pool.NAME.check.NAME]".into()];
-    }
-    EVERY.iter().filter(|words| words.keys.contains(&key)).map(|words| words.place.to_owned()).collect()
-}
-
-fn quoted(ours: &str) -> String {
-    let bare = ours.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if bare { format!("`{ours}`") } else { ours.to_owned() }
-}
-
-/// The candidate that someone may have meant.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_ascii_lowercase().replace('-', "_");
-    let mut best: Option<(usize, &str)> = None;
-    for candidate in candidates {
-        let plain = candidate.to_ascii_lowercase().replace('-', "_");
-        let distance = strsim::damerau_levenshtein(&lower, &plain);
-        // A third of the letters may be wrong, three at most.
-        let allowed = (plain.len().max(lower.len()) / 3).clamp(1, 3);
-        if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_word_is_near() {
-        let words = ["interval", "timeout", "rise", "fall"];
-        assert_eq!(nearest("intervall", words.into_iter()), Some("interval"));
-        assert_eq!(nearest("time_out", words.into_iter()), Some("timeout"));
-        assert_eq!(nearest("Rise", words.into_iter()), Some("rise"));
-        assert_eq!(nearest("colour", words.into_iter()), None);
-    }
-
-    #[test]
-    fn no_key_is_known_and_later_or_foreign_at_once() {
-        for words in EVERY {
-            for key in words.keys {
-                assert!(!words.later.contains(key), "{key} in {}", words.place);
-                assert!(!words.foreign.iter().any(|(foreign, _)| foreign == key), "{key} in {}", words.place);
-            }
-        }
-    }
-}

@@ -168,7 +168,7 @@ fn mysql(section: &Section<'_>) -> Option<MysqlCheck> {
 }
 
 fn host(text: &str) -> Result<IpAddr, Fault> {
-    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| {
+    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_unparsed| {
         let fault = Fault::new("address", format!("`{text}` is not an IP address"), "the address that is asked");
         if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
             fault.help(format!("write an IP address; for the Host header write headers = {{ Host = \"{text}\" }}"))

@@ -100,7 +100,7 @@ fn binds(section: &Section<'_>) -> Vec<(SocketAddr, At)> {
     section.parsed_list("bind", address::bind).unwrap_or_default()
 }
 
-fn routes<'a>(section: &Section<'a>, protocol: Protocol, pools: &Pools<'_>) -> Vec<RouteRead> {
+fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>) -> Vec<RouteRead> {
     let Some(entry) = section.entry("route") else { return Vec::new() };
     let path = section.path_of("route");
     let Value::List(list) = &entry.node.value else {
@@ -116,12 +116,12 @@ fn routes<'a>(section: &Section<'a>, protocol: Protocol, pools: &Pools<'_>) -> V
         );
         return Vec::new();
     }
-    let tables = list.iter().filter_map(|node| match &node.value {
-        Value::Table(table) => Some((node, table)),
-        _ => {
-            section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
-            None
+    let tables = list.iter().filter_map(|node| {
+        if let Value::Table(table) = &node.value {
+            return Some((node, table));
         }
+        section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
+        None
     });
     tables.map(|(node, table)| route::route(section.cx, node, table, &path, pools)).collect()
 }

@@ -26,7 +26,8 @@ use super::section::{Choice, Section};
 use super::substitute;
 use super::tree::{Table, Value};
 use super::units::Fault;
-use super::vocabulary::{self, ADMIN, LIMITS, LOG, ROOT, SHUTDOWN};
+use super::unknown;
+use super::vocabulary::{ADMIN, LIMITS, LOG, ROOT, SHUTDOWN};
 
 /// More threads than any machine has cores is a slip of the pen.
 const WORKERS_MAX: i64 = 1024;
@@ -54,7 +55,7 @@ impl Pools<'_> {
         let problem = Problem::error("unknown-pool", at, format!("there is no pool `{name}`"))
             .label(format!("no section [pool.{name}]"))
             .absence();
-        section.cx.report(match vocabulary::nearest(name, self.names.iter().map(|(name, _)| *name)) {
+        section.cx.report(match unknown::nearest(name, self.names.iter().map(|(name, _)| *name)) {
             Some(near) => {
                 let defined = self.names.iter().find(|(name, _)| *name == near).map_or(at, |(_, at)| *at);
                 problem.help(format!("did you mean `{near}`?")).second(defined, format!("`{near}` is defined here"))
@@ -91,7 +92,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::listeners(&top, &listeners, &admin);
     across::pools(cx, &names, &listeners, listener_sections(root));
     let spread: Vec<Option<At>> =
-        sections.iter().zip(&pools).map(|((_, table), pool)| spread_by_request(table, pool)).collect();
+        sections.iter().zip(&pools).map(|((_, table), pool)| spread_by_request(table, pool.as_ref())).collect();
     across::balance(cx, &listeners, &spread);
     Some(Config {
         admin: Admin { bind: admin.bind, token: admin.token },
@@ -117,8 +118,8 @@ fn listener_sections(root: &Table) -> usize {
 }
 
 /// The place of `balance` where it looks into requests.
-fn spread_by_request(table: &Table, pool: &Option<model::Pool>) -> Option<At> {
-    let by_request = matches!(pool.as_ref()?.balance, Balance::Uri | Balance::Header(_) | Balance::Cookie(_));
+fn spread_by_request(table: &Table, pool: Option<&model::Pool>) -> Option<At> {
+    let by_request = matches!(pool?.balance, Balance::Uri | Balance::Header(_) | Balance::Cookie(_));
     table.get("balance").filter(|_| by_request).map(|entry| entry.node.at)
 }
 

@@ -224,7 +224,7 @@ fn balance(text: &str) -> Result<Balance, Fault> {
     }
     if let Some(name) = text.strip_prefix("cookie:").filter(|name| *name != "NAME") {
         let name = header_name(name).map(|_| Arc::<str>::from(name));
-        return name.map(Balance::Cookie).map_err(|_| {
+        return name.map(Balance::Cookie).map_err(|_not_a_token| {
             Fault::new("cookie", format!("`{text}` names no cookie"), "after the colon stands the cookie's name")
         });
     }
@@ -260,7 +260,9 @@ fn healthy_when(section: &Section<'_>, names: &[Arc<str>]) -> Option<Expression>
             return None;
         }
     };
-    let unused = names.iter().enumerate().filter(|(index, _)| !expression.mentions(*index));
+    // `all_down` would name checks too; that it is not supported has been said.
+    let certain = !section.has("all_down");
+    let unused = names.iter().enumerate().filter(|(index, _)| certain && !expression.mentions(*index));
     for (_, name) in unused {
         let place = check::place(section, name).unwrap_or(node.at);
         section.cx.report(
