@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use evenkeel::admin::view::{EventsView, Overview, PoolView};
 use evenkeel::admin::{self, AdminState, Exposition};
-use evenkeel::balance::Balance;
-use evenkeel::config::model::{self, Address, PoolIndex, Standing};
+use evenkeel::config::{self, Color, Source};
 use evenkeel::control::{Life, Phase, ReloadRequest};
-use evenkeel::health::{Expression, State};
-use evenkeel::metrics::PerWorker;
+use evenkeel::health::State;
 use evenkeel::pool::events::{Event, Events};
-use evenkeel::pool::{Backend, Bell, CheckStatus, Pool};
-use evenkeel::route::{Listener, Published, Table};
+use evenkeel::pool::{Backend, CheckStatus};
+use evenkeel::route::{Foundation, Published, Table};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -25,94 +23,31 @@ const SECOND: Duration = Duration::from_secs(1);
 
 // === the program around the port ===
 
-fn config(token: Option<&str>, backends: u16) -> model::Config {
-    let limit = |number| std::num::NonZeroU32::new(number).unwrap();
-    model::Config {
-        admin: model::Admin { bind: None, token: token.map(Into::into) },
-        log: model::Log { access: model::AccessLog::Off, level: model::Level::Info, format: model::LogFormat::Text },
-        limits: model::ProcessLimits { connections: limit(100) },
-        shutdown: model::Shutdown { lead: Duration::ZERO, drain: SECOND },
-        workers: None,
-        watch: model::Watch::Off,
-        listeners: vec![model::Listener {
-            name: "front".into(),
-            binds: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
-            protocol: model::Protocol::Http,
-            pool: Some(PoolIndex(0)),
-            routes: Vec::new(),
-            limits: model::ListenerLimits {
-                connections: limit(100),
-                head_bytes: 65536,
-                target_bytes: 8192,
-                headers: 100,
-                body_bytes: None,
-            },
-            timeouts: model::ListenerTimeouts {
-                head: SECOND,
-                client_idle: SECOND,
-                body_idle: SECOND,
-                tunnel_idle: SECOND,
-            },
-        }],
-        pools: vec![Arc::new(pool(backends))],
-    }
-}
+const CONFIGURATION: &str = r#"
+[listener.front]
+bind = "127.0.0.1:8080"
+pool = "web"
 
-fn pool(backends: u16) -> model::Pool {
-    let limit = |number| std::num::NonZeroU32::new(number).unwrap();
-    let members = (1..=backends).map(|number| model::Member {
-        name: format!("b{number}").into(),
-        address: Address::Socket(SocketAddr::from(([10, 0, 0, 1], number))),
-        weight: 1,
-        standing: Standing::Regular,
-    });
-    let timing = model::Timing {
-        interval: 2 * SECOND,
-        fast_interval: SECOND,
-        timeout: SECOND,
-        rise: limit(2),
-        fall: limit(3),
-        initial: model::Initial::Unknown,
-    };
-    let check =
-        |name: &str| model::Check { name: name.into(), kind: model::CheckKind::Tcp, host: None, port: None, timing };
-    model::Pool {
-        name: "web".into(),
-        members: members.collect(),
-        balance: Balance::RoundRobin,
-        checks: vec![check("home"), check("mysql")],
-        healthy_when: Expression::all_of(2),
-        on_down: model::OnDown::Keep,
-        hold: Duration::ZERO,
-        queue: 100,
-        retry: model::Retry {
-            attempts: 2,
-            budget_ratio: 0.2,
-            budget_min_per_second: 3,
-            body_bytes: 65536,
-            statuses: Vec::new(),
-        },
-        timeouts: model::PoolTimeouts { connect: SECOND, response: SECOND, idle: SECOND },
-        idle_connections: 8,
-    }
-}
+[pool.web]
+backends = [BACKENDS]
 
-fn table(config: model::Config) -> Table {
+[pool.web.check.home]
+type = "http"
+path = "/"
+
+[pool.web.check.mysql]
+type = "tcp"
+port = 3306
+"#;
+
+fn table(token: Option<&str>, backends: usize) -> Table {
+    let backends = (1..=backends).map(|number| format!("{{ name = 'b{number}', address = '10.0.0.1:{number}' }}"));
+    let text = CONFIGURATION.replace("BACKENDS", &backends.collect::<Vec<_>>().join(", "));
+    let loaded = config::load(&Source::text(text)).map_err(|problems| problems.render(Color::Plain, ""));
+    let mut config = loaded.unwrap().config;
+    config.admin.token = token.map(Into::into);
     let (evidence, _) = mpsc::unbounded_channel();
-    let pools = config.pools.iter().map(|pool| {
-        let backends = pool.members.iter().map(|member| {
-            let (pool, name) = (Arc::clone(&pool.name), Arc::clone(&member.name));
-            Arc::new(Backend::new(pool, name, member.address.clone(), 1, evidence.clone()))
-        });
-        let stats = Arc::new(PerWorker::new(1));
-        Arc::new(Pool::new(Arc::clone(pool), backends.collect(), stats, Arc::new(Bell::default())))
-    });
-    let listeners = config
-        .listeners
-        .iter()
-        .map(|listener| Arc::new(Listener { config: listener.clone(), stats: Arc::new(PerWorker::new(1)) }));
-    let (pools, listeners) = (pools.collect(), listeners.collect());
-    Table { generation: 1, config: Arc::new(config), listeners, pools }
+    Table::build(Arc::new(config), None, &Foundation { workers: 1, evidence, bell: Arc::default() })
 }
 
 struct Program {
@@ -120,10 +55,10 @@ struct Program {
     reloads: mpsc::Receiver<ReloadRequest>,
 }
 
-fn program(token: Option<&str>, backends: u16) -> Program {
+fn program(token: Option<&str>, backends: usize) -> Program {
     let (reload, reloads) = mpsc::channel(4);
     let state = AdminState {
-        table: Arc::new(Published::new(table(config(token, backends)))),
+        table: Arc::new(Published::new(table(token, backends))),
         life: Arc::new(Life::default()),
         events: Arc::new(Events::default()),
         reload,
@@ -182,7 +117,7 @@ fn a_scrape_shows_what_the_workers_counted() {
     let table = program.state.table.load();
     let (listener, pool) = (&table.listeners[0].stats, &table.pools[0].stats);
     listener.mine().connections.add(5);
-    listener.mine().connections_ended.add(2);
+    table.listeners[0].open.store(3, Relaxed);
     listener.mine().responses[1].add(7);
     listener.mine().rejected[0].inc();
     pool.mine().responses[1].add(7);

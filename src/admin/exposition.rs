@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -17,10 +18,11 @@ use crate::control::Phase;
 use crate::health::State;
 use crate::metrics::family::{self, Family, Kind};
 use crate::metrics::{
-    BOUNDS_MICROS, Counter, FAILURES, Histogram, ListenerStats, PROBE_LAYERS, PoolStats, REJECTIONS, STATUS_CLASSES,
+    BOUNDS_MICROS, BackendStats, Counter, FAILURES, Histogram, ListenerStats, PROBE_LAYERS, PoolStats, REJECTIONS,
+    STATUS_CLASSES,
 };
-use crate::pool::{Backend, CheckStatus};
-use crate::route::Table;
+use crate::pool::{Backend, CheckStatus, Pool};
+use crate::route::{Listener, Table};
 
 /// The registry that a scrape reads.
 #[derive(Debug)]
@@ -79,8 +81,6 @@ impl Collector for Walk {
 }
 
 fn program(state: &AdminState, table: &Table, families: &mut Vec<MetricFamily>) {
-    use std::sync::atomic::Ordering::Relaxed;
-
     let life = &state.life;
     let mut single = |family: &Family, value: f64| families.push(made(family, vec![sample(family, Vec::new(), value)]));
     single(&family::START_TIME, seconds(state.started));
@@ -101,18 +101,14 @@ fn program(state: &AdminState, table: &Table, families: &mut Vec<MetricFamily>) 
 fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     let listeners: Vec<_> =
         table.listeners.iter().map(|listener| (vec![label("listener", &listener.config.name)], listener)).collect();
-    let mut single = |family: &Family, value: &dyn Fn(&crate::metrics::PerWorker<ListenerStats>) -> f64| {
-        let samples = listeners.iter().map(|(labels, it)| sample(family, labels.clone(), value(&it.stats)));
+    let mut single = |family: &Family, value: &dyn Fn(&Listener) -> f64| {
+        let samples = listeners.iter().map(|(labels, it)| sample(family, labels.clone(), value(it)));
         families.push(made(family, samples.collect()));
     };
-    single(&family::LISTENER_OPEN, &|stats| {
-        // Ended first: read the other way round, a connection that ends in between would count as minus one.
-        let ended = stats.sum(|it| &it.connections_ended);
-        stats.sum(|it| &it.connections).saturating_sub(ended) as f64
-    });
-    single(&family::LISTENER_CONNECTIONS, &|stats| stats.sum(|it| &it.connections) as f64);
-    single(&family::LISTENER_RECEIVED, &|stats| stats.sum(|it| &it.received_bytes) as f64);
-    single(&family::LISTENER_SENT, &|stats| stats.sum(|it| &it.sent_bytes) as f64);
+    single(&family::LISTENER_OPEN, &|listener| f64::from(listener.open.load(Relaxed)));
+    single(&family::LISTENER_CONNECTIONS, &|listener| listener.stats.sum(|it| &it.connections) as f64);
+    single(&family::LISTENER_RECEIVED, &|listener| listener.stats.sum(|it| &it.received_bytes) as f64);
+    single(&family::LISTENER_SENT, &|listener| listener.stats.sum(|it| &it.sent_bytes) as f64);
 
     let mut requests = Vec::new();
     let mut rejected = Vec::new();
@@ -133,13 +129,14 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
 
 fn pools(table: &Table, families: &mut Vec<MetricFamily>) {
     let pools: Vec<_> = table.pools.iter().map(|pool| (vec![label("pool", &pool.config.name)], pool)).collect();
-    let mut single = |family: &Family, value: &dyn Fn(&crate::pool::Pool) -> f64| {
+    let mut single = |family: &Family, value: &dyn Fn(&Pool) -> f64| {
         let samples = pools.iter().map(|(labels, pool)| sample(family, labels.clone(), value(pool)));
         families.push(made(family, samples.collect()));
     };
     single(&family::POOL_BACKENDS, &|pool| pool.backends.len() as f64);
     single(&family::POOL_BACKENDS_UP, &|pool| pool.backends.iter().filter(|it| it.state() == State::Up).count() as f64);
     single(&family::POOL_IN_FLIGHT, &|pool| pool.backends.iter().map(|it| f64::from(it.in_flight())).sum());
+    single(&family::POOL_WAITING, &|pool| f64::from(pool.waiting()));
     single(&family::POOL_RETRIES, &|pool| pool.stats.sum(|it| &it.retries) as f64);
     single(&family::POOL_RETRIES_DENIED, &|pool| pool.stats.sum(|it| &it.retries_denied) as f64);
     single(&family::POOL_HELD, &|pool| pool.stats.sum(|it| &it.held) as f64);
@@ -241,7 +238,7 @@ impl<'t> Backends<'t> {
                 }
             }
         }));
-        let sum = |family, counter: fn(&crate::metrics::BackendStats) -> &Counter| {
+        let sum = |family, counter: fn(&BackendStats) -> &Counter| {
             self.single(family, |it| it.backend.stats.sum(counter) as f64)
         };
         families.extend([

@@ -4,6 +4,7 @@
 //! nothing here changes anything.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::clock;
 use crate::config::model::{self, Standing};
 use crate::control::Phase;
 use crate::health::{Expression, State};
-use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES};
+use crate::metrics::{FAILURES, STATUS_CLASSES};
 use crate::pool::{Backend, Pool};
 
 /// `GET /api/v1/pools`.
@@ -43,7 +44,7 @@ pub struct ListenerView {
     /// `http` or `tcp`.
     pub protocol: String,
     /// Client connections open now.
-    pub connections: u64,
+    pub connections: u32,
     /// Answers sent, by status class; classes never seen are left out.
     pub responses: BTreeMap<String, u64>,
 }
@@ -65,6 +66,8 @@ pub struct PoolView {
     pub failed: BTreeMap<String, u64>,
     /// Further attempts made.
     pub retries: u64,
+    /// Requests that wait now because no backend can serve.
+    pub waiting: u32,
     /// Backends in the order of the configuration.
     pub backends: Vec<BackendView>,
 }
@@ -182,7 +185,6 @@ pub fn phase_word(phase: Phase) -> &'static str {
 }
 
 fn listener_view(listener: &crate::route::Listener) -> ListenerView {
-    let ended = listener.stats.sum(|it| &it.connections_ended);
     ListenerView {
         name: listener.config.name.to_string(),
         binds: listener.config.binds.iter().map(ToString::to_string).collect(),
@@ -190,13 +192,12 @@ fn listener_view(listener: &crate::route::Listener) -> ListenerView {
             model::Protocol::Http => "http".to_owned(),
             model::Protocol::Tcp => "tcp".to_owned(),
         },
-        connections: listener.stats.sum(|it| &it.connections).saturating_sub(ended),
+        connections: listener.open.load(Relaxed),
         responses: seen(&STATUS_CLASSES, |at| listener.stats.sum(|it| &it.responses[at])),
     }
 }
 
 fn pool_view(pool: &Pool) -> PoolView {
-    let sum = |counter: fn(&PoolStats) -> &Counter| pool.stats.sum(counter);
     PoolView {
         name: pool.config.name.to_string(),
         balance: balance_text(&pool.config.balance),
@@ -204,7 +205,8 @@ fn pool_view(pool: &Pool) -> PoolView {
         backends_up: pool.backends.iter().filter(|backend| backend.state() == State::Up).count(),
         responses: seen(&STATUS_CLASSES, |at| pool.stats.sum(|it| &it.responses[at])),
         failed: seen(&FAILURES, |at| pool.stats.sum(|it| &it.failed[at])),
-        retries: sum(|it| &it.retries),
+        retries: pool.stats.sum(|it| &it.retries),
+        waiting: pool.waiting(),
         backends: pool
             .backends
             .iter()

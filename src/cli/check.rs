@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use evenkeel::config::{self, Problems, Source};
 
+use super::terminal::{Paint, complain, say};
 use super::{Ending, source};
 
 #[derive(Debug, Args)]
@@ -17,6 +19,43 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn check(arguments: &Arguments) -> anyhow::Result<Ending> {
-    let _source = (source::find(arguments.path.as_deref())?, arguments.json);
-    anyhow::bail!("not built in yet")
+    let path = source::find(arguments.path.as_deref())?;
+    let loaded = config::load(&Source::Path(path.clone()));
+    if arguments.json {
+        let problems = match &loaded {
+            Ok(loaded) => &loaded.warnings,
+            Err(problems) => problems,
+        };
+        say(&format!("{}\n", serde_json::to_string_pretty(&problems.report())?));
+        return Ok(if loaded.is_ok() { Ending::Good } else { Ending::Bad });
+    }
+    match loaded {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                complain(&shown(&loaded.warnings, "the configuration is good all the same"));
+            }
+            let config = &loaded.config;
+            let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
+            let (listeners, pools) = (many(config.listeners.len(), "listener"), many(config.pools.len(), "pool"));
+            say(&format!("{} is good: {listeners}, {pools}, {}\n", path.display(), many(backends, "backend")));
+            Ok(Ending::Good)
+        }
+        Err(problems) => {
+            complain(&shown(&problems, ""));
+            Ok(Ending::Bad)
+        }
+    }
+}
+
+/// Problems for standard error, and what follows from them.
+pub(super) fn shown(problems: &Problems, consequence: &str) -> String {
+    let color = match Paint::of_errors() {
+        Paint::Plain => config::Color::Plain,
+        Paint::Colour => config::Color::Terminal,
+    };
+    problems.render(color, consequence)
+}
+
+fn many(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }

@@ -76,9 +76,9 @@ fn tour(stage: &Stage, server: &Server) -> String {
     let switch = stage.switch;
     let mut text = format!("\nEvenkeel balances http://{web} over three backends:\n");
     for (name, address) in NAMES.iter().zip(&stage.backends) {
-        text += &format!("  {name:<6} http://{address}\n");
+        text.extend([format!("  {name:<6} http://{address}\n")]);
     }
-    text += &format!(
+    text + &format!(
         "Admin port: http://{admin} (metrics, health, API)\n\n\
          Three things to try, in another terminal:\n\n\
          1. Watch requests spread:\n\
@@ -91,8 +91,7 @@ fn tour(stage: &Stage, server: &Server) -> String {
          \x20  curl -s -X POST http://{switch}/start/green\n\
          \x20  for i in $(seq 9); do curl -s http://{web}/; done\n\n\
          Ctrl-C ends it.\n\n"
-    );
-    text
+    )
 }
 
 /// Starts the backends and the switch on a thread of their own.
@@ -143,7 +142,7 @@ async fn backend(name: &'static str, address: SocketAddr, first: TcpListener, mu
             loop {
                 tokio::select! {
                     Ok((stream, _)) = listener.accept() => {
-                        let service = service_fn(move |request| answer(name, request));
+                        let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(name, &request)) });
                         connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
                     }
                     changed = on.wait_for(|on| !on) => {
@@ -165,12 +164,12 @@ async fn backend(name: &'static str, address: SocketAddr, first: TcpListener, mu
     }
 }
 
-async fn answer(name: &'static str, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer(name: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let text = match request.uri().path() {
         "/health" => "ok\n".to_owned(),
         path => format!("{name} answers {path}\n"),
     };
-    Ok(Response::new(Full::new(text.into())))
+    Response::new(Full::new(text.into()))
 }
 
 type Running = Arc<Mutex<Vec<(&'static str, watch::Sender<bool>)>>>;

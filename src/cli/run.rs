@@ -12,15 +12,18 @@ use super::{Ending, serve, source};
 pub(super) struct Arguments {
     /// The configuration: a TOML file, or a folder of them [default: `$EVENKEEL_CONFIG`, else the first
     /// of /etc/evenkeel/evenkeel.toml, /etc/evenkeel/conf.d, ./evenkeel.toml that exists]
+    #[arg(value_name = "PATH", conflicts_with = "config")]
+    path: Option<PathBuf>,
+    /// The same, for those who are used to it
     #[arg(short, long, value_name = "PATH")]
-    pub(super) config: Option<PathBuf>,
+    config: Option<PathBuf>,
     #[command(flatten)]
     pub(super) flags: Flags,
 }
 
 /// A listener and a pool without a file.
 #[derive(Debug, Clone, Args)]
-#[group(conflicts_with = "config")]
+#[group(conflicts_with_all = ["config", "path"])]
 pub(super) struct Flags {
     /// Where to accept connections; repeat it for more
     #[arg(long, value_name = "ADDRESS", requires = "backends")]
@@ -44,7 +47,7 @@ pub(super) struct Flags {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     let read: Arc<serve::Read> = if arguments.flags.listen.is_empty() {
-        let source = Source::Path(source::find(arguments.config.as_deref())?);
+        let source = Source::Path(source::find(arguments.path.as_deref().or(arguments.config.as_deref()))?);
         Arc::new(move || config::load(&source))
     } else {
         let flags = arguments.flags.clone();

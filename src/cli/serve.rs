@@ -8,17 +8,22 @@ use evenkeel::config::{Color, Loaded, Problems};
 use evenkeel::server::{self, Loader, Server, Signals, Stopped};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::Ending;
+use super::{Ending, check, terminal};
 
 /// Reads a configuration.
 pub(super) type Read = dyn Fn() -> Result<Loaded, Problems> + Send + Sync;
 
 /// Balances by what `read` gives until told to stop; `started` speaks once everything is bound.
 pub(super) fn until_stopped(read: Arc<Read>, started: impl FnOnce(&Server)) -> anyhow::Result<Ending> {
-    let color = if std::io::stderr().is_terminal() { Color::Terminal } else { Color::Plain };
-    let first = read().map_err(|problems| anyhow::anyhow!("{}", problems.render(color, "evenkeel was not started")))?;
+    let first = match read() {
+        Ok(first) => first,
+        Err(problems) => {
+            terminal::complain(&check::shown(&problems, "evenkeel was not started"));
+            return Ok(Ending::Bad);
+        }
+    };
     start_log(first.config.log);
-    let server = Server::start(loader(read, first, color), Signals::Obey)?;
+    let server = Server::start(loader(read, first), Signals::Obey)?;
     started(&server);
     Ok(match server.wait() {
         Stopped::InOrder => Ending::Good,
@@ -26,18 +31,20 @@ pub(super) fn until_stopped(read: Arc<Read>, started: impl FnOnce(&Server)) -> a
     })
 }
 
-/// The first call gives what has been read already.
-fn loader(read: Arc<Read>, first: Loaded, color: Color) -> Loader {
+/// The first call gives what has been read already. No colours: what it says also goes to the log and to whoever asked
+/// for a reload.
+fn loader(read: Arc<Read>, first: Loaded) -> Loader {
     let first = Mutex::new(Some(first));
     Arc::new(move || {
         let ready = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let loaded = match ready {
             Some(loaded) => loaded,
-            None => read().map_err(|problems| problems.render(color, "the running configuration stays"))?,
+            None => read().map_err(|problems| problems.render(Color::Plain, "the running configuration stays"))?,
         };
-        let warnings = match loaded.warnings.is_empty() {
-            true => String::new(),
-            false => loaded.warnings.render(color, "the configuration is used all the same"),
+        let warnings = if loaded.warnings.is_empty() {
+            String::new()
+        } else {
+            loaded.warnings.render(Color::Plain, "the configuration is used all the same")
         };
         Ok(server::Loaded { config: loaded.config, warnings, files: loaded.files, hash: loaded.hash })
     })

@@ -20,7 +20,7 @@ fn among(named: Option<&Path>, told: Option<PathBuf>, exists: impl Fn(&Path) -> 
     match PLACES.iter().map(Path::new).find(|path| exists(path)) {
         Some(path) => Ok(path.to_path_buf()),
         None => bail!(
-            "no configuration: name one with --config or $EVENKEEL_CONFIG, or write {}.\n\
+            "no configuration: name one, or set $EVENKEEL_CONFIG, or write {}.\n\
              Without a file: evenkeel run --listen 127.0.0.1:8080 --backend 127.0.0.1:9001 --check http:/health",
             PLACES.join(", ")
         ),

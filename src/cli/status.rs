@@ -59,7 +59,8 @@ fn heading(pool: &PoolView, paint: Paint) -> String {
     };
     let share = ink.on(&format!("{up} of {all} up"), paint);
     let when = if pool.healthy_when.is_empty() { String::new() } else { format!(", up when {}", pool.healthy_when) };
-    format!("{}: {share}, {}{when}\n", Ink::Bold.on(&pool.name, paint), pool.balance)
+    let waiting = if pool.waiting == 0 { String::new() } else { format!(", {} waiting", pool.waiting) };
+    format!("{}: {share}, {}{when}{waiting}\n", Ink::Bold.on(&pool.name, paint), pool.balance)
 }
 
 fn backends(pool: &PoolView, paint: Paint) -> String {
@@ -175,6 +176,7 @@ mod tests {
                 responses: BTreeMap::new(),
                 failed: BTreeMap::new(),
                 retries: 0,
+                waiting: 0,
                 backends: vec![backend("b1", "up"), backend("spare", "down")],
             }],
         };

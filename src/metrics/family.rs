@@ -58,6 +58,7 @@ families! {
     POOL_RETRIES: Counter "evenkeel_pool_retries_total" "Further attempts made after one that failed.";
     POOL_RETRIES_DENIED: Counter "evenkeel_pool_retries_denied_total" "Further attempts that the retry budget did not allow.";
     POOL_HELD: Counter "evenkeel_pool_held_total" "Requests that waited because no backend could serve.";
+    POOL_WAITING: Gauge "evenkeel_pool_waiting" "Requests that wait now because no backend can serve.";
     POOL_IN_FLIGHT: Gauge "evenkeel_pool_in_flight" "Requests, tunnels and TCP connections under way at the pool's backends.";
     POOL_CONNECT: Histogram "evenkeel_pool_connect_duration_seconds" "Time to open a connection to a backend.";
     POOL_RESPONSE: Histogram "evenkeel_pool_response_duration_seconds" "Time from the request sent to the head of the answer.";
