@@ -43,6 +43,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     let (times, counts) = (times?, counts.map_err(|error| format!("traffic: {error}"))?);
     let spread = Spread::of(times).ok_or("no reload was made")?;
     println!("reload, {rounds} times: median {:.0} ms [{:.0}-{:.0}]", spread.median, spread.least, spread.most);
+    let own = peer.metric("evenkeel_config_last_reload_duration_seconds", "") * 1_000.0;
+    println!("the last one by Evenkeel's own clock: {own:.0} ms");
     println!(
         "requests meanwhile: {} good, {} failed, p99 {:.0} µs, longest {:.0} µs",
         counts.done,
