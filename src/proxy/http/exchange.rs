@@ -386,7 +386,7 @@ fn compose(
     if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
         let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
         if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 {
-            return Err(Cause::ResetBeforeAnswer);
+            return Err(Cause::RetriedStatus);
         }
     }
     // The rest of a request that was answered early is not waited for: the connection ends after the answer.
