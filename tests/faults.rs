@@ -24,6 +24,8 @@ const BEFORE: usize = 160;
 const DURING: usize = 400;
 const AFTER: usize = 200;
 const SLOW: Duration = Duration::from_secs(1);
+/// Evidence brings the verdict on a killed backend within this.
+const VERDICT: Duration = Duration::from_millis(50);
 /// Rows measured at once: two cores carry that without delays of their own.
 const ROWS_AT_ONCE: usize = 4;
 const HOLD: &str = "hold = '8s'\n";
@@ -69,10 +71,9 @@ enum Fault {
 }
 
 fn rows() -> Vec<Row> {
-    let millis = Duration::from_millis;
     vec![
-        Row { detected_within: Some(millis(50)), ..row("kill -9", Fault::Kill) },
-        Row { detected_within: Some(millis(50)), ..row("TERM", Fault::Terminate) },
+        Row { detected_within: Some(VERDICT), ..row("kill -9", Fault::Kill) },
+        Row { detected_within: Some(VERDICT), ..row("TERM", Fault::Terminate) },
         row("RST on accept", Fault::BecomesAnew(|| reply().resets_on_accept())),
         row("close on accept", Fault::BecomesAnew(|| reply().closes_on_accept())),
         row("connections killed", Fault::LosesConnections),
@@ -174,13 +175,21 @@ impl Backends {
             }
             (Self::Scripted(origins), Fault::Flaps) => {
                 for part in (0..DURING).step_by(50).rev() {
-                    if part % 100 == 0 { origins[0].start_again() } else { origins[0].stop() }
+                    if part % 100 == 0 {
+                        origins[0].start_again()
+                    } else {
+                        origins[0].stop()
+                    }
                     load.wait_for(until - part);
                 }
                 origins[0].start_again();
             }
             (Self::Processes(processes), Fault::Kill | Fault::Terminate) => {
-                if matches!(fault, Fault::Kill) { processes[0].kill() } else { processes[0].terminate() }
+                if matches!(fault, Fault::Kill) {
+                    processes[0].kill()
+                } else {
+                    processes[0].terminate()
+                }
                 load.wait_for(until);
                 processes[0].start_again();
             }
@@ -205,6 +214,7 @@ struct Measured {
     lost: Vec<Sent>,
     slow: usize,
     detected: Option<Duration>,
+    begun: Instant,
     returned: Instant,
     said: String,
 }
@@ -221,15 +231,15 @@ fn measure(row: &Row) -> Measured {
     ));
     let load = OpenLoop::start(listener, RATE, BEFORE + DURING + AFTER);
     load.wait_for(BEFORE);
-    let begun = SystemTime::now();
+    let (begun, begun_at) = (Instant::now(), SystemTime::now());
     backends.suffer(row.fault, &load, BEFORE + DURING);
     let returned = Instant::now();
     let sent = load.finish();
     let bodies = backends.bodies();
     let lost = sent.iter().filter(|sent| !sent.is_right(&bodies)).cloned().collect();
     let slow = sent.iter().filter(|sent| sent.is_right(&bodies) && sent.took > SLOW).count();
-    let detected = first_down(&balancer, begun);
-    Measured { sent, lost, slow, detected, returned, said: balancer.stderr() }
+    let detected = first_down(&balancer, begun_at);
+    Measured { sent, lost, slow, detected, begun, returned, said: balancer.stderr() }
 }
 
 /// How long after `begun` the first backend went down.
@@ -238,7 +248,8 @@ fn first_down(balancer: &Process, begun: SystemTime) -> Option<Duration> {
     let events: serde_json::Value = serde_json::from_str(&events).unwrap();
     let begun = jiff::Timestamp::try_from(begun).unwrap();
     let downs = events["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "down");
-    let after = downs.map(|event| event["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().duration_since(begun));
+    let after =
+        downs.map(|event| event["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().duration_since(begun));
     after.filter(|after| !after.is_negative()).map(jiff::SignedDuration::unsigned_abs).min()
 }
 
@@ -261,11 +272,16 @@ impl Measured {
         faults
     }
 
-    /// With nobody left, each client is told 503 and when to come again; and never after somebody has come back.
+    /// With nobody left, each client is told 503 and when to come again (until the verdict stands: that it was refused);
+    /// and never after somebody has come back.
     fn honest_refusals(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let is_honest = |sent: &Sent| {
-            sent.end.as_ref().is_ok_and(|answer| answer.status == 503 && answer.head.contains("\r\nretry-after: "))
+            sent.end.as_ref().is_ok_and(|answer| match answer.status {
+                503 => answer.head.contains("\r\nretry-after: "),
+                502 => sent.at < self.begun + VERDICT,
+                _ => false,
+            })
         };
         if let Some(sent) = self.lost.iter().find(|sent| !is_honest(sent)) {
             faults.push(format!("told {:?}", sent.end));

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::sync::futures::Notified;
+
 use super::outcome::Cause;
 use super::worker::{View, Worker};
 use crate::health::State;
@@ -16,6 +18,9 @@ use crate::pool::{Backend, Lease, Symptom};
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
 const FIRST_VERDICT: Duration = Duration::from_secs(2);
+/// Where requests may be held, one that no backend would take waits this long for the verdict on those it was refused
+/// by: their probes are under way.
+const PENDING_VERDICT: Duration = Duration::from_millis(500);
 /// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
 pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
 
@@ -59,18 +64,39 @@ pub async fn lease(
         if let Some(lease) = worker.pick(view, pool, key, tried) {
             return Ok((lease, begun.elapsed()));
         }
-        let elapsed = std::future::poll_fn(|context| {
-            if changes.as_mut().poll(context).is_ready() {
-                return Poll::Ready(false);
-            }
-            if timer.poll_elapsed(context) { Poll::Ready(true) } else { Poll::Pending }
-        })
-        .await;
-        if elapsed {
+        if !changed(changes, timer).await {
             let last = worker.pick(view, pool, key, tried).ok_or(Cause::NoBackend);
             return last.map(|lease| (lease, begun.elapsed()));
         }
     }
+}
+
+/// Whether no backend of the pool may serve. Where the pool holds requests, this waits for the verdicts that the
+/// caller's failures have brought about.
+pub async fn nobody_is_left(worker: &Worker, view: &View, pool: u32, timer: &Timer) -> bool {
+    let patience = PENDING_VERDICT.min(view.pool(pool).config.hold);
+    timer.set(patience);
+    loop {
+        let mut changes = pin!(worker.ready_changes());
+        changes.as_mut().enable();
+        if worker.ready_in(view, pool).0 == 0 {
+            return true;
+        }
+        if patience.is_zero() || !changed(changes, timer).await {
+            return false;
+        }
+    }
+}
+
+/// Waits for a change of what may serve; `false` when the time is up first.
+async fn changed(mut changes: std::pin::Pin<&mut Notified<'_>>, timer: &Timer) -> bool {
+    std::future::poll_fn(|context| {
+        if changes.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        if timer.poll_elapsed(context) { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// A new connection to the leased backend.

@@ -16,6 +16,9 @@ use crate::net::wheel::Timer;
 use crate::pool::{Lease, Pool};
 use crate::route::Listener;
 
+/// Attempts in all, for a connection that may wait for backends which come and go.
+const MAX_RETRIES: u8 = 16;
+
 /// What is noted of a connection for its log line.
 #[derive(Default)]
 struct Notes {
@@ -92,7 +95,13 @@ async fn reach(
                 if tried.len() > usize::from(pool.config.retry.attempts)
                     || worker.ready_in(view, pool_index).0 <= tried.len()
                 {
-                    return Err(cause);
+                    let may_wait = notes.retries < MAX_RETRIES
+                        && !pool.config.hold.is_zero()
+                        && attempt::nobody_is_left(worker, view, pool_index, timer).await;
+                    if !may_wait {
+                        return Err(cause);
+                    }
+                    tried.clear();
                 }
                 stats.retries.inc();
                 notes.retries += 1;

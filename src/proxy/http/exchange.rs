@@ -28,6 +28,8 @@ use crate::proxy::relay::{Terms, relay};
 
 /// Interim answers (1xx) before the answer; more is a backend that has lost its way.
 const MAX_INTERIM: u8 = 16;
+/// Attempts in all, for a request that may wait for backends which come and go.
+const MAX_RETRIES: u8 = 16;
 
 /// A request as the exchange needs it.
 #[derive(Debug)]
@@ -106,6 +108,8 @@ struct Attempt {
     /// When the request was sent, as far as is known without asking the clock again.
     sent_at: Instant,
     suspected: bool,
+    /// Something came that is not the whole head of the answer.
+    begun: bool,
 }
 
 /// Carries one request through to its end.
@@ -164,7 +168,13 @@ async fn ask(
                         notes.queued += waited;
                         lease
                     }
-                    Err(_) if !tried.is_empty() => return Err(Trouble::Backend(last)),
+                    Err(_) if !tried.is_empty() => {
+                        if !may_start_over(connection, incoming, notes, last).await {
+                            return Err(Trouble::Backend(last));
+                        }
+                        tried.clear();
+                        continue;
+                    }
                     Err(cause) => return Err(Trouble::Backend(cause)),
                 }
             }
@@ -189,8 +199,14 @@ async fn ask(
         last = cause;
         fresh = false;
         tried.push(slot);
-        if !repeatable || !may_retry(connection, incoming, pool, &tried) {
+        if !repeatable {
             return Err(failed.trouble);
+        }
+        if !may_retry(connection, incoming, pool, &tried, cause) {
+            if !may_start_over(connection, incoming, notes, cause).await {
+                return Err(failed.trouble);
+            }
+            tried.clear();
         }
         upload.rewind();
         notes.retries += 1;
@@ -206,16 +222,32 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
+/// Whether a request that met nobody is like one that comes now, because nobody is left: it waits for a backend, and is
+/// told the same where that is not allowed.
+async fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
+    let Connection { worker, view, timer, .. } = connection;
+    cause.is_absence()
+        && notes.retries < MAX_RETRIES
+        && attempt::nobody_is_left(worker, view, incoming.pool, timer).await
+}
+
 /// Whether another attempt is left, there is another backend for it, and the pool can afford it.
-fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, tried: &[u32]) -> bool {
+fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, tried: &[u32], cause: Cause) -> bool {
     if tried.len() > usize::from(pool.config.retry.attempts) {
         return false;
     }
     let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
-    // Where no backend may serve, the request goes to the queue, if the pool has one; that costs nobody anything.
-    if ready == 0 {
-        return !pool.config.hold.is_zero();
+    match cause {
+        _ if ready == 0 => false,
+        // A backend that is out can be overloaded no more, and those that it kept waiting are limited in number.
+        Cause::BackendDown => true,
+        // Paid for when the answer was judged.
+        Cause::RetriedStatus => true,
+        _ => can_afford_retry(pool),
     }
+}
+
+fn can_afford_retry(pool: &Pool) -> bool {
     let allowed = pool.budget.allow(clock::millis());
     if !allowed {
         pool.stats.mine().retries_denied.inc();
@@ -252,8 +284,9 @@ async fn try_one(
             stream
         }
     };
-    let sent_at = if reused && tried.is_empty() { notes.begun } else { Instant::now() };
-    let mut attempt = Attempt { backend: stream, sent_at, suspected: false };
+    let at_once = reused && tried.is_empty() && notes.queued.is_zero();
+    let sent_at = if at_once { notes.begun } else { Instant::now() };
+    let mut attempt = Attempt { backend: stream, sent_at, suspected: false, begun: false };
     let mut hand = None;
     let mut interim = 0;
     connection.timer.mark(Some(backend.slot.index));
@@ -303,7 +336,10 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    connection.timer.set(if slow { body_idle } else { suspicious });
+    // A head that comes in pieces has no more time than one that comes whole.
+    if !attempt.begun {
+        connection.timer.set(if slow { body_idle } else { suspicious });
+    }
     let mut moved = upload.received();
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
@@ -328,7 +364,10 @@ async fn wait(
         match attempt.backend.poll_fill(context, hand, Size::Small) {
             Poll::Ready(Ok(0)) if hand.is_some() => return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer))),
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Backend(Cause::ResetBeforeAnswer))),
-            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(_)) => {
+                attempt.begun = true;
+                return Poll::Ready(Ok(()));
+            }
             Poll::Pending => {}
         }
         if sending && upload.received() != moved {
@@ -348,8 +387,9 @@ async fn wait(
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
-        // What waits for a backend that has gone down goes elsewhere, if it may.
-        if incoming.idempotent && hand.is_none() && upload.is_repeatable() && backend.state() == State::Down {
+        // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
+        // whatever has come of its head.
+        if incoming.idempotent && upload.is_repeatable() && backend.state() == State::Down {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
         }
         Poll::Pending
@@ -385,7 +425,7 @@ fn compose(
     let interim = (100..200).contains(&status) && status != 101;
     if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
         let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
-        if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 {
+        if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 && can_afford_retry(pool) {
             return Err(Cause::RetriedStatus);
         }
     }
