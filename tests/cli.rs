@@ -90,3 +90,34 @@ fn usage_errors_have_their_own_exit_code() {
     assert_eq!((ran.code, ran.out), (Some(0), format!("evenkeel {}\n", env!("CARGO_PKG_VERSION"))));
     assert_eq!(evenkeel(folder.path(), &["--help"]).code, Some(0));
 }
+
+const UCHIWA: &str = r#"{
+  "sensu": [
+    { "name": "us-east-1", "host": "10.0.0.1", "port": 4567, "timeout": 5 },
+    { "name": "us-east-1", "host": "10.0.0.2", "port": 4567, "timeout": 5 }
+  ],
+  "uchiwa": { "host": "0.0.0.0", "port": 3000 }
+}"#;
+
+#[test]
+fn what_uchiwa_is_imported_to_is_good() {
+    let folder = folder(&[("uchiwa.json", UCHIWA)]);
+    let ran = evenkeel(folder.path(), &["import", "uchiwa", "uchiwa.json", "-o", "evenkeel.toml"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""), "{}", ran.errors);
+    let checked = evenkeel(folder.path(), &["check", "evenkeel.toml"]);
+    assert!(checked.out.ends_with("1 pool, 2 backends\n"), "{}{}", checked.out, checked.errors);
+    let printed = evenkeel(folder.path(), &["import", "uchiwa", "uchiwa.json"]);
+    assert_eq!(printed.out, std::fs::read_to_string(folder.path().join("evenkeel.toml")).unwrap());
+}
+
+#[test]
+fn import_overwrites_nothing_and_says_what_it_cannot_read() {
+    let folder = folder(&[("uchiwa.json", UCHIWA), ("evenkeel.toml", GOOD), ("broken.json", "{")]);
+    let ran = evenkeel(folder.path(), &["import", "uchiwa", "uchiwa.json", "-o", "evenkeel.toml"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.errors.contains("evenkeel.toml exists already"), "{}", ran.errors);
+    assert_eq!(std::fs::read_to_string(folder.path().join("evenkeel.toml")).unwrap(), GOOD);
+    let ran = evenkeel(folder.path(), &["import", "uchiwa", "broken.json"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.errors.contains("broken.json"), "{}", ran.errors);
+}

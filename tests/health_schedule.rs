@@ -14,7 +14,6 @@ use evenkeel::config::model::{
     Timing,
 };
 use evenkeel::health::{Expression, State, Symptom};
-use evenkeel::metrics::PerWorker;
 use evenkeel::pool::events::Events;
 use evenkeel::pool::{Backend, Bell, Evidence, Notice, Pool};
 use evenkeel::probe::Schedule;
@@ -170,11 +169,10 @@ impl House {
             hold: Duration::ZERO,
             queue: 0,
             retry: Retry { attempts: 0, budget_ratio: 0.0, budget_min_per_second: 0, body_bytes: 0, statuses: vec![] },
-            timeouts: PoolTimeouts { connect: SECOND, response: SECOND, idle: SECOND },
+            timeouts: PoolTimeouts { connect: SECOND, response: SECOND, idle: SECOND, tunnel_idle: None },
             idle_connections: 0,
         };
-        let stats = Arc::new(PerWorker::new(1));
-        Arc::new(Pool::new(Arc::new(config), backends.to_vec(), stats, Arc::clone(&self.bell)))
+        Arc::new(Pool::new(Arc::new(config), backends.to_vec(), 1, Arc::clone(&self.bell)))
     }
 
     /// One pool with one backend.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::client::{self, Ending};
 use support::eventually::DEADLINE;
-use support::{Client, Load, Origin};
+use support::{Client, Load, Origin, Process, process};
 
 #[test]
 fn an_origin_answers_and_remembers() {
@@ -161,4 +161,23 @@ fn load_counts_what_failed() {
     let tally = load.stop();
     assert!(tally.good >= 100 && tally.failed > 0);
     assert!((tally.share("a") - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn the_program_starts_reloads_and_stops() {
+    let (a, b) = (Origin::http().reply("a").start(), Origin::http().reply("b").start());
+    let web = process::free_address();
+    let config = |origin: &Origin| {
+        format!("[listener.web]\nbind = \"{web}\"\npool = \"web\"\n\n[pool.web]\nbackends = [\"{}\"]\n", origin.addr())
+    };
+    let mut program = Process::start(&config(&a));
+    assert_eq!(client::get(web, "/").text(), "a");
+    let said = program.reload(&config(&b));
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(client::get(web, "/").text(), "b");
+    let refused = program.reload("[pool.web]\nbackends = 7\n");
+    assert!(!refused.status.success(), "{refused:?}");
+    assert_eq!(client::get(web, "/").text(), "b");
+    assert!(program.stop().success(), "{}", program.stderr());
+    assert!(process::run(&["version"]).status.success());
 }

@@ -83,6 +83,8 @@ fn serve() -> io::Result<()> {
     for token in 0..doors.len() {
         // All addresses, because the probes ask at ten thousand addresses of the loopback network.
         let listening = Listening::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+        // The standard library's 128 would drop connections whenever this thread is held up for some milliseconds.
+        rustix::net::listen(&listening, 4096)?;
         listening.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listening);
         poll.registry().register(&mut listener, Token(token), Interest::READABLE)?;

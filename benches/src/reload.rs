@@ -20,6 +20,9 @@ use crate::work::KINDS;
 const POOLS: usize = 1_000;
 const BACKENDS_PER_POOL: usize = 10;
 
+/// Time for what the old configurations held to be given back.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// Requests a second while it reloads.
 const RATE: f64 = 2_000.0;
 
@@ -43,6 +46,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     let (times, counts) = (times?, counts.map_err(|error| format!("traffic: {error}"))?);
     let spread = Spread::of(times).ok_or("no reload was made")?;
     println!("reload, {rounds} times: median {:.0} ms [{:.0}-{:.0}]", spread.median, spread.least, spread.most);
+    let own = peer.metric("evenkeel_config_last_reload_duration_seconds", "") * 1_000.0;
+    println!("the last one by Evenkeel's own clock: {own:.0} ms");
     println!(
         "requests meanwhile: {} good, {} failed, p99 {:.0} µs, longest {:.0} µs",
         counts.done,
@@ -50,7 +55,10 @@ pub fn run(options: &Options) -> Result<(), String> {
         counts.latency.micros(0.99),
         counts.latency.micros(1.0 - 1e-9)
     );
-    println!("memory: {} MiB before, {} MiB after", idle_kib / 1024, peer.resident_kib() / 1024);
+    let after_kib = peer.resident_kib();
+    std::thread::sleep(SETTLING);
+    let [idle, after, settled] = [idle_kib, after_kib, peer.resident_kib()].map(|kib| kib / 1024);
+    println!("memory: {idle} MiB before, {after} MiB after, {settled} MiB {SETTLING:?} later");
     match counts.failure {
         Some(failure) => Err(format!("{} requests failed; the first: {failure}", counts.failed)),
         None => Ok(()),

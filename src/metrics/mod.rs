@@ -182,7 +182,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 14] = [
+pub const FAILURES: [&str; 15] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -197,6 +197,7 @@ pub const FAILURES: [&str; 14] = [
     "client_abort",
     "tunnel_idle",
     "backend_down",
+    "retried_status",
 ];
 
 /// What a worker counts of a backend.

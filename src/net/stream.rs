@@ -26,8 +26,11 @@ impl Stream {
         Self(stream)
     }
 
-    /// Reads once into `buffer`, behind what it holds; takes one of `size` where there is none, and only when there is
-    /// something to read. `Ok(0)` is the end of the stream.
+    /// Reads once into `buffer`, behind what it holds; takes one of `size` where there is none, and gives it back when
+    /// there is nothing to read. `Ok(0)` is the end of the stream.
+    ///
+    /// `poll_read` and not `try_read`: after a read that did not fill the buffer it knows that nothing is left, which
+    /// saves the read that would find nothing.
     #[inline]
     pub fn poll_fill(
         &mut self,
@@ -35,9 +38,6 @@ impl Stream {
         buffer: &mut Option<Buffer>,
         size: Size,
     ) -> Poll<io::Result<usize>> {
-        if buffer.is_none() {
-            ready!(self.0.poll_read_ready(context))?;
-        }
         let hand = buffer.get_or_insert_with(|| Buffer::take(size));
         if hand.spare().is_empty() {
             hand.make_room(1);

@@ -107,7 +107,7 @@ fn choose(balance: &Balance, ready: &Ready, cursor: &mut usize, rng: &mut Rng, k
         }) as usize,
         Balance::First => 0,
         Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_) => match (&ready.maglev, key) {
-            (Some(maglev), Some(key)) => maglev.lookup(key) as usize,
+            (Some(spread), Some(key)) => spread.lookup(key),
             // A request without the header or cookie belongs to nobody: spread it.
             _ => in_turn(ready, cursor),
         },

@@ -2,6 +2,7 @@
 //!
 //! Made by control when a verdict flips, never at the pick; workers see it by a version number.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Backend;
@@ -20,10 +21,43 @@ pub struct Ready {
     pub weights: Vec<u16>,
     /// Positions in `backends` in the order of smooth weighted round-robin.
     pub order: Vec<u32>,
-    /// For the picks by key.
-    pub maglev: Option<Maglev>,
+    /// For the picks by key: positions in `backends` by the key's hash.
+    pub maglev: Option<Spread>,
     /// Whether some backend has no verdict yet: then it is worth waiting for one.
     pub undecided: bool,
+}
+
+/// Who serves which key. The table is laid over all members of the pool, so that its size, and with it the place of a
+/// key, does not depend on who is up.
+#[derive(Debug)]
+pub struct Spread {
+    maglev: Maglev,
+    /// Position in [`Ready::backends`] for each member.
+    positions: Vec<u32>,
+}
+
+impl Spread {
+    /// The position in [`Ready::backends`] of the backend that serves a key.
+    #[inline]
+    pub fn lookup(&self, key: u64) -> usize {
+        self.positions.get(self.maglev.lookup(key) as usize).map_or(0, |position| *position as usize)
+    }
+}
+
+type Chosen<'a> = (&'a model::Member, &'a Arc<Backend>);
+
+fn spread(config: &model::Pool, backends: &[Arc<Backend>], chosen: &[Chosen<'_>]) -> Spread {
+    let serving: HashMap<u64, u32> =
+        chosen.iter().zip(0..).map(|((_, backend), at)| (backend.slot.serial, at)).collect();
+    let mut positions = Vec::with_capacity(backends.len());
+    let mut identities = Vec::with_capacity(backends.len());
+    for (member, backend) in config.members.iter().zip(backends) {
+        let position = serving.get(&backend.slot.serial);
+        positions.push(position.copied().unwrap_or(0));
+        // The name is the identity: a backend that changes its address keeps its keys.
+        identities.push((crate::balance::hash(member.name.as_bytes()), position.map_or(0, |_| member.weight)));
+    }
+    Spread { maglev: Maglev::new(&identities), positions }
 }
 
 impl Ready {
@@ -48,12 +82,7 @@ impl Ready {
         let weights: Vec<u16> = chosen.iter().map(|(member, _)| member.weight).collect();
         let maglev = match config.balance {
             Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_) if !chosen.is_empty() => {
-                // The name is the identity: a backend that changes its address keeps its keys.
-                let identities: Vec<(u64, u16)> = chosen
-                    .iter()
-                    .map(|(member, _)| (crate::balance::hash(member.name.as_bytes()), member.weight))
-                    .collect();
-                Some(Maglev::new(&identities))
+                Some(spread(config, backends, &chosen))
             }
             _ => None,
         };

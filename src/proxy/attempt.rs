@@ -24,7 +24,7 @@ pub fn suspicious_after(backend: &Backend) -> Duration {
     SUSPICIOUS_SILENCE.max(Duration::from_micros(u64::from(backend.latency_micros())) * 4)
 }
 
-/// A backend that may serve, waited for as the pool allows.
+/// A backend that may serve, waited for as the pool allows, and how long that took.
 ///
 /// # Errors
 /// [`Cause::NoBackend`] or [`Cause::QueueFull`].
@@ -35,9 +35,9 @@ pub async fn lease(
     key: Option<u64>,
     tried: &[u32],
     timer: &Timer,
-) -> Result<Lease, Cause> {
+) -> Result<(Lease, Duration), Cause> {
     if let Some(lease) = worker.pick(view, pool, key, tried) {
-        return Ok(lease);
+        return Ok((lease, Duration::ZERO));
     }
     let live = view.pool(pool);
     let (count, undecided) = worker.ready_in(view, pool);
@@ -52,11 +52,12 @@ pub async fn lease(
     let _place = live.wait().ok_or(Cause::QueueFull)?;
     live.stats.mine().held.inc();
     timer.set(hold);
+    let begun = Instant::now();
     loop {
         let mut changes = pin!(worker.ready_changes());
         changes.as_mut().enable();
         if let Some(lease) = worker.pick(view, pool, key, tried) {
-            return Ok(lease);
+            return Ok((lease, begun.elapsed()));
         }
         let elapsed = std::future::poll_fn(|context| {
             if changes.as_mut().poll(context).is_ready() {
@@ -66,7 +67,8 @@ pub async fn lease(
         })
         .await;
         if elapsed {
-            return worker.pick(view, pool, key, tried).ok_or(Cause::NoBackend);
+            let last = worker.pick(view, pool, key, tried).ok_or(Cause::NoBackend);
+            return last.map(|lease| (lease, begun.elapsed()));
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Cause {
     TunnelIdle,
     /// The backend went down while it was waited for.
     BackendDown,
+    /// It answered with a status that the pool has retried.
+    RetriedStatus,
 }
 
 impl Cause {
@@ -82,7 +84,8 @@ impl Cause {
             | Self::BodyTimeout
             | Self::ClientAbort
             | Self::TunnelIdle
-            | Self::BackendDown => None,
+            | Self::BackendDown
+            | Self::RetriedStatus => None,
         }
     }
 }
@@ -97,6 +100,7 @@ mod tests {
         assert_eq!(Cause::ResetBeforeAnswer.word(), "reset_before_answer");
         assert_eq!(Cause::TruncatedBody.word(), "truncated_body");
         assert_eq!(Cause::BackendDown.word(), "backend_down");
-        assert_eq!(Cause::BackendDown.index() + 1, FAILURES.len());
+        assert_eq!(Cause::RetriedStatus.word(), "retried_status");
+        assert_eq!(Cause::RetriedStatus.index() + 1, FAILURES.len());
     }
 }

@@ -70,14 +70,10 @@ async fn reach(
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
     let mut tried = Vec::new();
-    let begun = Instant::now();
     pool.budget.request();
     loop {
-        let lease = attempt::lease(worker, view, pool_index, key, &tried, timer).await;
-        if tried.is_empty() {
-            notes.queued = begun.elapsed();
-        }
-        let lease = lease?;
+        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &tried, timer).await?;
+        notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         match attempt::open(&lease, pool.config.timeouts.connect, timer).await {
             Ok((stream, took)) => {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use crate::metrics;
 use crate::net::wheel;
@@ -111,10 +110,13 @@ fn tell(worker: &UnboundedSender<Order>, order: Order) {
 
 fn work(start: Start) {
     metrics::i_am_worker(start.index);
-    let runtime =
-        Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).max_io_events_per_tick(256).build();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .max_io_events_per_tick(256)
+        .build_local(LocalOptions::default());
     match runtime {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, live(start)),
+        Ok(runtime) => runtime.block_on(live(start)),
         Err(error) => tracing::error!(worker = start.index, %error, "a worker cannot start"),
     }
 }

@@ -149,7 +149,7 @@ fn query(socket: &Path, sql: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// An Apache with mpm_event and `server-status`, whose every page under `/` is the one given.
+/// An Apache with its event workers and `server-status`, whose every page under `/` is the one given.
 #[derive(Debug)]
 pub struct RealApache {
     /// Where it listens.

@@ -103,7 +103,7 @@ struct Failed {
 /// The way to a backend.
 struct Attempt {
     backend: Stream,
-    reused: bool,
+    /// When the request was sent, as far as is known without asking the clock again.
     sent_at: Instant,
     suspected: bool,
 }
@@ -160,15 +160,15 @@ async fn ask(
             None => {
                 let (worker, view) = (&connection.worker, &connection.view);
                 match attempt::lease(worker, view, incoming.pool, incoming.key, &tried, &connection.timer).await {
-                    Ok(lease) => lease,
+                    Ok((lease, waited)) => {
+                        notes.queued += waited;
+                        lease
+                    }
                     Err(_) if !tried.is_empty() => return Err(Trouble::Backend(last)),
                     Err(cause) => return Err(Trouble::Backend(cause)),
                 }
             }
         };
-        if tried.is_empty() && !fresh {
-            notes.queued = notes.begun.elapsed();
-        }
         lease.backend().stats.mine().picks.inc();
         let result = try_one(connection, incoming, pool, upload, notes, &lease, fresh, &tried).await;
         let slot = lease.backend().slot.index;
@@ -252,7 +252,8 @@ async fn try_one(
             stream
         }
     };
-    let mut attempt = Attempt { backend: stream, reused, sent_at: Instant::now(), suspected: false };
+    let sent_at = if reused && tried.is_empty() { notes.begun } else { Instant::now() };
+    let mut attempt = Attempt { backend: stream, sent_at, suspected: false };
     let mut hand = None;
     let mut interim = 0;
     connection.timer.mark(Some(backend.slot.index));
@@ -300,7 +301,9 @@ async fn wait(
     let body_idle = connection.listener.config.timeouts.body_idle;
     let suspicious = attempt::suspicious_after(backend).min(pool.config.timeouts.response);
     let mut sending = !upload.is_over();
-    connection.timer.set(if sending && !upload.has_all() { body_idle } else { suspicious });
+    // A body that is still to come: its time is the client's, not the backend's.
+    let slow = sending && !upload.has_all();
+    connection.timer.set(if slow { body_idle } else { suspicious });
     let mut moved = upload.received();
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
@@ -308,8 +311,10 @@ async fn wait(
             match upload.poll(context, client, request, &mut attempt.backend) {
                 Poll::Ready(Ok(())) => {
                     sending = false;
-                    attempt.sent_at = Instant::now();
-                    timer.set(suspicious);
+                    if slow {
+                        attempt.sent_at = Instant::now();
+                        timer.set(suspicious);
+                    }
                 }
                 // It may have answered before it closed: what came is read first.
                 Poll::Ready(Err(Trouble::Backend(_))) => {
@@ -381,7 +386,7 @@ fn compose(
     if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
         let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
         if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 {
-            return Err(Cause::ResetBeforeAnswer);
+            return Err(Cause::RetriedStatus);
         }
     }
     // The rest of a request that was answered early is not waited for: the connection ends after the answer.
