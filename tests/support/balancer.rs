@@ -15,7 +15,7 @@ use evenkeel::config::{self, Color, Source};
 use evenkeel::server::{Loaded, Loader, Server, Signals};
 
 use super::client::{self, Client, Response};
-use super::eventually::{DEADLINE, eventually, eventually_some};
+use super::eventually::{DEADLINE, eventually_some};
 
 /// A running balancer.
 pub struct Balancer {
@@ -44,7 +44,7 @@ impl Balancer {
         balancer
     }
 
-    /// One HTTP listener `web` on one pool `p`: `backends` is the list's inside, `rest` further tables of both.
+    /// One HTTP listener `web` on one pool `p` of these backends. `rest`: further keys of the pool, then tables.
     #[track_caller]
     pub fn web(backends: &[SocketAddr], rest: &str) -> Self {
         Self::start(&one_listener("http", backends, rest))
@@ -88,7 +88,8 @@ impl Balancer {
         client::try_request(
             self.admin,
             &format!(
-                "POST /api/v1/reload HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                "POST /api/v1/reload HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\
+                 X-Evenkeel-Request: 1\r\nConnection: close\r\n\r\n",
                 self.admin
             ),
         )
@@ -101,32 +102,46 @@ impl Balancer {
         client::get(self.admin, "/metrics").text()
     }
 
-    /// A metric, by its name with its labels as they stand in the text; 0 where it is missing.
+    /// A metric, by its name with its labels in any order; 0 where it is missing.
     #[track_caller]
     pub fn metric(&self, name_and_labels: &str) -> f64 {
         let metrics = self.metrics();
-        let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
-        values.next().map_or(0.0, |value| value.trim().parse().expect("a metric is a number"))
+        let wanted = parts(name_and_labels);
+        let mut values = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+        let value = values.find(|(name, _)| parts(name) == wanted);
+        value.map_or(0.0, |(_, value)| value.trim().parse().expect("a metric is a number"))
     }
 
-    /// Requests that the listener `web` refused for this reason.
+    /// Waits until a metric has this value: counts follow the answer by a moment.
     #[track_caller]
-    pub fn rejected(&self, reason: &str) -> f64 {
-        self.metric(&format!("evenkeel_listener_rejected_total{{listener=\"web\",reason=\"{reason}\"}}"))
+    pub fn counts(&self, name_and_labels: &str, value: f64) {
+        let mut last = f64::NAN;
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while std::time::Instant::now() < deadline {
+            last = self.metric(name_and_labels);
+            if last == value {
+                return;
+            }
+        }
+        panic!("{name_and_labels} is {last}, not {value}");
     }
 
-    /// Requests and connections of the pool `p` that failed by this cause.
+    /// Waits until the listener `web` has refused so many requests for this reason.
     #[track_caller]
-    pub fn failed(&self, cause: &str) -> f64 {
-        self.metric(&format!("evenkeel_pool_failed_total{{cause=\"{cause}\",pool=\"p\"}}"))
+    pub fn rejected(&self, reason: &str, count: u32) {
+        self.counts(&format!("evenkeel_listener_rejected_total{{listener=web,reason={reason}}}"), count.into());
+    }
+
+    /// Waits until so many requests or connections of the pool `p` have failed by this cause.
+    #[track_caller]
+    pub fn failed(&self, cause: &str, count: u32) {
+        self.counts(&format!("evenkeel_pool_failed_total{{pool=p,cause={cause}}}"), count.into());
     }
 
     /// Waits until so many backends of the pool `p` are up.
     #[track_caller]
     pub fn wait_for_up(&self, backends: usize) {
-        eventually(&format!("{backends} backends are up"), DEADLINE, || {
-            self.metric("evenkeel_pool_backends_up{pool=\"p\"}") == backends as f64
-        });
+        self.counts("evenkeel_pool_backends_up{pool=p}", backends as f64);
     }
 }
 
@@ -143,12 +158,22 @@ impl Drop for Balancer {
 
 fn one_listener(protocol: &str, backends: &[SocketAddr], rest: &str) -> String {
     let backends: Vec<String> = backends.iter().map(|address| format!("'{address}'")).collect();
-    let (pool, tables) = rest.split_at(rest.find('[').unwrap_or(rest.len()));
+    // Keys of the pool first, then tables.
+    let tables = if rest.starts_with('[') { Some(0) } else { rest.find("\n[").map(|end| end + 1) };
+    let (pool, tables) = rest.split_at(tables.unwrap_or(rest.len()));
     format!(
         "[listener.web]\nbind = '127.0.0.1:0'\nprotocol = '{protocol}'\npool = 'p'\n\
          [pool.p]\nbackends = [{}]\n{pool}\n{tables}",
         backends.join(", ")
     )
+}
+
+/// Name and labels, for comparing: quotes left out, in one order.
+fn parts(name_and_labels: &str) -> Vec<String> {
+    let mut parts: Vec<String> =
+        name_and_labels.split(['{', '}', ',']).map(|part| part.replace('"', "")).filter(|part| !part.is_empty()).collect();
+    parts.sort_unstable();
+    parts
 }
 
 fn complete(config: &str) -> String {
