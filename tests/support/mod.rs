@@ -7,12 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "support fails by panicking, as tests do")]
 #![allow(unreachable_pub, reason = "a test file is a crate of its own, and what is pub here is pub for it")]
 
+pub mod balancer;
 pub mod client;
 pub mod eventually;
 pub mod load;
 pub mod origin;
 pub mod process;
 
+pub use balancer::Balancer;
 pub use client::Client;
 pub use eventually::eventually;
 pub use load::Load;

@@ -245,14 +245,24 @@ impl Connection {
         let stats = self.listener.stats.mine();
         stats.responses[status_class(reply.status())].inc();
         stats.sent_bytes.add(length);
+        self.flush(&mut out).await;
+        length - out.filled().len() as u64
+    }
+
+    /// Sends these bytes; whether the client has taken them in time.
+    pub async fn send(&mut self, mut bytes: Buffer) -> bool {
+        self.flush(&mut bytes).await;
+        bytes.is_empty()
+    }
+
+    async fn flush(&mut self, bytes: &mut Buffer) {
         self.timer.set(self.listener.config.timeouts.body_idle);
         let (client, timer) = (&mut self.client, &self.timer);
-        poll_fn(|context| match client.poll_flush(context, &mut out) {
+        poll_fn(|context| match client.poll_flush(context, bytes) {
             Poll::Pending if !timer.poll_elapsed(context) => Poll::Pending,
             _ => Poll::Ready(()),
         })
         .await;
-        length - out.filled().len() as u64
     }
 
     /// Ends the connection so that the client gets the last answer: closing at once would reset it while the client
@@ -283,7 +293,7 @@ impl Connection {
 }
 
 /// Whether the bytes behind `judged`, which were not there at the last look, can complete a head.
-fn head_may_be_complete(bytes: &[u8], judged: usize) -> bool {
+pub fn head_may_be_complete(bytes: &[u8], judged: usize) -> bool {
     let new = &bytes[judged.saturating_sub(3)..];
     memchr::memmem::find(new, b"\n\r\n").is_some() || memchr::memmem::find(new, b"\n\n").is_some()
 }

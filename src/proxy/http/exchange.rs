@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, head_may_be_complete};
 use super::download::Download;
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
@@ -105,6 +105,8 @@ struct Attempt {
     backend: Stream,
     /// When the request was sent, as far as is known without asking the clock again.
     sent_at: Instant,
+    /// Something has come already, and more is waited for.
+    again: bool,
     suspected: bool,
 }
 
@@ -253,20 +255,28 @@ async fn try_one(
         }
     };
     let sent_at = if reused && tried.is_empty() { notes.begun } else { Instant::now() };
-    let mut attempt = Attempt { backend: stream, sent_at, suspected: false };
+    let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
     let mut hand = None;
     let mut interim = 0;
+    let mut judged = 0;
     connection.timer.mark(Some(backend.slot.index));
     let result = loop {
-        if let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await {
+        // What came together with an interim answer is read before more is waited for.
+        if (hand.is_none() || judged > 0)
+            && let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await
+        {
             break Err(trouble);
+        }
+        if !is_worth_a_look(&hand, &mut judged) {
+            continue;
         }
         match compose(connection, incoming, pool, upload, &mut hand, tried) {
             Ok(None) => {}
             Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
                 interim += 1;
-                if let Some(mut out) = out
-                    && connection.client.flush(&mut out).await.is_err()
+                judged = 0;
+                if let Some(out) = out
+                    && !connection.send(out).await
                 {
                     break Err(Trouble::ClientGone);
                 }
@@ -281,6 +291,13 @@ async fn try_one(
     };
     connection.timer.mark(None);
     result.map_err(|trouble| Failed { trouble, stale: reused && hand_is_untouched(&trouble) })
+}
+
+/// Whether what has come since the last look can complete a head: a head that drips is not parsed at every byte.
+fn is_worth_a_look(hand: &Option<Buffer>, judged: &mut usize) -> bool {
+    let Some(hand) = hand else { return false };
+    let before = std::mem::replace(judged, hand.filled().len());
+    before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
 }
 
 fn hand_is_untouched(trouble: &Trouble) -> bool {
@@ -303,7 +320,15 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    connection.timer.set(if slow { body_idle } else { suspicious });
+    let response = pool.config.timeouts.response;
+    // The time for an answer runs from the request, whatever comes of the answer meanwhile.
+    let left = if attempt.again { response.saturating_sub(attempt.sent_at.elapsed()) } else { response };
+    attempt.again = true;
+    connection.timer.set(match (slow, attempt.suspected) {
+        (true, _) => body_idle,
+        (false, true) => left,
+        (false, false) => suspicious.min(left),
+    });
     let mut moved = upload.received();
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
@@ -326,7 +351,9 @@ async fn wait(
             }
         }
         match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0)) if hand.is_some() => return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer))),
+            Poll::Ready(Ok(0) | Err(_)) if hand.is_some() => {
+                return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer)));
+            }
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Backend(Cause::ResetBeforeAnswer))),
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
@@ -339,12 +366,12 @@ async fn wait(
             if sending && upload.client_is_slow {
                 return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
             }
-            if attempt.suspected || suspicious >= pool.config.timeouts.response || sending {
+            if attempt.suspected || suspicious >= left || (sending && slow) {
                 return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
             }
             attempt.suspected = true;
             backend.suspect(Symptom::Silent);
-            timer.set(pool.config.timeouts.response.saturating_sub(suspicious));
+            timer.set(left.saturating_sub(suspicious));
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
