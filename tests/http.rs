@@ -339,7 +339,10 @@ fn an_early_answer_to_a_request_that_comes_whole_changes_nothing_for_the_next() 
     for _ in 0..5 {
         let mut client = lb.client();
         let body = pattern(300_000);
-        let sending = send_all(&client, [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n".as_slice(), &body].concat());
+        let sending = send_all(
+            &client,
+            [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n".as_slice(), &body].concat(),
+        );
         assert_eq!(client.read_response().text(), "enough");
         let _ = sending.join().unwrap();
     }
@@ -352,7 +355,10 @@ fn a_request_and_its_answer_can_stream_at_the_same_time() {
     let lb = in_front_of(&a);
     let mut client = lb.client();
     let body = pattern(2_000_000);
-    let sending = send_all(&client, [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n".as_slice(), &body].concat());
+    let sending = send_all(
+        &client,
+        [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n".as_slice(), &body].concat(),
+    );
     assert!(client.read_response().body == pattern(1_000_000));
     let _ = sending.join().unwrap();
 }
@@ -467,7 +473,9 @@ fn what_concerns_one_connection_only_ends_at_the_balancer() {
     }
     assert_eq!(answer.header("x-kept"), Some("1"));
     let got = a.last_request();
-    for gone in ["connection", "x-mine", "cookie2", "keep-alive", "proxy-connection", "te", "proxy-authorization", "upgrade"] {
+    for gone in
+        ["connection", "x-mine", "cookie2", "keep-alive", "proxy-connection", "te", "proxy-authorization", "upgrade"]
+    {
         assert_eq!(got.header(gone), None, "{gone} in the request");
     }
     assert_eq!(got.header("x-kept"), Some("1"));
@@ -547,7 +555,10 @@ fn a_head_larger_than_a_buffer_passes() {
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {long}\r\nX-Last: 1\r\n\r\n"));
         let answer = client.read_response();
         assert_eq!((answer.text().as_str(), answer.header("x-long")), ("a", Some(long.as_str())));
-        assert_eq!((a.last_request().header("x-long"), a.last_request().header("x-last")), (Some(long.as_str()), Some("1")));
+        assert_eq!(
+            (a.last_request().header("x-long"), a.last_request().header("x-last")),
+            (Some(long.as_str()), Some("1"))
+        );
     }
 }
 
@@ -576,14 +587,19 @@ fn what_a_client_sends_with_its_upgrade_reaches_the_other_side() {
     let mut client = lb.client();
     client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly bytes");
     let answer = client.read_response();
-    assert_eq!((answer.status, answer.header("connection"), answer.header("upgrade")), (101, Some("upgrade"), Some("websocket")));
+    assert_eq!(
+        (answer.status, answer.header("connection"), answer.header("upgrade")),
+        (101, Some("upgrade"), Some("websocket"))
+    );
     assert_eq!(client.read_exact(11), b"early bytes");
     assert!(client.echoes("and later ones"));
 }
 
 #[test]
 fn what_a_backend_sends_with_its_101_reaches_the_client() {
-    let a = Origin::http().raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nwelcome").start();
+    let a = Origin::http()
+        .raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nwelcome")
+        .start();
     let lb = in_front_of(&a);
     let mut client = lb.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");

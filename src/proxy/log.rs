@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config::model;
@@ -33,6 +34,7 @@ pub struct AccessLog {
 pub struct AccessLogs {
     format: model::AccessLog,
     writer: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
     /// Buffers of lines dropped because the writer fell behind.
     pub dropped: Arc<AtomicU64>,
 }
@@ -43,14 +45,12 @@ impl AccessLogs {
     /// # Errors
     /// The system has no thread left.
     pub fn start(format: model::AccessLog) -> std::io::Result<Self> {
-        let writer = if format == model::AccessLog::Off {
-            None
-        } else {
-            let (sender, receiver) = sync_channel(MAX_WAITING);
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
-            Some(sender)
-        };
-        Ok(Self { format, writer, dropped: Arc::default() })
+        if format == model::AccessLog::Off {
+            return Ok(Self { format, writer: None, thread: None, dropped: Arc::default() });
+        }
+        let (sender, receiver) = sync_channel(MAX_WAITING);
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
+        Ok(Self { format, writer: Some(sender), thread: Some(thread), dropped: Arc::default() })
     }
 
     /// The end for one worker.
@@ -60,6 +60,16 @@ impl AccessLogs {
             lines: RefCell::new(String::new()),
             writer: self.writer.clone(),
             dropped: Arc::clone(&self.dropped),
+        }
+    }
+}
+
+impl AccessLogs {
+    /// Waits until every line is written. The workers must have ended.
+    pub fn finish(self) {
+        drop(self.writer);
+        if self.thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the access log had ended by a panic");
         }
     }
 }

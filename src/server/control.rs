@@ -51,6 +51,7 @@ pub(super) struct Control {
     pub(super) workers_count: usize,
     pub(super) life: Arc<Life>,
     pub(super) events: Arc<Events>,
+    logs: AccessLogs,
     files: Vec<PathBuf>,
     seen: u64,
 }
@@ -144,6 +145,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         workers_count,
         life: Arc::new(Life::default()),
         events,
+        logs,
         files: Vec::new(),
         seen: 0,
     };
@@ -236,6 +238,7 @@ async fn live(
     }
     let stopped = shut_down(&mut control, &mut stops, &mut stop).await;
     control.workers.end();
+    control.logs.finish();
     tracing::info!("stopped");
     stopped
 }

@@ -170,8 +170,11 @@ fn one_listener(protocol: &str, backends: &[SocketAddr], rest: &str) -> String {
 
 /// Name and labels, for comparing: quotes left out, in one order.
 fn parts(name_and_labels: &str) -> Vec<String> {
-    let mut parts: Vec<String> =
-        name_and_labels.split(['{', '}', ',']).map(|part| part.replace('"', "")).filter(|part| !part.is_empty()).collect();
+    let mut parts: Vec<String> = name_and_labels
+        .split(['{', '}', ','])
+        .map(|part| part.replace('"', ""))
+        .filter(|part| !part.is_empty())
+        .collect();
     parts.sort_unstable();
     parts
 }
