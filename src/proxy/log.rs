@@ -35,22 +35,21 @@ pub struct AccessLogs {
     format: model::AccessLog,
     writer: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
-    /// Buffers of lines dropped because the writer fell behind.
-    pub dropped: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl AccessLogs {
-    /// Starts the writer, unless the log is off.
+    /// Starts the writer, unless the log is off. `dropped` counts the buffers that it was too slow for.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(format: model::AccessLog) -> std::io::Result<Self> {
+    pub fn start(format: model::AccessLog, dropped: Arc<AtomicU64>) -> std::io::Result<Self> {
         if format == model::AccessLog::Off {
-            return Ok(Self { format, writer: None, thread: None, dropped: Arc::default() });
+            return Ok(Self { format, writer: None, thread: None, dropped });
         }
         let (sender, receiver) = sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
-        Ok(Self { format, writer: Some(sender), thread: Some(thread), dropped: Arc::default() })
+        Ok(Self { format, writer: Some(sender), thread: Some(thread), dropped })
     }
 
     /// The end for one worker.

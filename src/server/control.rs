@@ -134,7 +134,8 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     schedule.follow(&table.pools);
     table.pools.iter().for_each(|pool| pool.refresh());
     let published = Arc::new(Published::new(table));
-    let logs = AccessLogs::start(loaded.config.log.access)?;
+    let life = Arc::new(Life::default());
+    let logs = AccessLogs::start(loaded.config.log.access, Arc::clone(&life.access_log_dropped))?;
     let workers = Workers::start(workers_count, &published, &foundation.bell, &logs)?;
     let mut control = Control {
         published,
@@ -143,7 +144,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         listeners: Listeners::default(),
         workers,
         workers_count,
-        life: Arc::new(Life::default()),
+        life,
         events,
         logs,
         files: Vec::new(),
