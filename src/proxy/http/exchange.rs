@@ -409,6 +409,10 @@ fn compose(
     })?;
     let Some(answer) = parsed else { return Ok(None) };
     let status = answer.status;
+    if status == 101 && !(upload.has_all() && upload.is_over()) {
+        // The rest of the request would be the tunnel's first bytes.
+        return Err(Cause::BadAnswer);
+    }
     let interim = (100..200).contains(&status) && status != 101;
     if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
         let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
