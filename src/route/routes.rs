@@ -30,7 +30,7 @@ pub trait Question {
 /// The routes of one listener, laid out for finding.
 #[derive(Debug, Default)]
 pub struct Routes {
-    routes: Vec<Route>,
+    list: Vec<Route>,
     exact: HashMap<Box<[u8]>, Group, FixedState>,
     suffix: HashMap<Box<[u8]>, Group, FixedState>,
     any: Group,
@@ -48,7 +48,7 @@ struct Group {
 impl Routes {
     /// Lays out `routes`.
     pub fn new(routes: &[Route]) -> Self {
-        let mut all = Self { routes: routes.to_vec(), ..Self::default() };
+        let mut all = Self { list: routes.to_vec(), ..Self::default() };
         for (index, route) in routes.iter().enumerate() {
             let index = index as u32;
             if route.hosts.is_empty() {
@@ -68,25 +68,25 @@ impl Routes {
     /// The first route that matches.
     #[inline]
     pub fn find(&self, question: &impl Question) -> Option<&Route> {
-        if self.routes.is_empty() {
+        if self.list.is_empty() {
             return None;
         }
         let mut best = u32::MAX;
         let mut room = [0; MAX_HOST];
         if let Some(host) = canonical_host(question.host(), &mut room) {
             if let Some(group) = self.exact.get(host) {
-                group.best(&self.routes, question, &mut best);
+                group.best(&self.list, question, &mut best);
             }
             if !self.suffix.is_empty() {
                 for (at, _) in host.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'.') {
                     if let Some(group) = self.suffix.get(&host[at..]) {
-                        group.best(&self.routes, question, &mut best);
+                        group.best(&self.list, question, &mut best);
                     }
                 }
             }
         }
-        self.any.best(&self.routes, question, &mut best);
-        self.routes.get(best as usize)
+        self.any.best(&self.list, question, &mut best);
+        self.list.get(best as usize)
     }
 }
 

@@ -73,7 +73,7 @@ impl Control {
 
 /// The thread, from start to stop.
 pub(super) fn run(
-    loader: &Loader,
+    read: &Loader,
     signals: Signals,
     stops: mpsc::Receiver<()>,
     told: oneshot::Sender<Result<Started, StartError>>,
@@ -87,11 +87,11 @@ pub(super) fn run(
         }
     };
     runtime.block_on(async {
-        match begin(loader, signals).await {
+        match begin(read, signals) {
             Ok((started, control, wishes, calls)) => {
                 // As above.
                 let _ = told.send(Ok(started));
-                live(control, loader, stops, wishes, calls).await
+                live(control, read, stops, wishes, calls).await
             }
             Err(error) => {
                 // As above.
@@ -110,7 +110,7 @@ struct Calls {
 
 type Begun = (Started, Control, mpsc::Receiver<ReloadRequest>, Calls);
 
-async fn begin(loader: &Loader, signals: Signals) -> Result<Begun, StartError> {
+fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     // First of all: a signal that comes while starting must not be lost.
     let calls = match signals {
         Signals::Ignore => Calls { stop: None, reload: None },
@@ -123,7 +123,7 @@ async fn begin(loader: &Loader, signals: Signals) -> Result<Begun, StartError> {
             reload: Some(signal(SignalKind::hangup())?),
         },
     };
-    let loaded = loader().map_err(StartError::Configuration)?;
+    let loaded = read().map_err(StartError::Configuration)?;
     let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
     let (evidence, reports) = mpsc::unbounded_channel();
     let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()) };
@@ -196,7 +196,7 @@ fn serve_admin(
 
 async fn live(
     mut control: Control,
-    loader: &Loader,
+    read: &Loader,
     mut stops: mpsc::Receiver<()>,
     mut wishes: mpsc::Receiver<ReloadRequest>,
     calls: Calls,
@@ -219,17 +219,17 @@ async fn live(
             () = told_to_stop(&mut stop, &mut stops) => break,
             () = told_to_reload(&mut reload) => {
                 // The outcome has been logged.
-                let _ = apply(&mut control, loader).await;
+                let _ = apply(&mut control, read).await;
             }
             Some(wish) = wishes.recv() => {
-                let outcome = apply(&mut control, loader).await;
+                let outcome = apply(&mut control, read).await;
                 // Whoever asked may have gone.
                 let _ = wish.send(outcome);
             }
             _ = watch.tick() => {
                 if control.has_changed_files() {
                     // As above.
-                    let _ = apply(&mut control, loader).await;
+                    let _ = apply(&mut control, read).await;
                 }
             }
         }

@@ -16,7 +16,7 @@ type Key = (SocketAddr, Option<Arc<str>>);
 
 /// The sockets that are open.
 #[derive(Debug, Default)]
-pub struct Listeners {
+pub(super) struct Listeners {
     open: HashMap<Key, Open>,
 }
 
@@ -29,7 +29,7 @@ struct Open {
 
 /// Sockets that are bound and not yet used.
 #[derive(Debug, Default)]
-pub struct Bound(Vec<(Key, Arc<str>, Vec<TcpListener>)>);
+pub(super) struct Bound(Vec<(Key, Arc<str>, Vec<TcpListener>)>);
 
 fn key(name: &Arc<str>, address: SocketAddr) -> Key {
     (address, (address.port() == 0).then(|| Arc::clone(name)))
@@ -40,7 +40,7 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be bound; nothing is changed then.
-    pub fn bind(&self, config: &Config, workers: usize) -> Result<Bound, StartError> {
+    pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, StartError> {
         let mut bound = Bound::default();
         for listener in &config.listeners {
             for address in &listener.binds {
@@ -60,26 +60,21 @@ impl Listeners {
     }
 
     /// Makes the open sockets those of `config`: hands `bound` to the workers, closes what is no longer in it.
-    pub fn apply(&mut self, config: &Config, bound: Bound, workers: &Workers) {
+    pub(super) fn apply(&mut self, config: &Config, bound: Bound, workers: &Workers) {
         let wanted: HashMap<Key, &Arc<str>> = config
             .listeners
             .iter()
             .flat_map(|listener| listener.binds.iter().map(|address| (key(&listener.name, *address), &listener.name)))
             .collect();
-        self.open.retain(|key, open| match wanted.get(key) {
-            Some(name) => {
-                open.name.send_if_modified(|current| {
-                    let differs = current.as_ref() != Some(*name);
-                    *current = Some(Arc::clone(name));
-                    differs
-                });
-                true
-            }
-            None => {
-                // Nobody listens any more: it is closed already.
-                let _ = open.name.send(None);
-                false
-            }
+        self.open.retain(|key, open| {
+            let name = wanted.get(key).map(|name| Arc::clone(name));
+            let stays = name.is_some();
+            open.name.send_if_modified(|current| {
+                let differs = *current != name;
+                *current = name;
+                differs
+            });
+            stays
         });
         for (key, name, sockets) in bound.0 {
             let local = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(key.0);
@@ -90,7 +85,7 @@ impl Listeners {
     }
 
     /// Closes all of them.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         for open in self.open.values() {
             // Nobody listens any more: it is closed already.
             let _ = open.name.send(None);
@@ -99,7 +94,7 @@ impl Listeners {
     }
 
     /// Where each listener really accepts.
-    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+    pub(super) fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
         let named = |open: &Open| open.name.borrow().clone().map(|name| (name, open.local));
         self.open.values().filter_map(named).collect()
     }

@@ -1,6 +1,6 @@
 //! Puts it together: workers, listeners, control, reload, shutdown. Decides nothing itself.
 //!
-//! Control runs on a thread of its own ([`control::run`]); [`Server::start`] returns when everything is bound.
+//! Control runs on a thread of its own (`control::run`); [`Server::start`] returns when everything is bound.
 
 mod control;
 mod listeners;

@@ -19,9 +19,9 @@ const KEEP_OLD: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Why nothing has changed, for the operator.
-pub(super) async fn reload(control: &mut Control, loader: &Loader) -> Result<String, String> {
+pub(super) async fn reload(control: &mut Control, read: &Loader) -> Result<String, String> {
     let begun = Instant::now();
-    let result = attempt(control, loader).await;
+    let result = attempt(control, read).await;
     let life = &control.life;
     life.last_reload_micros.store(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
     let (kind, message) = match &result {
@@ -43,14 +43,14 @@ pub(super) async fn reload(control: &mut Control, loader: &Loader) -> Result<Str
     result
 }
 
-async fn attempt(control: &mut Control, loader: &Loader) -> Result<String, String> {
+async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String> {
     let begun = Instant::now();
     let (old, foundation) = (control.published.load(), control.foundation.clone());
-    let loader = Arc::clone(loader);
+    let read = Arc::clone(read);
     let previous = Arc::clone(&old);
     // Reading, judging and building take time that probes and the admin port must not wait for.
     let built = tokio::task::spawn_blocking(move || {
-        let loaded = loader()?;
+        let loaded = read()?;
         let table = Table::build(Arc::new(loaded.config.clone()), Some(&previous), &foundation);
         Ok::<_, String>((loaded, Arc::new(table)))
     });
@@ -76,11 +76,11 @@ async fn attempt(control: &mut Control, loader: &Loader) -> Result<String, Strin
 fn describe(old: &Table, new: &Table, loaded: &Loaded, took: Duration) -> String {
     let count = |table: &Table| table.pools.iter().map(|pool| pool.backends.len()).sum::<usize>();
     let mut message = format!(
-        "generation {}: {} listeners, {} pools, {} backends (before: {}, {}, {}), applied in {:.0} ms",
+        "generation {}: {}, {}, {} (before: {}, {}, {}), applied in {:.0} ms",
         new.generation,
-        new.listeners.len(),
-        new.pools.len(),
-        count(new),
+        counted(new.listeners.len(), "listener"),
+        counted(new.pools.len(), "pool"),
+        counted(count(new), "backend"),
         old.listeners.len(),
         old.pools.len(),
         count(old),
@@ -96,6 +96,10 @@ fn describe(old: &Table, new: &Table, loaded: &Loaded, took: Duration) -> String
         message.push_str(&loaded.warnings);
     }
     message
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a running process cannot change.

@@ -34,11 +34,11 @@ enum Order {
 
 /// All data-path threads.
 #[derive(Debug)]
-pub struct Workers {
+pub(super) struct Workers {
     orders: Vec<UnboundedSender<Order>>,
     threads: Vec<JoinHandle<()>>,
     /// Client connections open in the process.
-    pub open: Arc<AtomicU32>,
+    pub(super) open: Arc<AtomicU32>,
 }
 
 /// What a thread starts with.
@@ -57,7 +57,12 @@ impl Workers {
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(count: usize, published: &Arc<Published>, bell: &Bell, logs: &AccessLogs) -> std::io::Result<Self> {
+    pub(super) fn start(
+        count: usize,
+        published: &Arc<Published>,
+        bell: &Bell,
+        logs: &AccessLogs,
+    ) -> std::io::Result<Self> {
         let open = Arc::new(AtomicU32::new(0));
         let mut all = Self { orders: Vec::new(), threads: Vec::new(), open: Arc::clone(&open) };
         for index in 0..count {
@@ -81,19 +86,19 @@ impl Workers {
     }
 
     /// Each worker accepts on its own of these sockets, which are as many as there are workers.
-    pub fn accept(&self, sockets: Vec<TcpListener>, name: &watch::Receiver<Option<Arc<str>>>) {
+    pub(super) fn accept(&self, sockets: Vec<TcpListener>, name: &watch::Receiver<Option<Arc<str>>>) {
         for (order, socket) in self.orders.iter().zip(sockets) {
             tell(order, Order::Accept { socket, name: name.clone() });
         }
     }
 
     /// Lets connections end after what they are at.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.orders.iter().for_each(|order| tell(order, Order::Drain));
     }
 
     /// Drops everything and waits for the threads' end.
-    pub fn end(self) {
+    pub(super) fn end(self) {
         self.orders.iter().for_each(|order| tell(order, Order::End));
         for thread in self.threads {
             if thread.join().is_err() {

@@ -61,11 +61,11 @@ pub struct Incoming {
 pub enum After {
     /// It takes another request.
     Continue,
-    /// It ends in order.
+    /// It ends in order, after the client has taken what it was sent.
     Close,
     /// It is reset: the client must not take what it got for complete.
     Reset,
-    /// It has ended.
+    /// It ends now.
     Done,
 }
 
@@ -492,7 +492,13 @@ async fn deliver(
         let now = notes.begun + notes.queued + notes.response;
         connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
     }
-    (if next == Next::Close { After::Close } else { After::Continue }, "ok")
+    let after = match next {
+        Next::Keep | Next::SayKeep => After::Continue,
+        // The client has sent all it had to say: closing resets nothing, and it need not be waited for.
+        Next::Close if upload.has_all() && connection.hand.is_none() => After::Done,
+        Next::Close => After::Close,
+    };
+    (after, "ok")
 }
 
 /// Moves the answer, and what is left of the request, until the client has all of the answer.
