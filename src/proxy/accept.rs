@@ -32,7 +32,8 @@ pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Recei
         }
     };
     let mut current = None;
-    let mut full = false;
+    // Said once, not at every look: a flood would fill the log as well.
+    let (mut full, mut failing) = (false, false);
     loop {
         let Some(listener) = current_listener(&worker, &name, &mut current) else { return };
         if is_full(&worker, &listener) {
@@ -54,10 +55,15 @@ pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Recei
             }
         };
         match accepted {
-            Ok((stream, address)) => begin(&worker, listener, Stream::new(stream), address),
+            Ok((stream, address)) => {
+                failing = false;
+                begin(&worker, listener, Stream::new(stream), address);
+            }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = %listener.config.name, %error, "accepting pauses");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(listener = %listener.config.name, %error, "accepting pauses");
+                }
                 pause(&mut name).await;
             }
         }

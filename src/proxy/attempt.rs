@@ -16,6 +16,8 @@ use crate::pool::{Backend, Lease, Symptom};
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
 const FIRST_VERDICT: Duration = Duration::from_secs(2);
+/// A held request tries the same backends again after this long, unless a verdict comes first.
+const AGAIN: Duration = Duration::from_millis(200);
 /// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
 pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
 
@@ -24,7 +26,10 @@ pub fn suspicious_after(backend: &Backend) -> Duration {
     SUSPICIOUS_SILENCE.max(Duration::from_micros(u64::from(backend.latency_micros())) * 4)
 }
 
-/// A backend that may serve, waited for as the pool allows, and how long that took.
+/// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took.
+///
+/// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so does
+/// [`AGAIN`], because a backend that was only restarting is back before any verdict. `tried` is empty then.
 ///
 /// # Errors
 /// [`Cause::NoBackend`] or [`Cause::QueueFull`].
@@ -33,32 +38,35 @@ pub async fn lease(
     view: &View,
     pool: u32,
     key: Option<u64>,
-    tried: &[u32],
+    tried: &mut Vec<u32>,
     timer: &Timer,
 ) -> Result<(Lease, Duration), Cause> {
     if let Some(lease) = worker.pick(view, pool, key, tried) {
         return Ok((lease, Duration::ZERO));
     }
     let live = view.pool(pool);
-    let (count, undecided) = worker.ready_in(view, pool);
-    if count > 0 {
-        // Every backend that may serve has been tried.
-        return Err(Cause::NoBackend);
-    }
-    let hold = if undecided { live.config.hold.max(FIRST_VERDICT) } else { live.config.hold };
-    if hold.is_zero() {
+    if patience(worker, view, pool).0.is_zero() {
         return Err(Cause::NoBackend);
     }
     let _place = live.wait().ok_or(Cause::QueueFull)?;
     live.stats.mine().held.inc();
-    timer.set(hold);
     let begun = Instant::now();
+    let mut version = live.version();
     loop {
         let mut changes = pin!(worker.ready_changes());
         changes.as_mut().enable();
+        if std::mem::replace(&mut version, live.version()) != version {
+            tried.clear();
+        }
         if let Some(lease) = worker.pick(view, pool, key, tried) {
             return Ok((lease, begun.elapsed()));
         }
+        let (hold, at_most) = patience(worker, view, pool);
+        let left = hold.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(Cause::NoBackend);
+        }
+        timer.set(left.min(at_most));
         let elapsed = std::future::poll_fn(|context| {
             if changes.as_mut().poll(context).is_ready() {
                 return Poll::Ready(false);
@@ -67,9 +75,18 @@ pub async fn lease(
         })
         .await;
         if elapsed {
-            let last = worker.pick(view, pool, key, tried).ok_or(Cause::NoBackend);
-            return last.map(|lease| (lease, begun.elapsed()));
+            tried.clear();
         }
+    }
+}
+
+/// How long a request is held in all, and how long before what has been tried is tried again.
+fn patience(worker: &Worker, view: &View, pool: u32) -> (Duration, Duration) {
+    let hold = view.pool(pool).config.hold;
+    match worker.ready_in(view, pool) {
+        (0, true) => (hold.max(FIRST_VERDICT), Duration::MAX),
+        (0, false) => (hold, Duration::MAX),
+        (_, _) => (hold, AGAIN),
     }
 }
 
@@ -113,8 +130,15 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
 
 fn cause_of(error: &std::io::Error) -> Cause {
     match error.kind() {
+        _ if is_local(error) => Cause::Local,
         std::io::ErrorKind::ConnectionRefused => Cause::ConnectRefused,
         std::io::ErrorKind::TimedOut => Cause::ConnectTimeout,
         _ => Cause::ConnectFailed,
     }
+}
+
+/// Whether the balancer itself lacks something, which says nothing of the backend: descriptors (EMFILE, ENFILE), ports
+/// (EADDRNOTAVAIL, which is also EAGAIN on loopback) or memory (ENOBUFS, ENOMEM).
+fn is_local(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24 | 99 | 105))
 }

@@ -72,7 +72,7 @@ async fn reach(
     let mut tried = Vec::new();
     pool.budget.request();
     loop {
-        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &tried, timer).await?;
+        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         match attempt::open(&lease, pool.config.timeouts.connect, timer).await {
@@ -89,9 +89,8 @@ async fn reach(
                 tried.push(lease.backend().slot.index);
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                if tried.len() > usize::from(pool.config.retry.attempts)
-                    || worker.ready_in(view, pool_index).0 <= tried.len()
-                {
+                let others = worker.others(view, pool_index, &tried);
+                if notes.retries >= pool.config.retry.attempts || (others == 0 && pool.config.hold.is_zero()) {
                     return Err(cause);
                 }
                 stats.retries.inc();

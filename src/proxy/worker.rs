@@ -103,6 +103,13 @@ impl Worker {
         (ready.backends.len(), ready.undecided)
     }
 
+    /// How many backends of the pool may serve and are not among `tried`. Only retries come here.
+    pub fn others(&self, view: &View, pool: u32, tried: &[u32]) -> usize {
+        let mut local = view.locals[pool as usize].borrow_mut();
+        let ready = local.ready(view.pool(pool));
+        ready.backends.iter().filter(|backend| !tried.contains(&backend.slot.index)).count()
+    }
+
     /// Waits until what may serve changes somewhere.
     pub fn ready_changes(&self) -> tokio::sync::futures::Notified<'_> {
         self.ready.notified()

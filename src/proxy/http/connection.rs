@@ -131,7 +131,8 @@ impl Connection {
             }
             let before = self.hand.as_ref().map_or(0, |hand| hand.filled().len());
             if before as u64 >= u64::from(self.listener.config.limits.head_bytes) {
-                return Arrival::Refused(Reject::HeadTooLarge);
+                // Judged once more: it may be the target alone that is too long.
+                return Arrival::Refused(self.understand().err().unwrap_or(Reject::HeadTooLarge));
             }
             if judged == 0 && before > 0 {
                 self.timer.set(timeouts.head);
@@ -214,7 +215,8 @@ impl Connection {
     /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted.
     pub async fn refuse(&mut self, reject: Reject) -> After {
         self.listener.stats.mine().rejected[reject.index()].inc();
-        let fit = Fit { head_only: false, version: Version::Http11, keep_alive: false, id: "" };
+        let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
+        let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "" };
         let sent = self.reply(Reply::Refused(reject), fit).await;
         if self.worker.log.is_on() {
             let ended = Ended {

@@ -161,9 +161,10 @@ async fn ask(
             Some(same) => same,
             None => {
                 let (worker, view) = (&connection.worker, &connection.view);
-                match attempt::lease(worker, view, incoming.pool, incoming.key, &tried, &connection.timer).await {
+                match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
                     Ok((lease, waited)) => {
                         notes.queued += waited;
+                        tried.push(lease.backend().slot.index);
                         lease
                     }
                     Err(_) if !tried.is_empty() => return Err(Trouble::Backend(last)),
@@ -173,7 +174,6 @@ async fn ask(
         };
         lease.backend().stats.mine().picks.inc();
         let result = try_one(connection, incoming, pool, upload, notes, &lease, fresh, &tried).await;
-        let slot = lease.backend().slot.index;
         notes.lease = Some(lease);
         let failed = match result {
             Ok(answered) => return Ok(answered),
@@ -190,8 +190,9 @@ async fn ask(
         note_failure(notes, cause);
         last = cause;
         fresh = false;
-        tried.push(slot);
-        if !repeatable || !may_retry(connection, incoming, pool, &tried) {
+        // A status is only given up for another answer that is certain to be asked for.
+        let decided = cause == Cause::RetriedStatus;
+        if !decided && (!repeatable || !may_retry(connection, incoming, pool, notes.retries, &tried)) {
             return Err(failed.trouble);
         }
         upload.rewind();
@@ -209,15 +210,18 @@ fn note_failure(notes: &Notes, cause: Cause) {
 }
 
 /// Whether another attempt is left, there is another backend for it, and the pool can afford it.
-fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, tried: &[u32]) -> bool {
-    if tried.len() > usize::from(pool.config.retry.attempts) {
+fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, retries: u8, tried: &[u32]) -> bool {
+    if retries >= pool.config.retry.attempts {
         return false;
     }
-    let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
-    // Where no backend may serve, the request goes to the queue, if the pool has one; that costs nobody anything.
-    if ready == 0 {
+    // Where no other backend may serve, the request goes to the queue, if the pool has one; that costs nobody anything.
+    if connection.worker.others(&connection.view, incoming.pool, tried) == 0 {
         return !pool.config.hold.is_zero();
     }
+    can_afford_retry(pool)
+}
+
+fn can_afford_retry(pool: &Pool) -> bool {
     let allowed = pool.budget.allow(clock::millis());
     if !allowed {
         pool.stats.mine().retries_denied.inc();
@@ -254,7 +258,7 @@ async fn try_one(
             stream
         }
     };
-    let sent_at = if reused && tried.is_empty() { notes.begun } else { Instant::now() };
+    let sent_at = if reused && tried.len() == 1 { notes.begun } else { Instant::now() };
     let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
     let mut hand = None;
     let mut interim = 0;
@@ -409,12 +413,20 @@ fn compose(
     })?;
     let Some(answer) = parsed else { return Ok(None) };
     let status = answer.status;
+    if status == 101 && !(upload.has_all() && upload.is_over()) {
+        // The rest of the request would be the tunnel's first bytes.
+        return Err(Cause::BadAnswer);
+    }
     let interim = (100..200).contains(&status) && status != 101;
-    if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
-        let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
-        if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 {
-            return Err(Cause::RetriedStatus);
-        }
+    if !interim
+        && pool.config.retry.statuses.contains(&status)
+        && incoming.idempotent
+        && upload.is_repeatable()
+        && tried.len() <= usize::from(pool.config.retry.attempts)
+        && connection.worker.others(&connection.view, incoming.pool, tried) > 0
+        && can_afford_retry(pool)
+    {
+        return Err(Cause::RetriedStatus);
     }
     // The rest of a request that was answered early is not waited for: the connection ends after the answer.
     let goes_on = incoming.keep_alive
@@ -468,6 +480,7 @@ async fn deliver(
     let result = pass_on(connection, upload, &mut download, &mut backend).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
+        pool.stats.mine().failed[cause.index()].inc();
         if cause != Cause::ClientAbort {
             note_failure(notes, cause);
         }
@@ -542,6 +555,10 @@ async fn tunnel(
     let relayed = relay(&mut connection.client, &mut backend, early, &connection.timer, &terms).await;
     notes.sent = relayed.sent;
     listener.stats.mine().received_bytes.add(relayed.received);
+    pool.stats.mine().received_bytes.add(relayed.received);
+    if let Some(cause) = relayed.cause {
+        pool.stats.mine().failed[cause.index()].inc();
+    }
     (After::Done, relayed.cause.map_or("ok", Cause::word))
 }
 
