@@ -120,7 +120,14 @@ fn heads_that_break_the_protocol_become_502() {
 
 #[test]
 fn answers_that_end_in_their_head_become_502() {
-    for answer in ["", "H", "HTTP/1.1", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", "HTTP/1.1 103 Early\r\n\r\n"] {
+    for answer in [
+        "",
+        "H",
+        "HTTP/1.1",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+        "HTTP/1.1 103 Early\r\n\r\n",
+    ] {
         assert!(matches!(through(answer.as_bytes(), GET, Ends::Yes), Seen::Whole(502, _)), "{answer:?}");
     }
 }
@@ -148,14 +155,30 @@ fn a_body_cut_for_a_client_of_http_1_0_is_cut_visibly() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n",
     ] {
         // Without a length only a reset can say it.
-        assert_ne!(through(answer.as_bytes(), "GET / HTTP/1.0\r\n\r\n", Ends::Yes), Seen::Whole(200, "hello".into()), "{answer:?}");
+        assert_ne!(
+            through(answer.as_bytes(), "GET / HTTP/1.0\r\n\r\n", Ends::Yes),
+            Seen::Whole(200, "hello".into()),
+            "{answer:?}"
+        );
     }
 }
 
 #[test]
 fn chunks_that_break_the_framing_are_never_passed_on_as_complete() {
-    for body in ["x\r\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "-1\r\n\r\n", "\r\n", "5\r\nhello\n0\r\n\r\n",
-        "0\r\nContent-Length: 1\r\n\r\n", "0\r\nbad trailer\r\n\r\n", "ffffffffffffffffff\r\n", "5;\0\r\nhello\r\n0\r\n\r\n", " 5\r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n"] {
+    for body in [
+        "x\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "0\r\nContent-Length: 1\r\n\r\n",
+        "0\r\nbad trailer\r\n\r\n",
+        "ffffffffffffffffff\r\n",
+        "5;\0\r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+    ] {
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
         match through(answer.as_bytes(), GET, Ends::No) {
             Seen::Cut | Seen::Whole(502, _) => {}
@@ -201,7 +224,11 @@ fn valid_answers_that_look_odd_pass_whole() {
         ("HTTP/1.1 599 Odd\r\nContent-Length: 002\r\n\r\nok", 599, "ok"),
         ("HTTP/1.1 200 OK\r\nContent-Length:2   \r\nEmpty:\r\n\r\nok", 200, "ok"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: CHUNKED\r\n\r\n2;a=b\r\nok\r\n000\r\n\r\n", 200, "ok"),
-        ("HTTP/1.1 103 A\r\n\r\nHTTP/1.1 103 B\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok"),
+        (
+            "HTTP/1.1 103 A\r\n\r\nHTTP/1.1 103 B\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            200,
+            "ok",
+        ),
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok"),
     ] {
         let origin = Origin::http().raw(answer).start();

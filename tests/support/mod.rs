@@ -7,16 +7,21 @@
 #![allow(clippy::unwrap_used, reason = "support fails by panicking, as tests do")]
 #![allow(unreachable_pub, reason = "a test file is a crate of its own, and what is pub here is pub for it")]
 
+pub mod backend_process;
 pub mod balancer;
 pub mod client;
 pub mod eventually;
 pub mod load;
+pub mod open_loop;
 pub mod origin;
 pub mod process;
+pub mod real;
 
+pub use backend_process::BackendProcess;
 pub use balancer::Balancer;
 pub use client::Client;
 pub use eventually::eventually;
 pub use load::Load;
+pub use open_loop::OpenLoop;
 pub use origin::Origin;
 pub use process::Process;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
 
-use super::script::{BeforeBody, Fault, Framing, Script};
+use super::script::{BeforeBody, DripsFrom, Fault, Framing, Script};
 use super::wire::{Wire, find};
 use super::{Received, Run, Shared, reset};
 
@@ -157,7 +157,11 @@ fn send(wire: &mut Wire, script: &Script, bytes: &[u8], body_at: usize, run: &Ru
         Fault::ResetMidBody | Fault::StallMidBody | Fault::TruncateBody => mid_body,
         _ => bytes.len(),
     };
-    let at_once = if script.drip.is_some() { part.min(body_at) } else { part };
+    let at_once = match (script.drip, script.drips_from) {
+        (None, _) => part,
+        (Some(_), DripsFrom::Body) => part.min(body_at),
+        (Some(_), DripsFrom::Head) => 0,
+    };
     wire.write(&bytes[..at_once])?;
     for byte in &bytes[at_once..part] {
         run.wait(script.drip.unwrap_or(Duration::ZERO));

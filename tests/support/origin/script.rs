@@ -22,6 +22,8 @@ pub struct Script {
     pub(super) before_body: BeforeBody,
     pub(super) delay: Duration,
     pub(super) drip: Option<Duration>,
+    /// Where dripping begins.
+    pub(super) drips_from: DripsFrom,
     /// Requests served before it stalls.
     pub(super) stalls_after: Option<usize>,
     pub(super) paths: Vec<(String, Script)>,
@@ -67,6 +69,13 @@ pub(super) enum BeforeBody {
     Answer,
 }
 
+/// What of an answer comes byte by byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DripsFrom {
+    Head,
+    Body,
+}
+
 /// How an answer goes wrong, or what comes after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -105,6 +114,7 @@ impl Script {
             before_body: BeforeBody::Nothing,
             delay: Duration::ZERO,
             drip: None,
+            drips_from: DripsFrom::Body,
             stalls_after: None,
             paths: Vec::new(),
         }
@@ -191,6 +201,12 @@ impl Script {
     pub fn slow(mut self, interval: Duration) -> Self {
         self.drip = Some(interval);
         self
+    }
+
+    /// Sends the whole answer byte by byte, status line and all.
+    pub fn drips(mut self, interval: Duration) -> Self {
+        self.drips_from = DripsFrom::Head;
+        self.slow(interval)
     }
 
     /// Nothing listens; connections are refused.
