@@ -88,6 +88,7 @@ fn program(state: &AdminState, table: &Table, families: &mut Vec<MetricFamily>) 
     single(&family::GENERATION, table.generation as f64);
     single(&family::LAST_RELOAD_SUCCESS, flag(life.last_reload_refused.load(Relaxed) == 0));
     single(&family::LAST_RELOAD_TIME, life.last_reload_at.load(Relaxed) as f64);
+    single(&family::LOG_DROPPED, life.access_log_dropped.load(Relaxed) as f64);
     single(&family::LAST_RELOAD_DURATION, micros(life.last_reload_micros.load(Relaxed)));
 
     let version = vec![label("version", state.version)];

@@ -1,5 +1,6 @@
 //! What control knows of the program's own life: readiness, reloads, and the way to ask for one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,12 +13,14 @@ pub struct Life {
     pub reloads: AtomicU64,
     /// Reloads that were refused.
     pub reloads_refused: AtomicU64,
-    /// 1 when the last reload took effect (or there was none), else 0.
+    /// 1 when the last reload was refused; 0 when it took effect or there was none.
     pub last_reload_refused: AtomicU64,
     /// When the last reload took effect, seconds since 1970; 0 before the first.
     pub last_reload_at: AtomicU64,
     /// How long the last reload took, microseconds.
     pub last_reload_micros: AtomicU64,
+    /// Buffers of access-log lines dropped because their reader fell behind.
+    pub access_log_dropped: Arc<AtomicU64>,
 }
 
 /// Where in its life the program is.

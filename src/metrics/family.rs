@@ -44,6 +44,8 @@ families! {
     LAST_RELOAD_TIME: Gauge "evenkeel_config_last_reload_timestamp_seconds" "When a reload last took effect, seconds since 1970; 0 before the first.";
     LAST_RELOAD_DURATION: Gauge "evenkeel_config_last_reload_duration_seconds" "How long the last reload took.";
 
+    LOG_DROPPED: Counter "evenkeel_access_log_dropped_total" "Buffers of access-log lines dropped because their reader fell behind.";
+
     LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
     LISTENER_CONNECTIONS: Counter "evenkeel_listener_connections_total" "Client connections accepted.";
     LISTENER_REQUESTS: Counter "evenkeel_listener_requests_total" "Requests answered, by the status class of the answer.";

@@ -182,7 +182,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 15] = [
+pub const FAILURES: [&str; 16] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -198,6 +198,7 @@ pub const FAILURES: [&str; 15] = [
     "tunnel_idle",
     "backend_down",
     "retried_status",
+    "local",
 ];
 
 /// What a worker counts of a backend.

@@ -83,6 +83,13 @@ impl Stream {
         self.0.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
+    /// Like [`Stream::is_quiet`], and asks the system, which may know of an end that the runtime has not been told yet.
+    pub fn is_quiet_for_sure(&self) -> bool {
+        let mut room = [std::mem::MaybeUninit::uninit()];
+        let peeked = SockRef::from(&self.0).peek(&mut room);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Nothing more will be sent: the other side reads an end.
     pub fn finish_sending(&self) {
         // A socket that is gone already needs no end.

@@ -110,8 +110,9 @@ impl Pool {
         self.bell.ring(&Notice::Down(Arc::clone(backend)));
     }
 
+    /// Counts the changes of what may serve.
     #[inline]
-    fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.live.version.load(Ordering::Acquire)
     }
 

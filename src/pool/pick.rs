@@ -78,7 +78,7 @@ impl Pool {
         if tried.is_empty() || !tried.contains(&backend.slot.index) {
             return Some(Lease::new(backend));
         }
-        another(ready, &mut local.cursor, rng, tried)
+        another(ready, rng, tried)
     }
 }
 
@@ -123,9 +123,9 @@ fn in_turn(ready: &Ready, cursor: &mut usize) -> usize {
     ready.order[*cursor] as usize
 }
 
-/// A backend not tried yet, from a place drawn by chance on. Only retries come here.
-fn another(ready: &Ready, cursor: &mut usize, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
-    *cursor = cursor.wrapping_add(1);
+/// A backend not tried yet, from a place drawn by chance on. Only retries come here; they leave the cursor alone, or of
+/// two backends the one that fails would be the next one's turn each time.
+fn another(ready: &Ready, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
     let count = ready.backends.len();
     let start = rng.below(count as u32) as usize;
     (0..count)

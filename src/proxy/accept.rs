@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -32,9 +33,15 @@ pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Recei
         }
     };
     let mut current = None;
-    let mut full = false;
+    // Said once, not at every look: a flood would fill the log as well.
+    let (mut full, mut failing) = (false, false);
     loop {
-        let Some(listener) = current_listener(&worker, &name, &mut current) else { return };
+        let Some(listener) = current_listener(&worker, &name, &mut current) else {
+            if let Some((_, listener)) = current {
+                take_the_rest(&worker, &socket, &listener);
+            }
+            return;
+        };
         if is_full(&worker, &listener) {
             if !std::mem::replace(&mut full, true) {
                 tracing::warn!(listener = %listener.config.name, "the limit of connections is reached; accepting pauses");
@@ -54,17 +61,22 @@ pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Recei
             }
         };
         match accepted {
-            Ok((stream, address)) => begin(&worker, listener, Stream::new(stream), address),
+            Ok((stream, address)) => {
+                failing = false;
+                begin(&worker, listener, Stream::new(stream), address);
+            }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = %listener.config.name, %error, "accepting pauses");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(listener = %listener.config.name, %error, "accepting pauses");
+                }
                 pause(&mut name).await;
             }
         }
     }
 }
 
-/// The listener as the newest table has it; `None` when it has none of this name any more.
+/// The listener as the newest table has it; `None` when the socket is nobody's any more.
 fn current_listener(
     worker: &Worker,
     name: &watch::Receiver<Option<Arc<str>>>,
@@ -73,15 +85,24 @@ fn current_listener(
     let view = worker.view();
     let name = name.borrow();
     let name = name.as_ref()?;
-    match current {
-        Some((generation, listener)) if *generation == view.table.generation && listener.config.name == *name => {
-            Some(Arc::clone(listener))
-        }
-        _ => {
-            let listener = view.table.listeners.iter().find(|listener| listener.config.name == *name)?;
-            *current = Some((view.table.generation, Arc::clone(listener)));
-            Some(Arc::clone(listener))
-        }
+    let known = current.as_ref().filter(|(generation, _)| *generation == view.table.generation);
+    if let Some((_, listener)) = known.filter(|(_, listener)| listener.config.name == *name) {
+        return Some(Arc::clone(listener));
+    }
+    let newest = view.table.listeners.iter().find(|listener| listener.config.name == *name);
+    // The table and the name change one after the other: between them it goes on as before.
+    let listener = newest.or(current.as_ref().map(|(_, listener)| listener)).cloned()?;
+    if newest.is_some() {
+        *current = Some((view.table.generation, Arc::clone(&listener)));
+    }
+    Some(listener)
+}
+
+/// Closing the socket would reset those who have connected and were not accepted yet.
+fn take_the_rest(worker: &Rc<Worker>, socket: &tokio::net::TcpListener, listener: &Arc<Listener>) {
+    let mut context = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok((stream, address))) = socket.poll_accept(&mut context) {
+        begin(worker, Arc::clone(listener), Stream::new(stream), address);
     }
 }
 

@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::futures::Notified;
-
 use super::outcome::Cause;
 use super::worker::{View, Worker};
 use crate::health::State;
@@ -18,9 +16,8 @@ use crate::pool::{Backend, Lease, Symptom};
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
 const FIRST_VERDICT: Duration = Duration::from_secs(2);
-/// Where requests may be held, one that no backend would take waits this long for the verdict on those it was refused
-/// by: their probes are under way.
-const PENDING_VERDICT: Duration = Duration::from_millis(500);
+/// A held request tries the same backends again after this long, unless a verdict comes first.
+const AGAIN: Duration = Duration::from_millis(200);
 /// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
 pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
 
@@ -29,7 +26,10 @@ pub fn suspicious_after(backend: &Backend) -> Duration {
     SUSPICIOUS_SILENCE.max(Duration::from_micros(u64::from(backend.latency_micros())) * 4)
 }
 
-/// A backend that may serve, waited for as the pool allows, and how long that took.
+/// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took.
+///
+/// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so does
+/// [`AGAIN`], because a backend that was only restarting is back before any verdict. `tried` is empty then.
 ///
 /// # Errors
 /// [`Cause::NoBackend`] or [`Cause::QueueFull`].
@@ -38,65 +38,56 @@ pub async fn lease(
     view: &View,
     pool: u32,
     key: Option<u64>,
-    tried: &[u32],
+    tried: &mut Vec<u32>,
     timer: &Timer,
 ) -> Result<(Lease, Duration), Cause> {
     if let Some(lease) = worker.pick(view, pool, key, tried) {
         return Ok((lease, Duration::ZERO));
     }
     let live = view.pool(pool);
-    let (count, undecided) = worker.ready_in(view, pool);
-    if count > 0 {
-        // Every backend that may serve has been tried.
-        return Err(Cause::NoBackend);
-    }
-    let hold = if undecided { live.config.hold.max(FIRST_VERDICT) } else { live.config.hold };
-    if hold.is_zero() {
+    if patience(worker, view, pool).0.is_zero() {
         return Err(Cause::NoBackend);
     }
     let _place = live.wait().ok_or(Cause::QueueFull)?;
     live.stats.mine().held.inc();
-    timer.set(hold);
     let begun = Instant::now();
+    let mut version = live.version();
     loop {
         let mut changes = pin!(worker.ready_changes());
         changes.as_mut().enable();
+        if std::mem::replace(&mut version, live.version()) != version {
+            tried.clear();
+        }
         if let Some(lease) = worker.pick(view, pool, key, tried) {
             return Ok((lease, begun.elapsed()));
         }
-        if !changed(changes, timer).await {
-            let last = worker.pick(view, pool, key, tried).ok_or(Cause::NoBackend);
-            return last.map(|lease| (lease, begun.elapsed()));
+        let (hold, at_most) = patience(worker, view, pool);
+        let left = hold.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(Cause::NoBackend);
+        }
+        timer.set(left.min(at_most));
+        let elapsed = std::future::poll_fn(|context| {
+            if changes.as_mut().poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            if timer.poll_elapsed(context) { Poll::Ready(true) } else { Poll::Pending }
+        })
+        .await;
+        if elapsed {
+            tried.clear();
         }
     }
 }
 
-/// Whether no backend of the pool may serve. Where the pool holds requests, this waits for the verdicts that the
-/// caller's failures have brought about.
-pub async fn nobody_is_left(worker: &Worker, view: &View, pool: u32, timer: &Timer) -> bool {
-    let patience = PENDING_VERDICT.min(view.pool(pool).config.hold);
-    timer.set(patience);
-    loop {
-        let mut changes = pin!(worker.ready_changes());
-        changes.as_mut().enable();
-        if worker.ready_in(view, pool).0 == 0 {
-            return true;
-        }
-        if patience.is_zero() || !changed(changes, timer).await {
-            return false;
-        }
+/// How long a request is held in all, and how long before what has been tried is tried again.
+fn patience(worker: &Worker, view: &View, pool: u32) -> (Duration, Duration) {
+    let hold = view.pool(pool).config.hold;
+    match worker.ready_in(view, pool) {
+        (0, true) => (hold.max(FIRST_VERDICT), Duration::MAX),
+        (0, false) => (hold, Duration::MAX),
+        (_, _) => (hold, AGAIN),
     }
-}
-
-/// Waits for a change of what may serve; `false` when the time is up first.
-async fn changed(mut changes: std::pin::Pin<&mut Notified<'_>>, timer: &Timer) -> bool {
-    std::future::poll_fn(|context| {
-        if changes.as_mut().poll(context).is_ready() {
-            return Poll::Ready(true);
-        }
-        if timer.poll_elapsed(context) { Poll::Ready(false) } else { Poll::Pending }
-    })
-    .await
 }
 
 /// A new connection to the leased backend.
@@ -139,8 +130,15 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
 
 fn cause_of(error: &std::io::Error) -> Cause {
     match error.kind() {
+        _ if is_local(error) => Cause::Local,
         std::io::ErrorKind::ConnectionRefused => Cause::ConnectRefused,
         std::io::ErrorKind::TimedOut => Cause::ConnectTimeout,
         _ => Cause::ConnectFailed,
     }
+}
+
+/// Whether the balancer itself lacks something, which says nothing of the backend: descriptors (EMFILE, ENFILE), ports
+/// (EADDRNOTAVAIL, which is also EAGAIN on loopback) or memory (ENOBUFS, ENOMEM).
+fn is_local(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24 | 99 | 105))
 }

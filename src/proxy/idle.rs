@@ -1,6 +1,6 @@
 //! Idle connections to backends, of one worker: the last one in is the first one out, so that the rest grows cold and goes.
 //!
-//! Hot path: no allocation once warm, no lock, no system call.
+//! Hot path: no allocation once warm, no lock, and no system call but one for a request that cannot be repeated.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -51,7 +51,11 @@ impl Idle {
         while let Some(entry) = set.connections.pop() {
             let age = now.saturating_duration_since(entry.since);
             let too_old = age >= entry.lifetime || (wanted == Wanted::Once && age >= FRESH);
-            if !too_old && entry.stream.is_quiet() {
+            let quiet = || match wanted {
+                Wanted::Repeatable => entry.stream.is_quiet(),
+                Wanted::Once => entry.stream.is_quiet_for_sure(),
+            };
+            if !too_old && quiet() {
                 return Some(entry.stream);
             }
         }

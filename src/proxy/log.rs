@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config::model;
@@ -33,24 +34,22 @@ pub struct AccessLog {
 pub struct AccessLogs {
     format: model::AccessLog,
     writer: Option<SyncSender<String>>,
-    /// Buffers of lines dropped because the writer fell behind.
-    pub dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl AccessLogs {
-    /// Starts the writer, unless the log is off.
+    /// Starts the writer, unless the log is off. `dropped` counts the buffers that it was too slow for.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(format: model::AccessLog) -> std::io::Result<Self> {
-        let writer = if format == model::AccessLog::Off {
-            None
-        } else {
-            let (sender, receiver) = sync_channel(MAX_WAITING);
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
-            Some(sender)
-        };
-        Ok(Self { format, writer, dropped: Arc::default() })
+    pub fn start(format: model::AccessLog, dropped: Arc<AtomicU64>) -> std::io::Result<Self> {
+        if format == model::AccessLog::Off {
+            return Ok(Self { format, writer: None, thread: None, dropped });
+        }
+        let (sender, receiver) = sync_channel(MAX_WAITING);
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
+        Ok(Self { format, writer: Some(sender), thread: Some(thread), dropped })
     }
 
     /// The end for one worker.
@@ -60,6 +59,16 @@ impl AccessLogs {
             lines: RefCell::new(String::new()),
             writer: self.writer.clone(),
             dropped: Arc::clone(&self.dropped),
+        }
+    }
+}
+
+impl AccessLogs {
+    /// Waits until every line is written. The workers must have ended.
+    pub fn finish(self) {
+        drop(self.writer);
+        if self.thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the access log had ended by a panic");
         }
     }
 }

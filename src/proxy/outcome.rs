@@ -36,6 +36,8 @@ pub enum Cause {
     BackendDown,
     /// It answered with a status that the pool has retried.
     RetriedStatus,
+    /// The balancer has no descriptor, port or memory left for the connection.
+    Local,
 }
 
 impl Cause {
@@ -52,7 +54,7 @@ impl Cause {
     /// The status that tells the client, and its reason phrase.
     pub fn status(self) -> (u16, &'static str) {
         match self {
-            Self::NoBackend | Self::QueueFull => (503, "Service Unavailable"),
+            Self::NoBackend | Self::QueueFull | Self::Local => (503, "Service Unavailable"),
             Self::ConnectTimeout | Self::ResponseTimeout => (504, "Gateway Timeout"),
             _ => (502, "Bad Gateway"),
         }
@@ -63,6 +65,7 @@ impl Cause {
         match self {
             Self::NoBackend => "No backend can serve this right now.",
             Self::QueueFull => "Too many requests are waiting for a backend.",
+            Self::Local => "The balancer cannot open another connection right now.",
             Self::ConnectRefused | Self::ConnectFailed => "The backend could not be reached.",
             Self::ConnectTimeout => "The backend did not take the connection in time.",
             Self::ResponseTimeout => "The backend did not answer in time.",
@@ -97,7 +100,8 @@ impl Cause {
             | Self::BodyTimeout
             | Self::ClientAbort
             | Self::TunnelIdle
-            | Self::BackendDown => None,
+            | Self::BackendDown
+            | Self::Local => None,
         }
     }
 }
@@ -113,6 +117,7 @@ mod tests {
         assert_eq!(Cause::TruncatedBody.word(), "truncated_body");
         assert_eq!(Cause::BackendDown.word(), "backend_down");
         assert_eq!(Cause::RetriedStatus.word(), "retried_status");
-        assert_eq!(Cause::RetriedStatus.index() + 1, FAILURES.len());
+        assert_eq!(Cause::Local.word(), "local");
+        assert_eq!(Cause::Local.index() + 1, FAILURES.len());
     }
 }

@@ -75,7 +75,7 @@ async fn reach(
     let mut tried = Vec::new();
     pool.budget.request();
     loop {
-        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &tried, timer).await?;
+        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         match attempt::open(&lease, pool.config.timeouts.connect, timer).await {
@@ -92,16 +92,16 @@ async fn reach(
                 tried.push(lease.backend().slot.index);
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                if tried.len() > usize::from(pool.config.retry.attempts)
-                    || worker.ready_in(view, pool_index).0 <= tried.len()
-                {
-                    let may_wait = notes.retries < MAX_RETRIES
-                        && !pool.config.hold.is_zero()
-                        && attempt::nobody_is_left(worker, view, pool_index, timer).await;
-                    if !may_wait {
+                let others = worker.others(view, pool_index, &tried);
+                let holds = !pool.config.hold.is_zero();
+                if notes.retries >= pool.config.retry.attempts {
+                    if !holds || notes.retries >= MAX_RETRIES {
                         return Err(cause);
                     }
-                    tried.clear();
+                    // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
+                    tried.extend(worker.ready(view, pool_index).backends.iter().map(|it| it.slot.index));
+                } else if others == 0 && !holds {
+                    return Err(cause);
                 }
                 stats.retries.inc();
                 notes.retries += 1;

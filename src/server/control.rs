@@ -51,6 +51,7 @@ pub(super) struct Control {
     pub(super) workers_count: usize,
     pub(super) life: Arc<Life>,
     pub(super) events: Arc<Events>,
+    logs: AccessLogs,
     files: Vec<PathBuf>,
     seen: u64,
 }
@@ -133,7 +134,8 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     schedule.follow(&table.pools);
     table.pools.iter().for_each(|pool| pool.refresh());
     let published = Arc::new(Published::new(table));
-    let logs = AccessLogs::start(loaded.config.log.access)?;
+    let life = Arc::new(Life::default());
+    let logs = AccessLogs::start(loaded.config.log.access, Arc::clone(&life.access_log_dropped))?;
     let workers = Workers::start(workers_count, &published, &foundation.bell, &logs)?;
     let mut control = Control {
         published,
@@ -142,8 +144,9 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         listeners: Listeners::default(),
         workers,
         workers_count,
-        life: Arc::new(Life::default()),
+        life,
         events,
+        logs,
         files: Vec::new(),
         seen: 0,
     };
@@ -236,6 +239,7 @@ async fn live(
     }
     let stopped = shut_down(&mut control, &mut stops, &mut stop).await;
     control.workers.end();
+    control.logs.finish();
     tracing::info!("stopped");
     stopped
 }

@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "a test file is a crate of its own, and what is pub here is pub for it")]
 
 pub mod backend_process;
+pub mod balancer;
 pub mod client;
 pub mod eventually;
 pub mod load;
@@ -17,6 +18,7 @@ pub mod process;
 pub mod real;
 
 pub use backend_process::BackendProcess;
+pub use balancer::Balancer;
 pub use client::Client;
 pub use eventually::eventually;
 pub use load::Load;

@@ -131,7 +131,8 @@ impl Connection {
             }
             let before = self.hand.as_ref().map_or(0, |hand| hand.filled().len());
             if before as u64 >= u64::from(self.listener.config.limits.head_bytes) {
-                return Arrival::Refused(Reject::HeadTooLarge);
+                // Judged once more: it may be the target alone that is too long.
+                return Arrival::Refused(self.understand().err().unwrap_or(Reject::HeadTooLarge));
             }
             if judged == 0 && before > 0 {
                 self.timer.set(timeouts.head);
@@ -214,7 +215,8 @@ impl Connection {
     /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted.
     pub async fn refuse(&mut self, reject: Reject) -> After {
         self.listener.stats.mine().rejected[reject.index()].inc();
-        let fit = Fit { head_only: false, version: Version::Http11, keep_alive: false, id: "" };
+        let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
+        let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "" };
         let sent = self.reply(Reply::Refused(reject), fit).await;
         if self.worker.log.is_on() {
             let ended = Ended {
@@ -245,14 +247,24 @@ impl Connection {
         let stats = self.listener.stats.mine();
         stats.responses[status_class(reply.status())].inc();
         stats.sent_bytes.add(length);
+        self.flush(&mut out).await;
+        length - out.filled().len() as u64
+    }
+
+    /// Sends these bytes; whether the client has taken them in time.
+    pub async fn send(&mut self, mut bytes: Buffer) -> bool {
+        self.flush(&mut bytes).await;
+        bytes.is_empty()
+    }
+
+    async fn flush(&mut self, bytes: &mut Buffer) {
         self.timer.set(self.listener.config.timeouts.body_idle);
         let (client, timer) = (&mut self.client, &self.timer);
-        poll_fn(|context| match client.poll_flush(context, &mut out) {
+        poll_fn(|context| match client.poll_flush(context, bytes) {
             Poll::Pending if !timer.poll_elapsed(context) => Poll::Pending,
             _ => Poll::Ready(()),
         })
         .await;
-        length - out.filled().len() as u64
     }
 
     /// Ends the connection so that the client gets the last answer: closing at once would reset it while the client
@@ -283,7 +295,7 @@ impl Connection {
 }
 
 /// Whether the bytes behind `judged`, which were not there at the last look, can complete a head.
-fn head_may_be_complete(bytes: &[u8], judged: usize) -> bool {
+pub fn head_may_be_complete(bytes: &[u8], judged: usize) -> bool {
     let new = &bytes[judged.saturating_sub(3)..];
     memchr::memmem::find(new, b"\n\r\n").is_some() || memchr::memmem::find(new, b"\n\n").is_some()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, head_may_be_complete};
 use super::download::Download;
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
@@ -63,11 +63,11 @@ pub struct Incoming {
 pub enum After {
     /// It takes another request.
     Continue,
-    /// It ends in order.
+    /// It ends in order, after the client has taken what it was sent.
     Close,
     /// It is reset: the client must not take what it got for complete.
     Reset,
-    /// It has ended.
+    /// It ends now.
     Done,
 }
 
@@ -107,9 +107,9 @@ struct Attempt {
     backend: Stream,
     /// When the request was sent, as far as is known without asking the clock again.
     sent_at: Instant,
+    /// Something has come already, and more is waited for.
+    again: bool,
     suspected: bool,
-    /// Something came that is not the whole head of the answer.
-    begun: bool,
 }
 
 /// Carries one request through to its end.
@@ -163,25 +163,19 @@ async fn ask(
             Some(same) => same,
             None => {
                 let (worker, view) = (&connection.worker, &connection.view);
-                match attempt::lease(worker, view, incoming.pool, incoming.key, &tried, &connection.timer).await {
+                match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
                     Ok((lease, waited)) => {
                         notes.queued += waited;
+                        tried.push(lease.backend().slot.index);
                         lease
                     }
-                    Err(_) if !tried.is_empty() => {
-                        if !may_start_over(connection, incoming, notes, last).await {
-                            return Err(Trouble::Backend(last));
-                        }
-                        tried.clear();
-                        continue;
-                    }
+                    Err(_) if !tried.is_empty() => return Err(Trouble::Backend(last)),
                     Err(cause) => return Err(Trouble::Backend(cause)),
                 }
             }
         };
         lease.backend().stats.mine().picks.inc();
         let result = try_one(connection, incoming, pool, upload, notes, &lease, fresh, &tried).await;
-        let slot = lease.backend().slot.index;
         notes.lease = Some(lease);
         let failed = match result {
             Ok(answered) => return Ok(answered),
@@ -198,16 +192,10 @@ async fn ask(
         note_failure(notes, cause);
         last = cause;
         fresh = false;
-        tried.push(slot);
-        if !repeatable {
+        if !repeatable && cause != Cause::RetriedStatus {
             return Err(failed.trouble);
         }
-        if !may_retry(connection, incoming, pool, &tried, cause) {
-            if !may_start_over(connection, incoming, notes, cause).await {
-                return Err(failed.trouble);
-            }
-            tried.clear();
-        }
+        may_retry(connection, incoming, pool, notes.retries, &mut tried, cause).map_err(Trouble::Backend)?;
         upload.rewind();
         notes.retries += 1;
         pool.stats.mine().retries.inc();
@@ -222,29 +210,40 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
-/// Whether a request that met nobody is like one that comes now, because nobody is left: it waits for a backend, and is
-/// told the same where that is not allowed.
-async fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
-    let Connection { worker, view, timer, .. } = connection;
-    cause.is_absence()
-        && notes.retries < MAX_RETRIES
-        && attempt::nobody_is_left(worker, view, incoming.pool, timer).await
-}
-
-/// Whether another attempt is left, there is another backend for it, and the pool can afford it.
-fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, tried: &[u32], cause: Cause) -> bool {
-    if tried.len() > usize::from(pool.config.retry.attempts) {
-        return false;
+/// Whether another attempt is made, or what the client is told instead. `tried` says where it is not made.
+fn may_retry(
+    connection: &Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    retries: u8,
+    tried: &mut Vec<u32>,
+    cause: Cause,
+) -> Result<(), Cause> {
+    let Connection { worker, view, .. } = connection;
+    // A status is only given up for another answer that is certain to be asked for.
+    if cause == Cause::RetriedStatus {
+        return Ok(());
     }
-    let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
-    match cause {
-        _ if ready == 0 => false,
-        // A backend that is out can be overloaded no more, and those that it kept waiting are limited in number.
-        Cause::BackendDown => true,
-        // Paid for when the answer was judged.
-        Cause::RetriedStatus => true,
-        _ => can_afford_retry(pool),
+    let holds = !pool.config.hold.is_zero();
+    if retries < pool.config.retry.attempts {
+        // Where no other backend may serve, the request goes to the queue; that costs nobody anything. A backend that is
+        // out can be overloaded no more, and those whom it kept waiting are limited in number.
+        let others = worker.others(view, incoming.pool, tried);
+        let affordable = if others == 0 { holds } else { cause == Cause::BackendDown || can_afford_retry(pool) };
+        if affordable {
+            return Ok(());
+        }
     }
+    if !cause.is_absence() {
+        return Err(cause);
+    }
+    let ready = worker.ready(view, incoming.pool);
+    if holds && retries < MAX_RETRIES {
+        // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
+        tried.extend(ready.backends.iter().map(|backend| backend.slot.index));
+        return Ok(());
+    }
+    Err(if ready.backends.is_empty() { Cause::NoBackend } else { cause })
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -284,22 +283,29 @@ async fn try_one(
             stream
         }
     };
-    let at_once = reused && tried.is_empty() && notes.queued.is_zero();
-    let sent_at = if at_once { notes.begun } else { Instant::now() };
-    let mut attempt = Attempt { backend: stream, sent_at, suspected: false, begun: false };
+    let sent_at = if reused && tried.len() == 1 { notes.begun } else { Instant::now() };
+    let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
     let mut hand = None;
     let mut interim = 0;
+    let mut judged = 0;
     connection.timer.mark(Some(backend.slot.index));
     let result = loop {
-        if let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await {
+        // What came together with an interim answer is read before more is waited for.
+        if (hand.is_none() || judged > 0)
+            && let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await
+        {
             break Err(trouble);
+        }
+        if !is_worth_a_look(&hand, &mut judged) {
+            continue;
         }
         match compose(connection, incoming, pool, upload, &mut hand, tried) {
             Ok(None) => {}
             Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
                 interim += 1;
-                if let Some(mut out) = out
-                    && connection.client.flush(&mut out).await.is_err()
+                judged = 0;
+                if let Some(out) = out
+                    && !connection.send(out).await
                 {
                     break Err(Trouble::ClientGone);
                 }
@@ -314,6 +320,13 @@ async fn try_one(
     };
     connection.timer.mark(None);
     result.map_err(|trouble| Failed { trouble, stale: reused && hand_is_untouched(&trouble) })
+}
+
+/// Whether what has come since the last look can complete a head: a head that drips is not parsed at every byte.
+fn is_worth_a_look(hand: &Option<Buffer>, judged: &mut usize) -> bool {
+    let Some(hand) = hand else { return false };
+    let before = std::mem::replace(judged, hand.filled().len());
+    before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
 }
 
 fn hand_is_untouched(trouble: &Trouble) -> bool {
@@ -336,8 +349,9 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    // A head that comes in pieces has no more time than one that comes whole.
-    if !attempt.begun {
+    let response = pool.config.timeouts.response;
+    // The time for an answer runs from the request, whatever comes of the answer meanwhile.
+    if !std::mem::replace(&mut attempt.again, true) {
         connection.timer.set(if slow { body_idle } else { suspicious });
     }
     let mut moved = upload.received();
@@ -362,12 +376,11 @@ async fn wait(
             }
         }
         match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0)) if hand.is_some() => return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer))),
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Backend(Cause::ResetBeforeAnswer))),
-            Poll::Ready(Ok(_)) => {
-                attempt.begun = true;
-                return Poll::Ready(Ok(()));
+            Poll::Ready(Ok(0) | Err(_)) if hand.is_some() => {
+                return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer)));
             }
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Backend(Cause::ResetBeforeAnswer))),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
         }
         if sending && upload.received() != moved {
@@ -378,12 +391,12 @@ async fn wait(
             if sending && upload.client_is_slow {
                 return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
             }
-            if attempt.suspected || suspicious >= pool.config.timeouts.response || sending {
+            if attempt.suspected || suspicious >= response || (sending && slow) {
                 return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
             }
             attempt.suspected = true;
             backend.suspect(Symptom::Silent);
-            timer.set(pool.config.timeouts.response.saturating_sub(suspicious));
+            timer.set(response.saturating_sub(suspicious));
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
@@ -422,12 +435,20 @@ fn compose(
     })?;
     let Some(answer) = parsed else { return Ok(None) };
     let status = answer.status;
+    if status == 101 && !(upload.has_all() && upload.is_over()) {
+        // The rest of the request would be the tunnel's first bytes.
+        return Err(Cause::BadAnswer);
+    }
     let interim = (100..200).contains(&status) && status != 101;
-    if !interim && pool.config.retry.statuses.contains(&status) && incoming.idempotent && upload.is_repeatable() {
-        let (ready, _) = connection.worker.ready_in(&connection.view, incoming.pool);
-        if tried.len() < usize::from(pool.config.retry.attempts) && ready > tried.len() + 1 && can_afford_retry(pool) {
-            return Err(Cause::RetriedStatus);
-        }
+    if !interim
+        && pool.config.retry.statuses.contains(&status)
+        && incoming.idempotent
+        && upload.is_repeatable()
+        && tried.len() <= usize::from(pool.config.retry.attempts)
+        && connection.worker.others(&connection.view, incoming.pool, tried) > 0
+        && can_afford_retry(pool)
+    {
+        return Err(Cause::RetriedStatus);
     }
     // The rest of a request that was answered early is not waited for: the connection ends after the answer.
     let goes_on = incoming.keep_alive
@@ -481,6 +502,7 @@ async fn deliver(
     let result = pass_on(connection, upload, &mut download, &mut backend).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
+        pool.stats.mine().failed[cause.index()].inc();
         if cause != Cause::ClientAbort {
             note_failure(notes, cause);
         }
@@ -492,7 +514,13 @@ async fn deliver(
         let now = notes.begun + notes.queued + notes.response;
         connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
     }
-    (if next == Next::Close { After::Close } else { After::Continue }, "ok")
+    let after = match next {
+        Next::Keep | Next::SayKeep => After::Continue,
+        // The client has sent all it had to say: closing resets nothing, and it need not be waited for.
+        Next::Close if upload.has_all() && connection.hand.is_none() => After::Done,
+        Next::Close => After::Close,
+    };
+    (after, "ok")
 }
 
 /// Moves the answer, and what is left of the request, until the client has all of the answer.
@@ -549,6 +577,10 @@ async fn tunnel(
     let relayed = relay(&mut connection.client, &mut backend, early, &connection.timer, &terms).await;
     notes.sent = relayed.sent;
     listener.stats.mine().received_bytes.add(relayed.received);
+    pool.stats.mine().received_bytes.add(relayed.received);
+    if let Some(cause) = relayed.cause {
+        pool.stats.mine().failed[cause.index()].inc();
+    }
     (After::Done, relayed.cause.map_or("ok", Cause::word))
 }
 

@@ -80,10 +80,10 @@ impl Upload {
         self.stopped || (self.body.is_done() && self.accepted == 0 && self.sent == self.kept.filled().len())
     }
 
-    /// Whether the whole body has come from the client.
+    /// Whether the whole body has been taken from the client's connection: what follows there is the next request.
     #[inline]
     pub fn has_all(&self) -> bool {
-        self.body.is_done()
+        self.body.is_done() && self.accepted == 0
     }
 
     /// Whether it can be sent again from the beginning.

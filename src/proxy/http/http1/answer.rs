@@ -58,6 +58,10 @@ impl<'b> Answer<'b> {
     /// # Errors
     /// The first rule that is broken.
     pub fn parse(bytes: &'b [u8], room: &'b mut Room<'b>, asked: Asked) -> Result<Option<Self>, Malformed> {
+        // `httparse` skips empty lines, which may stand in front of a request only (RFC 9112, section 2.2).
+        if bytes.first().is_some_and(|first| *first != b'H') {
+            return Err(Malformed("status line"));
+        }
         let mut parsed = httparse::Response::new(&mut []);
         let mut config = httparse::ParserConfig::default();
         // Fewer answers are refused for a reason phrase that is nobody's business (RFC 9112, section 4).
@@ -83,6 +87,10 @@ impl<'b> Answer<'b> {
         let mut left = Left::default();
         let seen = look(fields, &mut left)?;
         let framing = framing(&seen, version, status, asked)?;
+        let bodiless = status < 200 || status == 204;
+        if bodiless {
+            leave_out_length(fields, &mut left);
+        }
         let keep_alive = match version {
             Version::Http11 => !seen.close,
             Version::Http10 => seen.keep_alive && !seen.close,
@@ -93,7 +101,7 @@ impl<'b> Answer<'b> {
             status,
             framing,
             keep_alive: keep_alive && framing != Framing::UntilClose,
-            chunked: seen.chunked,
+            chunked: seen.chunked && !bodiless,
             upgrade: seen.upgrade,
             fields,
             left,
@@ -212,6 +220,15 @@ fn connection(fields: &[httparse::Header<'_>], left: &mut Left, seen: &mut Seen<
     }
 }
 
+/// An answer that never has a body must not speak of one (RFC 9110, section 8.6).
+fn leave_out_length(fields: &[httparse::Header<'_>], left: &mut Left) {
+    for (index, field) in fields.iter().enumerate() {
+        if field.name.eq_ignore_ascii_case("content-length") {
+            left.out(index);
+        }
+    }
+}
+
 /// RFC 9112, section 6.3, in its order.
 #[inline]
 fn framing(seen: &Seen<'_>, version: Version, status: u16, asked: Asked) -> Result<Framing, Malformed> {
@@ -282,6 +299,8 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "\r",
         ] {
             assert!(judge(text, GET).is_err(), "{text:?}");
         }
