@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -212,18 +213,21 @@ fn own_address() -> IpAddr {
 async fn two_thousand_probes_of_the_running_program_leave_no_trace_at_a_strict_mariadb() {
     let ip = own_address();
     let database = RealMariaDb::start_with(&ip.to_string(), &["--max-connect-errors=5"]).await;
-    let users = (0..8).map(|number| format!("CREATE USER 'evenkeel{number}'@'%';")).collect::<String>();
-    database.query(&users);
+    for number in 0..8 {
+        database.query(&format!("CREATE USER 'evenkeel{number}'@'%'"));
+    }
     let aborted = database.status("Aborted_connects");
     // Each pool asks as another user, so that their questions are not one.
     let mut config = format!("[listener.db]\nbind = '{}'\nprotocol = 'tcp'\npool = 'p0'\n", free_address());
     for number in 0..8 {
-        config.push_str(&format!(
+        write!(
+            config,
             "[pool.p{number}]\nbackends = ['{0}']\n\
              [pool.p{number}.check.login]\ntype = 'mysql'\nuser = 'evenkeel{number}'\ninterval = '20ms'\n\
              [pool.p{number}.check.port]\ntype = 'tcp'\ninterval = '20ms'\n",
             database.address
-        ));
+        )
+        .unwrap();
     }
     let balancer = Process::start(&config);
     let good = || {
