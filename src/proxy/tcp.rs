@@ -16,6 +16,8 @@ use crate::net::wheel::Timer;
 use crate::pool::{Lease, Pool};
 use crate::route::Listener;
 
+/// Attempts in all, for a connection that may wait for backends which come and go.
+
 /// What is noted of a connection for its log line.
 #[derive(Default)]
 struct Notes {
@@ -70,6 +72,7 @@ async fn reach(
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
     let mut tried = Vec::new();
+    let begun = Instant::now();
     pool.budget.request();
     loop {
         let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
@@ -89,8 +92,8 @@ async fn reach(
                 tried.push(lease.backend().slot.index);
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                let others = worker.others(view, pool_index, &tried);
-                if notes.retries >= pool.config.retry.attempts || (others == 0 && pool.config.hold.is_zero()) {
+                let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;
+                if !another && !attempt::may_start_over(worker, view, pool_index, notes.retries, begun) {
                     return Err(cause);
                 }
                 stats.retries.inc();

@@ -190,10 +190,17 @@ async fn ask(
         note_failure(notes, cause);
         last = cause;
         fresh = false;
-        // A status is only given up for another answer that is certain to be asked for.
-        let decided = cause == Cause::RetriedStatus;
-        if !decided && (!repeatable || !may_retry(connection, incoming, pool, notes.retries, &tried)) {
+        if !repeatable {
             return Err(failed.trouble);
+        }
+        if !may_retry(connection, incoming, pool, notes, &tried, cause)
+            && !may_start_over(connection, incoming, notes, cause)
+        {
+            return Err(failed.trouble);
+        }
+        if connection.worker.ready_in(&connection.view, incoming.pool).0 == 0 {
+            // Nobody is left: it waits like a request that comes now, and is told the same where that is not allowed.
+            tried.clear();
         }
         upload.rewind();
         notes.retries += 1;
@@ -209,16 +216,29 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
+/// Whether a request that met nobody goes on like one that comes now.
+fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
+    let Connection { worker, view, .. } = connection;
+    cause.is_absence() && attempt::may_start_over(worker, view, incoming.pool, notes.retries, notes.begun)
+}
+
 /// Whether another attempt is left, there is another backend for it, and the pool can afford it.
-fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, retries: u8, tried: &[u32]) -> bool {
-    if retries >= pool.config.retry.attempts {
-        return false;
+fn may_retry(
+    connection: &Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    notes: &Notes,
+    tried: &[u32],
+    cause: Cause,
+) -> bool {
+    // A status was only given up for another answer that is certain to be asked for; it is paid for.
+    if cause == Cause::RetriedStatus {
+        return true;
     }
-    // Where no other backend may serve, the request goes to the queue, if the pool has one; that costs nobody anything.
-    if connection.worker.others(&connection.view, incoming.pool, tried) == 0 {
-        return !pool.config.hold.is_zero();
-    }
-    can_afford_retry(pool)
+    let another = notes.retries < pool.config.retry.attempts
+        && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
+    // A backend that is out can be overloaded no more, and those that it kept waiting are limited in number.
+    another && (cause == Cause::BackendDown || can_afford_retry(pool))
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -258,7 +278,8 @@ async fn try_one(
             stream
         }
     };
-    let sent_at = if reused && tried.len() == 1 { notes.begun } else { Instant::now() };
+    let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
+    let sent_at = if at_once { notes.begun } else { Instant::now() };
     let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
     let mut hand = None;
     let mut interim = 0;
@@ -379,8 +400,9 @@ async fn wait(
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
-        // What waits for a backend that has gone down goes elsewhere, if it may.
-        if incoming.idempotent && hand.is_none() && upload.is_repeatable() && backend.state() == State::Down {
+        // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
+        // whatever has come of its head.
+        if incoming.idempotent && upload.is_repeatable() && backend.state() == State::Down {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
         }
         Poll::Pending
