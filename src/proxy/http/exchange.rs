@@ -346,13 +346,14 @@ async fn wait(
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
     let response = pool.config.timeouts.response;
-    // The time for an answer runs from the request, whatever comes of the answer meanwhile.
-    let left = if attempt.again { response.saturating_sub(attempt.sent_at.elapsed()) } else { response };
+    // The time for an answer runs from the request, however the answer drips in.
+    let passed = if attempt.again { attempt.sent_at.elapsed() } else { Duration::ZERO };
     attempt.again = true;
+    let left = response.saturating_sub(passed);
     connection.timer.set(match (slow, attempt.suspected) {
         (true, _) => body_idle,
         (false, true) => left,
-        (false, false) => suspicious.min(left),
+        (false, false) => suspicious.saturating_sub(passed).min(left),
     });
     let mut moved = upload.received();
     let Connection { client, hand: request, timer, .. } = connection;
