@@ -91,6 +91,11 @@ fn rows() -> Vec<Row> {
             detected_within: ONE_SECOND,
             ..row("drip", Fault::Becomes(|| reply().drips(Duration::from_millis(100))))
         },
+        Row {
+            slow_max: 20,
+            detected_within: ONE_SECOND,
+            ..row("drip, fast", Fault::Becomes(|| reply().drips(Duration::from_millis(10))))
+        },
         Row { slow_max: 40, detected_within: ONE_SECOND, ..row("two of three hang", Fault::TwoBecome(hangs)) },
         Row { options: RETRY_STATUS, ..row("answers 500", Fault::Becomes(|| reply().status(500))) },
         Row { options: RETRY_STATUS, ..row("answers 503", Fault::Becomes(|| reply().status(503))) },

@@ -17,7 +17,6 @@ use crate::pool::{Lease, Pool};
 use crate::route::Listener;
 
 /// Attempts in all, for a connection that may wait for backends which come and go.
-const MAX_RETRIES: u8 = 16;
 
 /// What is noted of a connection for its log line.
 #[derive(Default)]
@@ -73,6 +72,7 @@ async fn reach(
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
     let mut tried = Vec::new();
+    let begun = Instant::now();
     pool.budget.request();
     loop {
         let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
@@ -92,15 +92,8 @@ async fn reach(
                 tried.push(lease.backend().slot.index);
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                let others = worker.others(view, pool_index, &tried);
-                let holds = !pool.config.hold.is_zero();
-                if notes.retries >= pool.config.retry.attempts {
-                    if !holds || notes.retries >= MAX_RETRIES {
-                        return Err(cause);
-                    }
-                    // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
-                    tried.extend(worker.ready(view, pool_index).backends.iter().map(|it| it.slot.index));
-                } else if others == 0 && !holds {
+                let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;
+                if !another && !attempt::may_start_over(worker, view, pool_index, notes.retries, begun) {
                     return Err(cause);
                 }
                 stats.retries.inc();

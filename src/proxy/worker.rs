@@ -17,7 +17,7 @@ use super::log::AccessLog;
 use crate::balance::hash;
 use crate::balance::rng::Rng;
 use crate::net::wheel;
-use crate::pool::{Lease, Local, Notice, Pool, Ready};
+use crate::pool::{Lease, Local, Notice, Pool};
 use crate::route::{Published, Table};
 
 /// How often idle connections are looked through for those that are too old.
@@ -101,11 +101,6 @@ impl Worker {
         let mut local = view.locals[pool as usize].borrow_mut();
         let ready = local.ready(view.pool(pool));
         (ready.backends.len(), ready.undecided)
-    }
-
-    /// What of the pool may serve.
-    pub fn ready(&self, view: &View, pool: u32) -> Arc<Ready> {
-        Arc::clone(view.locals[pool as usize].borrow_mut().ready(view.pool(pool)))
     }
 
     /// How many backends of the pool may serve and are not among `tried`. Only retries come here.

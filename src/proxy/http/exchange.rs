@@ -28,8 +28,6 @@ use crate::proxy::relay::{Terms, relay};
 
 /// Interim answers (1xx) before the answer; more is a backend that has lost its way.
 const MAX_INTERIM: u8 = 16;
-/// Attempts in all, for a request that may wait for backends which come and go.
-const MAX_RETRIES: u8 = 16;
 
 /// A request as the exchange needs it.
 #[derive(Debug)]
@@ -192,10 +190,18 @@ async fn ask(
         note_failure(notes, cause);
         last = cause;
         fresh = false;
-        if !repeatable && cause != Cause::RetriedStatus {
+        if !repeatable {
             return Err(failed.trouble);
         }
-        may_retry(connection, incoming, pool, notes.retries, &mut tried, cause).map_err(Trouble::Backend)?;
+        if !may_retry(connection, incoming, pool, notes, &tried, cause)
+            && !may_start_over(connection, incoming, notes, cause)
+        {
+            return Err(failed.trouble);
+        }
+        if connection.worker.ready_in(&connection.view, incoming.pool).0 == 0 {
+            // Nobody is left: it waits like a request that comes now, and is told the same where that is not allowed.
+            tried.clear();
+        }
         upload.rewind();
         notes.retries += 1;
         pool.stats.mine().retries.inc();
@@ -210,40 +216,29 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
-/// Whether another attempt is made, or what the client is told instead. `tried` says where it is not made.
+/// Whether a request that met nobody goes on like one that comes now.
+fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
+    let Connection { worker, view, .. } = connection;
+    cause.is_absence() && attempt::may_start_over(worker, view, incoming.pool, notes.retries, notes.begun)
+}
+
+/// Whether another attempt is left, there is another backend for it, and the pool can afford it.
 fn may_retry(
     connection: &Connection,
     incoming: &Incoming,
     pool: &Pool,
-    retries: u8,
-    tried: &mut Vec<u32>,
+    notes: &Notes,
+    tried: &[u32],
     cause: Cause,
-) -> Result<(), Cause> {
-    let Connection { worker, view, .. } = connection;
-    // A status is only given up for another answer that is certain to be asked for.
+) -> bool {
+    // A status was only given up for another answer that is certain to be asked for; it is paid for.
     if cause == Cause::RetriedStatus {
-        return Ok(());
+        return true;
     }
-    let holds = !pool.config.hold.is_zero();
-    if retries < pool.config.retry.attempts {
-        // Where no other backend may serve, the request goes to the queue; that costs nobody anything. A backend that is
-        // out can be overloaded no more, and those whom it kept waiting are limited in number.
-        let others = worker.others(view, incoming.pool, tried);
-        let affordable = if others == 0 { holds } else { cause == Cause::BackendDown || can_afford_retry(pool) };
-        if affordable {
-            return Ok(());
-        }
-    }
-    if !cause.is_absence() {
-        return Err(cause);
-    }
-    let ready = worker.ready(view, incoming.pool);
-    if holds && retries < MAX_RETRIES {
-        // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
-        tried.extend(ready.backends.iter().map(|backend| backend.slot.index));
-        return Ok(());
-    }
-    Err(if ready.backends.is_empty() { Cause::NoBackend } else { cause })
+    let another = notes.retries < pool.config.retry.attempts
+        && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
+    // A backend that is out can be overloaded no more, and those that it kept waiting are limited in number.
+    another && (cause == Cause::BackendDown || can_afford_retry(pool))
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -283,7 +278,8 @@ async fn try_one(
             stream
         }
     };
-    let sent_at = if reused && tried.len() == 1 { notes.begun } else { Instant::now() };
+    let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
+    let sent_at = if at_once { notes.begun } else { Instant::now() };
     let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
     let mut hand = None;
     let mut interim = 0;
@@ -350,7 +346,7 @@ async fn wait(
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
     let response = pool.config.timeouts.response;
-    // The time for an answer runs from the request, whatever comes of the answer meanwhile.
+    // The time for an answer runs from the request, however fast the answer drips in.
     if !std::mem::replace(&mut attempt.again, true) {
         connection.timer.set(if slow { body_idle } else { suspicious });
     }
