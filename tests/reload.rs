@@ -149,6 +149,12 @@ fn a_hundred_reloads_cost_no_request_and_no_session() {
     for load in load {
         load.stop().assert_none_failed();
     }
+    drop((sockets, streams));
+    for open in
+        ["pool_in_flight{pool=\"web\"}", "pool_in_flight{pool=\"tcp\"}", "listener_connections{listener=\"web\"}"]
+    {
+        eventually(open, DEADLINE, || process.metric(&format!("evenkeel_{open}")) == Some(0.0));
+    }
     assert!(process.metric("evenkeel_config_reloads_total{result=\"ok\"}").unwrap() >= RELOADS as f64);
     assert_eq!(process.metric("evenkeel_config_reloads_total{result=\"refused\"}"), Some(0.0));
     assert_eq!(process.metric("evenkeel_backend_up{pool=\"half\",backend=\"dead\"}"), Some(0.0));
