@@ -36,9 +36,10 @@ impl Flip<'_> {
                 was = self.was.word(), after_ms, left_up, "backend is up"
             );
         } else {
+            let transcript = (!cause.transcript.is_empty()).then(|| cause.transcript.join("; "));
             tracing::warn!(
                 pool = %backend.pool, backend = %backend.name, check, layer, reason = %cause.reason,
-                was = self.was.word(), after_ms, left_up, transcript = cause.transcript.join("; "), "backend is down"
+                was = self.was.word(), after_ms, left_up, transcript, "backend is down"
             );
         }
         events.add(Event {
