@@ -78,7 +78,7 @@ impl Pool {
         if tried.is_empty() || !tried.contains(&backend.slot.index) {
             return Some(Lease::new(backend));
         }
-        another(ready, rng, tried)
+        another(&self.config.balance, ready, rng, tried)
     }
 }
 
@@ -123,11 +123,11 @@ fn in_turn(ready: &Ready, cursor: &mut usize) -> usize {
     ready.order[*cursor] as usize
 }
 
-/// A backend not tried yet, from a place drawn by chance on. Only retries come here; they leave the cursor alone, or of
-/// two backends the one that fails would be the next one's turn each time.
-fn another(ready: &Ready, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
+/// A backend not tried yet, from a place drawn by chance on (`first`: the next in order). Only retries come here; they
+/// leave the cursor alone, or of two backends the one that fails would have the turn each time.
+fn another(balance: &Balance, ready: &Ready, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
     let count = ready.backends.len();
-    let start = rng.below(count as u32) as usize;
+    let start = if *balance == Balance::First { 0 } else { rng.below(count as u32) as usize };
     (0..count)
         .map(|step| &ready.backends[(start + step) % count])
         .find(|backend| !tried.contains(&backend.slot.index))

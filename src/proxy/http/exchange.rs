@@ -192,7 +192,7 @@ async fn ask(
         fresh = false;
         // A status is only given up for another answer that is certain to be asked for.
         let decided = cause == Cause::RetriedStatus;
-        if !decided && (!repeatable || !may_retry(connection, incoming, pool, notes.retries, &tried)) {
+        if !decided && (!repeatable || !may_retry(connection, incoming, pool, cause, notes.retries, &tried)) {
             return Err(failed.trouble);
         }
         upload.rewind();
@@ -210,7 +210,14 @@ fn note_failure(notes: &Notes, cause: Cause) {
 }
 
 /// Whether another attempt is left, there is another backend for it, and the pool can afford it.
-fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, retries: u8, tried: &[u32]) -> bool {
+fn may_retry(
+    connection: &Connection,
+    incoming: &Incoming,
+    pool: &Pool,
+    cause: Cause,
+    retries: u8,
+    tried: &[u32],
+) -> bool {
     if retries >= pool.config.retry.attempts {
         return false;
     }
@@ -218,7 +225,8 @@ fn may_retry(connection: &Connection, incoming: &Incoming, pool: &Pool, retries:
     if connection.worker.others(&connection.view, incoming.pool, tried) == 0 {
         return !pool.config.hold.is_zero();
     }
-    can_afford_retry(pool)
+    // A refused connection has cost no backend any work, so the next attempt is no load on top: the budget is for that.
+    matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed) || can_afford_retry(pool)
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
