@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt;
+use super::attempt::{self, Tried};
 use super::log::{Ended, Line};
 use super::outcome::Cause;
 use super::relay::{Terms, relay};
@@ -69,7 +69,7 @@ async fn reach(
 ) -> Result<(Lease, Stream), Cause> {
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
-    let mut tried = Vec::new();
+    let mut tried = Tried::default();
     pool.budget.request();
     loop {
         let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
