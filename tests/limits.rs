@@ -48,7 +48,13 @@ fn a_head_that_is_too_large_is_431() {
 #[test]
 fn a_head_without_end_is_431_as_soon_as_it_is_too_large() {
     let (_origin, lb) = web("[listener.web.limits]\nhead = '64KiB'\n");
-    refused(&lb, format!("GET / HTTP/1.1\r\nHost: a\r\n{}", "A: xxxxxxxxxxxx\r\n".repeat(80)) + &format!("B: {}", "x".repeat(70_000)), 431, "head_too_large");
+    refused(
+        &lb,
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{}", "A: xxxxxxxxxxxx\r\n".repeat(80))
+            + &format!("B: {}", "x".repeat(70_000)),
+        431,
+        "head_too_large",
+    );
 }
 
 #[test]
@@ -98,7 +104,12 @@ fn a_body_that_says_it_is_too_long_is_413_before_it_is_read() {
 fn a_chunked_body_that_becomes_too_long_is_413() {
     let (origin, lb) = web("[listener.web.limits]\nbody = '100KB'\n");
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
-    refused(&lb, format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(200)), 413, "body_too_large");
+    refused(
+        &lb,
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(200)),
+        413,
+        "body_too_large",
+    );
     assert_eq!(origin.requests().iter().filter(|request| request.method == "POST").count(), 0);
 }
 
@@ -183,7 +194,9 @@ fn a_client_that_stops_reading_is_cut() {
     let lb = Balancer::web(&[origin.addr()], "[listener.web.timeouts]\nbody_idle = '200ms'\n");
     let mut client = lb.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    eventually("the backend's connection is closed", DEADLINE, || origin.connections() == 1 && origin.open_connections() == 0);
+    eventually("the backend's connection is closed", DEADLINE, || {
+        origin.connections() == 1 && origin.open_connections() == 0
+    });
     lb.failed("body_timeout", 1);
     assert!(client.try_read_final("GET").is_err());
 }

@@ -50,7 +50,7 @@ fn idempotent_methods_with_a_body_are_sent_again_whole() {
     let (bad, good) = (Origin::http().resets_before_answer().start(), good());
     let lb = Balancer::web(&addresses(&[&bad, &good]), "balance = 'first'\n");
     for (length, framing) in [(5, "length"), (60_000, "length"), (60_000, "chunked")] {
-        let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let body: Vec<u8> = (0..=250).cycle().take(length).collect();
         let mut client = lb.client();
         if framing == "length" {
             client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
@@ -283,7 +283,10 @@ fn no_backend_is_503_with_an_identity_and_a_sentence() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine-1\r\n\r\n");
     let answer = client.read_response();
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    assert_eq!((answer.header("x-request-id"), answer.header("content-type")), (Some("mine-1"), Some("text/plain; charset=utf-8")));
+    assert_eq!(
+        (answer.header("x-request-id"), answer.header("content-type")),
+        (Some("mine-1"), Some("text/plain; charset=utf-8"))
+    );
     assert_eq!(answer.text(), "503 Service Unavailable\n\nNo backend can serve this right now.\nRequest: mine-1\n");
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.try_read_response("HEAD").unwrap().status, 503, "the connection goes on");
@@ -340,7 +343,10 @@ fn a_held_request_that_nobody_takes_is_answered_when_its_time_is_up() {
 #[test]
 fn a_full_queue_answers_at_once() {
     let origin = Origin::http().refuses().start();
-    let lb = Balancer::web(&[origin.addr()], "queue = 2\nhold = '30s'\n[pool.p.check.port]\ntype = 'tcp'\ninterval = '100ms'\n");
+    let lb = Balancer::web(
+        &[origin.addr()],
+        "queue = 2\nhold = '30s'\n[pool.p.check.port]\ntype = 'tcp'\ninterval = '100ms'\n",
+    );
     lb.wait_for_up(0);
     let mut held: Vec<Client> = (0..2).map(|_| lb.client()).collect();
     for client in &mut held {
@@ -356,7 +362,8 @@ fn a_full_queue_answers_at_once() {
 
 // === a backend goes down ===
 
-const QUICK: &str = "[pool.p.check.port]\ntype = 'http'\npath = '/health'\ninterval = '50ms'\ntimeout = '50ms'\nrise = 1\nfall = 2\n";
+const QUICK: &str =
+    "[pool.p.check.port]\ntype = 'http'\npath = '/health'\ninterval = '50ms'\ntimeout = '50ms'\nrise = 1\nfall = 2\n";
 
 #[test]
 fn a_get_that_waits_for_a_backend_that_goes_down_is_answered_by_another() {

@@ -1,5 +1,4 @@
 //! TCP through the balancer: bytes both ways, ends and resets as they come, the next backend when one refuses.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -177,7 +176,10 @@ fn where_no_backend_serves_the_connection_ends() {
 #[test]
 fn a_connection_is_held_until_a_backend_returns() {
     let echo = Origin::echo().start();
-    let lb = in_front_of(&[&echo], "hold = '10s'\n[pool.p.check.port]\ntype = 'tcp'\ninterval = '100ms'\nrise = 1\nfall = 1\n");
+    let lb = in_front_of(
+        &[&echo],
+        "hold = '10s'\n[pool.p.check.port]\ntype = 'tcp'\ninterval = '100ms'\nrise = 1\nfall = 1\n",
+    );
     echo.stop();
     lb.wait_for_up(0);
     let mut client = lb.client();
