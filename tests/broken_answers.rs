@@ -182,7 +182,7 @@ fn chunks_that_break_the_framing_are_never_passed_on_as_complete() {
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
         match through(answer.as_bytes(), GET, Ends::No) {
             Seen::Cut | Seen::Whole(502, _) => {}
-            other => panic!("{body:?}: {other:?}"),
+            Seen::Whole(status, text) => panic!("{body:?}: {status} {text}"),
         }
     }
 }

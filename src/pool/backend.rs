@@ -176,6 +176,15 @@ impl Backend {
         }
     }
 
+    /// Another was quicker: what is remembered of this one's response time fades, by a 64th.
+    #[inline]
+    pub fn passed_over(&self) {
+        let old = self.latency_micros.load(Relaxed);
+        if old > 64 {
+            self.latency_micros.store(old - old / 64, Relaxed);
+        }
+    }
+
     /// Traffic failed here: counts it, and asks for a probe unless one is asked for already.
     pub fn suspect(self: &Arc<Self>, symptom: Symptom) {
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);

@@ -2,6 +2,7 @@
 //!
 //! Hot path: no allocation, no lock while nothing flips, no formatting.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Backend, Pool, Ready};
@@ -78,7 +79,7 @@ impl Pool {
         if tried.is_empty() || !tried.contains(&backend.slot.index) {
             return Some(Lease::new(backend));
         }
-        another(ready, rng, tried)
+        another(&self.config.balance, ready, rng, tried)
     }
 }
 
@@ -101,10 +102,7 @@ fn choose(balance: &Balance, ready: &Ready, cursor: &mut usize, rng: &mut Rng, k
             let (in_flight, weight) = load(position as usize);
             requests_cost(in_flight, weight)
         }) as usize,
-        Balance::PeakEwma => p2c(rng, count as u32, |position| {
-            let (in_flight, weight) = load(position as usize);
-            ewma_cost(ready.backends[position as usize].latency_micros(), in_flight, weight)
-        }) as usize,
+        Balance::PeakEwma => quicker(ready, rng) as usize,
         Balance::First => 0,
         Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_) => match (&ready.maglev, key) {
             (Some(spread), Some(key)) => spread.lookup(key),
@@ -112,6 +110,23 @@ fn choose(balance: &Balance, ready: &Ready, cursor: &mut usize, rng: &mut Rng, k
             _ => in_turn(ready, cursor),
         },
     }
+}
+
+/// The quicker of two drawn by chance. The other's remembered response time shrinks a little: without work it would
+/// learn nothing new, and a single slow answer would keep it idle for ever.
+#[inline]
+fn quicker(ready: &Ready, rng: &mut Rng) -> u32 {
+    let drawn = Cell::new([u32::MAX; 2]);
+    let chosen = p2c(rng, ready.backends.len() as u32, |position| {
+        drawn.set([drawn.get()[1], position]);
+        let backend = &ready.backends[position as usize];
+        ewma_cost(backend.latency_micros(), backend.in_flight(), ready.weights[position as usize])
+    });
+    let other = drawn.get().into_iter().find(|position| *position != chosen);
+    if let Some(backend) = other.and_then(|position| ready.backends.get(position as usize)) {
+        backend.passed_over();
+    }
+    chosen
 }
 
 #[inline]
@@ -123,11 +138,11 @@ fn in_turn(ready: &Ready, cursor: &mut usize) -> usize {
     ready.order[*cursor] as usize
 }
 
-/// A backend not tried yet, from a place drawn by chance on. Only retries come here; they leave the cursor alone, or of
-/// two backends the one that fails would be the next one's turn each time.
-fn another(ready: &Ready, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
+/// A backend not tried yet, from a place drawn by chance on (`first`: the next in order). Only retries come here; they
+/// leave the cursor alone, or of two backends the one that fails would have the turn each time.
+fn another(balance: &Balance, ready: &Ready, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
     let count = ready.backends.len();
-    let start = rng.below(count as u32) as usize;
+    let start = if *balance == Balance::First { 0 } else { rng.below(count as u32) as usize };
     (0..count)
         .map(|step| &ready.backends[(start + step) % count])
         .find(|backend| !tried.contains(&backend.slot.index))

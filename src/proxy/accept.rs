@@ -139,3 +139,24 @@ async fn pause(name: &mut watch::Receiver<Option<Arc<str>>>) {
     // Either way the loop looks at everything again.
     let _ = tokio::time::timeout(PAUSE, name.changed()).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// Size of what `serve` becomes, without calling it.
+    fn bytes<F: Future>(_serve: impl FnOnce(Rc<Worker>, Arc<Listener>, Stream, SocketAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        // Each open connection holds its future, busy or idle: these bounds are what ten thousand of them may cost.
+        let (http, tcp) = (bytes(connection::serve), bytes(tcp::serve));
+        assert!(http <= 2304, "HTTP: {http} bytes");
+        assert!(tcp <= 1152, "TCP: {tcp} bytes");
+    }
+}

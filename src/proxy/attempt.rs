@@ -23,6 +23,41 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
 pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
 
+/// The backends that a request has been at, by the numbers of their slots. In place: every request has one.
+#[derive(Debug, Default)]
+pub struct Tried {
+    slots: [u32; Self::MAX],
+    count: usize,
+}
+
+impl Tried {
+    /// `retry.attempts` is 10 at most, and the first attempt comes before them.
+    const MAX: usize = 11;
+
+    /// One more.
+    #[inline]
+    pub fn push(&mut self, slot: u32) {
+        if let Some(place) = self.slots.get_mut(self.count) {
+            *place = slot;
+            self.count += 1;
+        }
+    }
+
+    /// A new round.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+}
+
+impl std::ops::Deref for Tried {
+    type Target = [u32];
+
+    #[inline]
+    fn deref(&self) -> &[u32] {
+        &self.slots[..self.count]
+    }
+}
+
 /// How long an answer may take before it is worth a probe.
 pub fn suspicious_after(backend: &Backend) -> Duration {
     SUSPICIOUS_SILENCE.max(Duration::from_micros(u64::from(backend.latency_micros())) * 4)
@@ -40,7 +75,7 @@ pub async fn lease(
     view: &View,
     pool: u32,
     key: Option<u64>,
-    tried: &mut Vec<u32>,
+    tried: &mut Tried,
     timer: &Timer,
 ) -> Result<(Lease, Duration), Cause> {
     if let Some(lease) = worker.pick(view, pool, key, tried) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt;
+use super::attempt::{self, Tried};
 use super::log::{Ended, Line};
 use super::outcome::Cause;
 use super::relay::{Terms, relay};
@@ -71,7 +71,7 @@ async fn reach(
 ) -> Result<(Lease, Stream), Cause> {
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
-    let mut tried = Vec::new();
+    let mut tried = Tried::default();
     let begun = Instant::now();
     pool.budget.request();
     loop {

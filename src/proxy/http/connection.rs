@@ -200,7 +200,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             framing: request.framing,
-            line: self.worker.log.is_on().then(|| line(&request, &head.filled()[id.clone()])),
+            line: self.worker.log.is_on().then(|| Box::new(line(&request, &head.filled()[id.clone()]))),
             id,
             head,
         };
@@ -331,11 +331,11 @@ fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
     room
 }
 
-fn line(request: &Request<'_>, id: &[u8]) -> Box<Line> {
-    Box::new(Line {
+fn line(request: &Request<'_>, id: &[u8]) -> Line {
+    Line {
         method: request.method.to_owned(),
         host: request.host.unwrap_or_default().to_owned(),
         target: request.origin_target.to_owned(),
         id: String::from_utf8_lossy(id).into_owned(),
-    })
+    }
 }

@@ -20,7 +20,7 @@ use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::pool::{Lease, Pool, Symptom};
-use crate::proxy::attempt;
+use crate::proxy::attempt::{self, Tried};
 use crate::proxy::idle::Wanted;
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
@@ -153,23 +153,21 @@ async fn ask(
     upload: &mut Upload,
     notes: &mut Notes,
 ) -> Result<Answered, Trouble> {
-    let mut tried: Vec<u32> = Vec::new();
-    let mut last = Cause::NoBackend;
+    let mut tried = Tried::default();
+    let mut last = None;
     let mut fresh = false;
     loop {
-        let lease = match notes.lease.take().filter(|_| fresh) {
-            Some(same) => same,
-            None => {
-                let (worker, view) = (&connection.worker, &connection.view);
-                match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
-                    Ok((lease, waited)) => {
-                        notes.queued += waited;
-                        tried.push(lease.backend().slot.index);
-                        lease
-                    }
-                    Err(_) if !tried.is_empty() => return Err(Trouble::Backend(last)),
-                    Err(cause) => return Err(Trouble::Backend(cause)),
+        let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
+            same
+        } else {
+            let (worker, view) = (&connection.worker, &connection.view);
+            match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
+                Ok((lease, waited)) => {
+                    notes.queued += waited;
+                    tried.push(lease.backend().slot.index);
+                    lease
                 }
+                Err(cause) => return Err(Trouble::Backend(last.unwrap_or(cause))),
             }
         };
         lease.backend().stats.mine().picks.inc();
@@ -188,7 +186,7 @@ async fn ask(
             continue;
         }
         note_failure(notes, cause);
-        last = cause;
+        last = Some(cause);
         fresh = false;
         if !repeatable {
             return Err(failed.trouble);
@@ -237,8 +235,10 @@ fn may_retry(
     }
     let another = notes.retries < pool.config.retry.attempts
         && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
-    // A backend that is out can be overloaded no more, and those that it kept waiting are limited in number.
-    another && (cause == Cause::BackendDown || can_afford_retry(pool))
+    // The budget is for load. A refused connection has cost nobody any work, and a backend that is out can be overloaded
+    // no more; those that it kept waiting are limited in number.
+    let free = matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::BackendDown);
+    another && (free || can_afford_retry(pool))
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -265,18 +265,15 @@ async fn try_one(
     let wanted = if incoming.idempotent { Wanted::Repeatable } else { Wanted::Once };
     let idle = if fresh { None } else { connection.worker.idle.take(backend, wanted, notes.begun) };
     let reused = idle.is_some();
-    let stream = match idle {
-        Some(stream) => {
-            backend.stats.mine().reused.inc();
-            stream
-        }
-        None => {
-            let opened = attempt::open(lease, pool.config.timeouts.connect, &connection.timer).await;
-            let (stream, took) = opened.map_err(|cause| Failed { trouble: Trouble::Backend(cause), stale: false })?;
-            pool.stats.mine().connect.observe(took);
-            notes.connect = took;
-            stream
-        }
+    let stream = if let Some(stream) = idle {
+        backend.stats.mine().reused.inc();
+        stream
+    } else {
+        let opened = attempt::open(lease, pool.config.timeouts.connect, &connection.timer).await;
+        let (stream, took) = opened.map_err(|cause| Failed { trouble: Trouble::Backend(cause), stale: false })?;
+        pool.stats.mine().connect.observe(took);
+        notes.connect = took;
+        stream
     };
     let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
     let sent_at = if at_once { notes.begun } else { Instant::now() };
@@ -292,7 +289,7 @@ async fn try_one(
         {
             break Err(trouble);
         }
-        if !is_worth_a_look(&hand, &mut judged) {
+        if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
         match compose(connection, incoming, pool, upload, &mut hand, tried) {
@@ -315,18 +312,18 @@ async fn try_one(
         }
     };
     connection.timer.mark(None);
-    result.map_err(|trouble| Failed { trouble, stale: reused && hand_is_untouched(&trouble) })
+    result.map_err(|trouble| Failed { trouble, stale: reused && is_stale(trouble) })
 }
 
 /// Whether what has come since the last look can complete a head: a head that drips is not parsed at every byte.
-fn is_worth_a_look(hand: &Option<Buffer>, judged: &mut usize) -> bool {
+fn is_worth_a_look(hand: Option<&Buffer>, judged: &mut usize) -> bool {
     let Some(hand) = hand else { return false };
     let before = std::mem::replace(judged, hand.filled().len());
     before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
 }
 
-fn hand_is_untouched(trouble: &Trouble) -> bool {
-    *trouble == Trouble::Backend(Cause::ResetBeforeAnswer)
+fn is_stale(trouble: Trouble) -> bool {
+    trouble == Trouble::Backend(Cause::ResetBeforeAnswer)
 }
 
 /// Sends, and waits until something of an answer has come.
@@ -372,10 +369,10 @@ async fn wait(
             }
         }
         match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0) | Err(_)) if hand.is_some() => {
-                return Poll::Ready(Err(Trouble::Backend(Cause::BadAnswer)));
+            Poll::Ready(Ok(0) | Err(_)) => {
+                let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
+                return Poll::Ready(Err(Trouble::Backend(cause)));
             }
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Backend(Cause::ResetBeforeAnswer))),
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
         }

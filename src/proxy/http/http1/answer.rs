@@ -150,6 +150,7 @@ fn fault(error: httparse::Error) -> &'static str {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field that stood there or not; they combine freely")]
 struct Seen<'b> {
     length: Option<u64>,
     chunked: bool,

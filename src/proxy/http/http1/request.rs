@@ -55,6 +55,7 @@ pub struct Request<'b> {
 
 /// What the rules found, field by field.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field that stood there or not; they combine freely")]
 struct Seen<'b> {
     host: Option<&'b [u8]>,
     length: Option<&'b [u8]>,
@@ -451,7 +452,7 @@ fn host<'b>(seen: &Seen<'b>, version: Version, authority: Option<&'b str>) -> Re
     let host = match seen.host {
         None if version == Version::Http11 => return Err(Reject::MissingHost),
         None => None,
-        Some(host) if is_host(host) => Some(std::str::from_utf8(host).map_err(|_| Reject::Host)?),
+        Some(host) if is_host(host) => Some(std::str::from_utf8(host).map_err(|_not_text| Reject::Host)?),
         Some(_) => return Err(Reject::Host),
     };
     Ok(authority.or(host))
