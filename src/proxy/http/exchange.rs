@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::upload::{self, Trouble, Upload};
 use crate::clock;
 use crate::health::State;
 use crate::metrics::status_class;
-use crate::net::buffer::{Buffer, Size};
+use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::stream::Stream;
 use crate::pool::{Lease, Pool, Symptom};
 use crate::proxy::attempt::{self, Tried};
@@ -25,7 +26,10 @@ use crate::proxy::idle::Wanted;
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
 use crate::proxy::relay::{Terms, relay};
+use crate::proxy::worker::{View, Worker};
 
+/// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
+const STALE: Duration = Duration::from_secs(1);
 /// Interim answers (1xx) before the answer; more is a backend that has lost its way.
 const MAX_INTERIM: u8 = 16;
 
@@ -111,8 +115,8 @@ struct Attempt {
 }
 
 /// Carries one request through to its end.
-pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
-    let pool = Arc::clone(connection.view.pool(incoming.pool));
+pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Incoming) -> After {
+    let pool = Arc::clone(view.pool(incoming.pool));
     pool.budget.request();
     let limits = upload::Limits {
         kept_bytes: pool.config.retry.body_bytes as usize,
@@ -137,7 +141,10 @@ pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
         Ok(upload) => upload,
         Err(reject) => return connection.refuse(reject).await,
     };
-    let (after, end) = match ask(connection, &incoming, &pool, &mut upload, &mut notes).await {
+    let asked = ask(connection, &view, &incoming, &pool, &mut upload, &mut notes).await;
+    // An answer may take hours: it must not keep its table that long.
+    drop(view);
+    let (after, end) = match asked {
         Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
         Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
     };
@@ -148,6 +155,7 @@ pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
 /// Asks one backend after the other, as far as the request may be repeated, until one answers.
 async fn ask(
     connection: &mut Connection,
+    view: &View,
     incoming: &Incoming,
     pool: &Arc<Pool>,
     upload: &mut Upload,
@@ -160,7 +168,7 @@ async fn ask(
         let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
             same
         } else {
-            let (worker, view) = (&connection.worker, &connection.view);
+            let worker = &connection.worker;
             match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
@@ -171,7 +179,7 @@ async fn ask(
             }
         };
         lease.backend().stats.mine().picks.inc();
-        let result = try_one(connection, incoming, pool, upload, notes, &lease, fresh, &tried).await;
+        let result = try_one(connection, view, incoming, pool, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
             Ok(answered) => return Ok(answered),
@@ -188,18 +196,11 @@ async fn ask(
         note_failure(notes, cause);
         last = Some(cause);
         fresh = false;
-        if !repeatable {
+        if !repeatable && cause != Cause::RetriedStatus {
             return Err(failed.trouble);
         }
-        if !may_retry(connection, incoming, pool, notes, &tried, cause)
-            && !may_start_over(connection, incoming, notes, cause)
-        {
-            return Err(failed.trouble);
-        }
-        if connection.worker.ready_in(&connection.view, incoming.pool).0 == 0 {
-            // Nobody is left: it waits like a request that comes now, and is told the same where that is not allowed.
-            tried.clear();
-        }
+        let retried = may_retry(&connection.worker, view, incoming.pool, notes.retries, &mut tried, cause);
+        retried.map_err(Trouble::Backend)?;
         upload.rewind();
         notes.retries += 1;
         pool.stats.mine().retries.inc();
@@ -214,31 +215,34 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
-/// Whether a request that met nobody goes on like one that comes now.
-fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
-    let Connection { worker, view, .. } = connection;
-    cause.is_absence() && attempt::may_start_over(worker, view, incoming.pool, notes.retries, notes.begun)
-}
-
-/// Whether another attempt is left, there is another backend for it, and the pool can afford it.
+/// Whether another attempt is made, or what the client is told instead.
 fn may_retry(
-    connection: &Connection,
-    incoming: &Incoming,
-    pool: &Pool,
-    notes: &Notes,
-    tried: &[u32],
+    worker: &Worker,
+    view: &View,
+    index: u32,
+    retries: u8,
+    tried: &mut Tried,
     cause: Cause,
-) -> bool {
+) -> Result<(), Cause> {
     // A status was only given up for another answer that is certain to be asked for; it is paid for.
     if cause == Cause::RetriedStatus {
-        return true;
+        return Ok(());
     }
-    let another = notes.retries < pool.config.retry.attempts
-        && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
+    let pool = view.pool(index);
     // The budget is for load. A refused connection has cost nobody any work, and a backend that is out can be overloaded
     // no more; those that it kept waiting are limited in number.
     let free = matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::BackendDown);
-    another && (free || can_afford_retry(pool))
+    if retries < pool.config.retry.attempts && worker.others(view, index, tried) > 0 && (free || can_afford_retry(pool))
+    {
+        return Ok(());
+    }
+    if cause.is_absence() && attempt::may_wait_for_a_verdict(pool, retries) && (free || can_afford_retry(pool)) {
+        // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
+        tried.give_up();
+        return Ok(());
+    }
+    let nobody = worker.ready(view, index).backends.is_empty();
+    Err(if nobody && cause.is_absence() { Cause::NoBackend } else { cause })
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -253,6 +257,7 @@ fn can_afford_retry(pool: &Pool) -> bool {
 #[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 async fn try_one(
     connection: &mut Connection,
+    view: &View,
     incoming: &Incoming,
     pool: &Arc<Pool>,
     upload: &mut Upload,
@@ -292,7 +297,7 @@ async fn try_one(
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
-        match compose(connection, incoming, pool, upload, &mut hand, tried) {
+        match compose(connection, view, incoming, pool, upload, &mut hand, tried) {
             Ok(None) => {}
             Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
                 interim += 1;
@@ -312,7 +317,9 @@ async fn try_one(
         }
     };
     connection.timer.mark(None);
-    result.map_err(|trouble| Failed { trouble, stale: reused && is_stale(trouble) })
+    let attempt_age = if result.is_err() { sent_at.elapsed() } else { Duration::ZERO };
+    let stale = reused && attempt_age < STALE;
+    result.map_err(|trouble| Failed { trouble, stale: stale && is_stale(trouble) })
 }
 
 /// Whether what has come since the last look can complete a head: a head that drips is not parsed at every byte.
@@ -320,6 +327,11 @@ fn is_worth_a_look(hand: Option<&Buffer>, judged: &mut usize) -> bool {
     let Some(hand) = hand else { return false };
     let before = std::mem::replace(judged, hand.filled().len());
     before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
+}
+
+/// Requests sent ahead of their time: so many bytes of them are kept, the rest stays in the socket.
+fn is_enough(hand: &Buffer) -> bool {
+    hand.filled().len() >= SMALL / 2
 }
 
 fn is_stale(trouble: Trouble) -> bool {
@@ -343,11 +355,13 @@ async fn wait(
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
     let response = pool.config.timeouts.response;
-    // The time for an answer runs from the request, however fast the answer drips in.
+    // Set once: its time runs on however fast an answer drips in, which setting it anew at each byte would prevent.
     if !std::mem::replace(&mut attempt.again, true) {
         connection.timer.set(if slow { body_idle } else { suspicious });
     }
     let mut moved = upload.received();
+    // Nothing more is read of what the client sends meanwhile.
+    let mut ended = connection.hand.as_ref().is_some_and(is_enough);
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
         if sending {
@@ -375,6 +389,14 @@ async fn wait(
             }
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
+        }
+        if !sending && !ended && client.poll_readable(context).is_ready() {
+            match client.poll_fill(context, request, Size::Small) {
+                // Reset: nobody waits for the answer. An end alone is half a close: the client still reads.
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Trouble::ClientGone)),
+                Poll::Ready(Ok(read)) => ended = read == 0 || request.as_ref().is_some_and(is_enough),
+                Poll::Pending => {}
+            }
         }
         if sending && upload.received() != moved {
             moved = upload.received();
@@ -414,6 +436,7 @@ enum Composed {
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
 fn compose(
     connection: &Connection,
+    view: &View,
     incoming: &Incoming,
     pool: &Pool,
     upload: &Upload,
@@ -438,7 +461,7 @@ fn compose(
         && incoming.idempotent
         && upload.is_repeatable()
         && tried.len() <= usize::from(pool.config.retry.attempts)
-        && connection.worker.others(&connection.view, incoming.pool, tried) > 0
+        && connection.worker.others(view, incoming.pool, tried) > 0
         && can_afford_retry(pool)
     {
         return Err(Cause::RetriedStatus);
@@ -483,6 +506,7 @@ async fn deliver(
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
     pool.stats.mine().response.observe(notes.response);
     if status == 101 {
+        upload.release();
         return tunnel(connection, pool, notes, backend, out, hand).await;
     }
     let mut download = match Download::new(out, hand, framing, incoming.version) {
@@ -492,6 +516,10 @@ async fn deliver(
             return give_up(connection, incoming, pool, upload, notes, Trouble::Backend(cause)).await;
         }
     };
+    if upload.is_over() {
+        upload.release();
+    }
+    let at_once = download.is_whole();
     let result = pass_on(connection, upload, &mut download, &mut backend).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
@@ -504,13 +532,13 @@ async fn deliver(
     lease.backend().answered(notes.response);
     if reusable && download.is_clean() && upload.has_all() && upload.is_over() {
         let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
-        let now = notes.begun + notes.queued + notes.response;
+        let now = if at_once { notes.begun + notes.queued + notes.response } else { Instant::now() };
         connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
     }
     let after = match next {
         Next::Keep | Next::SayKeep => After::Continue,
-        // The client has sent all it had to say: closing resets nothing, and it need not be waited for.
-        Next::Close if upload.has_all() && connection.hand.is_none() => After::Done,
+        // The client has said that this was all, and nothing lies unread: closing resets nothing.
+        Next::Close if !incoming.keep_alive && connection.hand.is_none() && connection.client.is_quiet() => After::Done,
         Next::Close => After::Close,
     };
     (after, "ok")
@@ -526,8 +554,10 @@ async fn pass_on(
     let body_idle = connection.listener.config.timeouts.body_idle;
     let Connection { client, hand, timer, .. } = connection;
     timer.set(body_idle);
+    // Until it is whole, whatever ends this ends it with a reset.
+    client.is_unfinished(true);
     let mut moved = (0, 0);
-    poll_fn(|context| {
+    let result = poll_fn(|context| {
         if !upload.is_over() {
             // A request that breaks off after its answer has begun changes nothing for the answer.
             if let Poll::Ready(Err(_)) = upload.poll(context, client, hand, backend) {
@@ -541,9 +571,15 @@ async fn pass_on(
             moved = (download.sent, upload.received());
             timer.set(body_idle);
         }
-        if timer.poll_elapsed(context) { Poll::Ready(Err(Cause::BodyTimeout)) } else { Poll::Pending }
+        if timer.poll_elapsed(context) {
+            let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
+            return Poll::Ready(Err(late));
+        }
+        Poll::Pending
     })
-    .await
+    .await;
+    client.is_unfinished(result.is_err());
+    result
 }
 
 /// After 101 the connection is the two sides' own.
@@ -556,7 +592,7 @@ async fn tunnel(
     hand: Option<Buffer>,
 ) -> (After, &'static str) {
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
-    if let Some(early) = &hand {
+    if let Some(early) = hand {
         out.append(early.filled());
     }
     let listener = Arc::clone(&connection.listener);
@@ -606,8 +642,14 @@ async fn give_up(
     let reply = Reply::Failed(cause);
     notes.status = reply.status();
     pool.stats.mine().responses[status_class(notes.status)].inc();
-    connection.reply(reply, fit).await;
-    (if keep_alive { After::Continue } else { After::Close }, cause.word())
+    let (_, whole) = connection.reply(reply, fit).await;
+    let after = match (whole, keep_alive) {
+        // What follows would be taken for its rest.
+        (false, _) => After::Reset,
+        (true, true) => After::Continue,
+        (true, false) => After::Close,
+    };
+    (after, cause.word())
 }
 
 /// Counts what happened, and writes the log line.
