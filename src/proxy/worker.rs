@@ -61,6 +61,16 @@ impl View {
         self.table.listeners.iter().find(|listener| *listener.config.name == *name).cloned()
     }
 
+    /// The listener that has taken over a socket of one that the table does not have: the same by another name.
+    pub fn heir(&self, gone: &Listener) -> Option<Arc<Listener>> {
+        let inherits = |listener: &&Arc<Listener>| {
+            let mut binds = listener.config.binds.iter();
+            listener.config.protocol == gone.config.protocol
+                && binds.any(|bind| bind.port() != 0 && gone.config.binds.contains(bind))
+        };
+        self.table.listeners.iter().find(inherits).cloned()
+    }
+
     /// A pool of the table.
     #[inline]
     pub fn pool(&self, index: u32) -> &Arc<Pool> {

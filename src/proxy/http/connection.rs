@@ -121,7 +121,7 @@ impl Connection {
     fn take_up_table(&mut self) -> Option<Rc<View>> {
         let view = self.worker.view();
         if view.table.generation != self.generation {
-            match view.listener(&self.listener.config.name) {
+            match view.listener(&self.listener.config.name).or_else(|| view.heir(&self.listener)) {
                 Some(listener) => self.listener = listener,
                 // Removed since it was accepted: its first request is served all the same.
                 None => return self.first.clone(),
