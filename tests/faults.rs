@@ -24,6 +24,8 @@ const BEFORE: usize = 160;
 const DURING: usize = 400;
 const AFTER: usize = 200;
 const SLOW: Duration = Duration::from_secs(1);
+/// Evidence brings the verdict on a killed backend within this.
+const VERDICT: Duration = Duration::from_millis(50);
 /// Rows measured at once: two cores carry that without delays of their own.
 const ROWS_AT_ONCE: usize = 4;
 const HOLD: &str = "hold = '8s'\n";
@@ -69,10 +71,9 @@ enum Fault {
 }
 
 fn rows() -> Vec<Row> {
-    let millis = Duration::from_millis;
     vec![
-        Row { detected_within: Some(millis(50)), ..row("kill -9", Fault::Kill) },
-        Row { detected_within: Some(millis(50)), ..row("TERM", Fault::Terminate) },
+        Row { detected_within: Some(VERDICT), ..row("kill -9", Fault::Kill) },
+        Row { detected_within: Some(VERDICT), ..row("TERM", Fault::Terminate) },
         row("RST on accept", Fault::BecomesAnew(|| reply().resets_on_accept())),
         row("close on accept", Fault::BecomesAnew(|| reply().closes_on_accept())),
         row("connections killed", Fault::LosesConnections),
@@ -213,6 +214,7 @@ struct Measured {
     lost: Vec<Sent>,
     slow: usize,
     detected: Option<Duration>,
+    begun: Instant,
     returned: Instant,
     said: String,
 }
@@ -229,15 +231,15 @@ fn measure(row: &Row) -> Measured {
     ));
     let load = OpenLoop::start(listener, RATE, BEFORE + DURING + AFTER);
     load.wait_for(BEFORE);
-    let begun = SystemTime::now();
+    let (begun, begun_at) = (Instant::now(), SystemTime::now());
     backends.suffer(row.fault, &load, BEFORE + DURING);
     let returned = Instant::now();
     let sent = load.finish();
     let bodies = backends.bodies();
     let lost = sent.iter().filter(|sent| !sent.is_right(&bodies)).cloned().collect();
     let slow = sent.iter().filter(|sent| sent.is_right(&bodies) && sent.took > SLOW).count();
-    let detected = first_down(&balancer, begun);
-    Measured { sent, lost, slow, detected, returned, said: balancer.stderr() }
+    let detected = first_down(&balancer, begun_at);
+    Measured { sent, lost, slow, detected, begun, returned, said: balancer.stderr() }
 }
 
 /// How long after `begun` the first backend went down.
@@ -270,11 +272,16 @@ impl Measured {
         faults
     }
 
-    /// With nobody left, each client is told 503 and when to come again; and never after somebody has come back.
+    /// With nobody left, each client is told 503 and when to come again (until the verdict stands: that it was refused);
+    /// and never after somebody has come back.
     fn honest_refusals(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let is_honest = |sent: &Sent| {
-            sent.end.as_ref().is_ok_and(|answer| answer.status == 503 && answer.head.contains("\r\nretry-after: "))
+            sent.end.as_ref().is_ok_and(|answer| match answer.status {
+                503 => answer.head.contains("\r\nretry-after: "),
+                502 => sent.at < self.begun + VERDICT,
+                _ => false,
+            })
         };
         if let Some(sent) = self.lost.iter().find(|sent| !is_honest(sent)) {
             faults.push(format!("told {:?}", sent.end));

@@ -18,6 +18,8 @@ pub enum Symptom {
     Silent,
     /// It sent something that is no answer, or half of one.
     BadAnswer,
+    /// It answered with a status that the pool retries elsewhere.
+    Status,
 }
 
 /// Failures in a row after which a backend without checks is asked whether its port is open.
@@ -29,7 +31,7 @@ pub fn agrees(symptom: Symptom, failures: u32) -> bool {
     match symptom {
         Symptom::Refused | Symptom::Reset | Symptom::ConnectTimeout => failures >= 1,
         // One slow or odd answer is a matter of that request.
-        Symptom::Silent | Symptom::BadAnswer => failures >= 2,
+        Symptom::Silent | Symptom::BadAnswer | Symptom::Status => failures >= 2,
     }
 }
 
@@ -90,6 +92,8 @@ mod tests {
             (Symptom::Silent, 2, true),
             (Symptom::BadAnswer, 1, false),
             (Symptom::BadAnswer, 2, true),
+            (Symptom::Status, 1, false),
+            (Symptom::Status, 2, true),
             (Symptom::Refused, 0, false),
             (Symptom::ConnectTimeout, 0, false),
         ];

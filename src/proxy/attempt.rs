@@ -16,6 +16,8 @@ use crate::pool::{Backend, Lease, Symptom};
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
 const FIRST_VERDICT: Duration = Duration::from_secs(2);
+/// Attempts in all, for work that may wait for backends which come and go.
+const MAX_RETRIES: u8 = 16;
 /// A held request tries the same backends again after this long, unless a verdict comes first.
 const AGAIN: Duration = Duration::from_millis(200);
 /// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
@@ -113,6 +115,13 @@ pub async fn lease(
             tried.clear();
         }
     }
+}
+
+/// Whether work that met nobody goes on as if it came now: because no backend is left, or because the pool holds
+/// requests and this one's time, since `begun`, is not up.
+pub fn may_start_over(worker: &Worker, view: &View, pool: u32, retries: u8, begun: Instant) -> bool {
+    let nobody = worker.ready_in(view, pool).0 == 0;
+    retries < MAX_RETRIES && (nobody || begun.elapsed() < view.pool(pool).config.hold)
 }
 
 /// How long a request is held in all, and how long before what has been tried is tried again.

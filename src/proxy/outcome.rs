@@ -74,6 +74,18 @@ impl Cause {
         }
     }
 
+    /// Whether the backend was simply not there: the request is as good as one that has not been tried.
+    pub fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectRefused
+                | Self::ConnectTimeout
+                | Self::ConnectFailed
+                | Self::ResetBeforeAnswer
+                | Self::BackendDown
+        )
+    }
+
     /// What it says about the backend's health, if anything.
     pub fn symptom(self) -> Option<Symptom> {
         match self {
@@ -82,13 +94,13 @@ impl Cause {
             Self::ResetBeforeAnswer | Self::ResetInBody => Some(Symptom::Reset),
             Self::ResponseTimeout => Some(Symptom::Silent),
             Self::BadAnswer | Self::TruncatedBody => Some(Symptom::BadAnswer),
+            Self::RetriedStatus => Some(Symptom::Status),
             Self::NoBackend
             | Self::QueueFull
             | Self::BodyTimeout
             | Self::ClientAbort
             | Self::TunnelIdle
             | Self::BackendDown
-            | Self::RetriedStatus
             | Self::Local => None,
         }
     }

@@ -70,6 +70,7 @@ async fn reach(
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
     let mut tried = Tried::default();
+    let begun = Instant::now();
     pool.budget.request();
     loop {
         let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
@@ -89,8 +90,8 @@ async fn reach(
                 tried.push(lease.backend().slot.index);
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                let others = worker.others(view, pool_index, &tried);
-                if notes.retries >= pool.config.retry.attempts || (others == 0 && pool.config.hold.is_zero()) {
+                let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;
+                if !another && !attempt::may_start_over(worker, view, pool_index, notes.retries, begun) {
                     return Err(cause);
                 }
                 stats.retries.inc();

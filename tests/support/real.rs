@@ -39,6 +39,11 @@ impl RealMariaDb {
 
     /// One with further options, like `--max-connect-errors=5`.
     pub async fn start_with(ip: &str, options: &[&str]) -> Self {
+        Self::start_at(SocketAddr::new(ip.parse().unwrap(), free_port(ip)), options).await
+    }
+
+    /// One with further options, at this address.
+    pub async fn start_at(address: SocketAddr, options: &[&str]) -> Self {
         demand(MARIADB);
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -50,7 +55,6 @@ impl RealMariaDb {
             .output()
             .expect("mariadb-install-db is not there: run tests/run, which installs it");
         assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
-        let address = SocketAddr::new(ip.parse().unwrap(), free_port(ip));
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut server = Self { address, folder, options, process: None };
         server.launch().await;

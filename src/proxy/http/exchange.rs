@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, head_may_be_complete};
 use super::download::Download;
 use super::http1::answer::{self, Answer, Next};
-use super::http1::{Framing, Version, fields};
+use super::http1::{Framing, Reject, Version, fields};
 use super::reply::{Fit, Reply};
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
@@ -111,10 +111,10 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// What is left of the time for an answer: it runs from the request, whatever comes of the answer meanwhile.
-    fn time_left(&mut self, response: Duration) -> Duration {
+    /// How much of the time for an answer is over: it runs from the request, however the answer drips in.
+    fn passed(&mut self) -> Duration {
         let again = std::mem::replace(&mut self.again, true);
-        if again { response.saturating_sub(self.sent_at.elapsed()) } else { response }
+        if again { self.sent_at.elapsed() } else { Duration::ZERO }
     }
 }
 
@@ -196,10 +196,17 @@ async fn ask(
         note_failure(notes, cause);
         last = Some(cause);
         fresh = false;
-        // A status is only given up for another answer that is certain to be asked for.
-        let decided = cause == Cause::RetriedStatus;
-        if !decided && (!repeatable || !may_retry(connection, incoming, pool, cause, notes.retries, &tried)) {
+        if !repeatable {
             return Err(failed.trouble);
+        }
+        if !may_retry(connection, incoming, pool, notes, &tried, cause)
+            && !may_start_over(connection, incoming, notes, cause)
+        {
+            return Err(failed.trouble);
+        }
+        if connection.worker.ready_in(&connection.view, incoming.pool).0 == 0 {
+            // Nobody is left: it waits like a request that comes now, and is told the same where that is not allowed.
+            tried.clear();
         }
         upload.rewind();
         notes.retries += 1;
@@ -215,24 +222,31 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
+/// Whether a request that met nobody goes on like one that comes now.
+fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
+    let Connection { worker, view, .. } = connection;
+    cause.is_absence() && attempt::may_start_over(worker, view, incoming.pool, notes.retries, notes.begun)
+}
+
 /// Whether another attempt is left, there is another backend for it, and the pool can afford it.
 fn may_retry(
     connection: &Connection,
     incoming: &Incoming,
     pool: &Pool,
-    cause: Cause,
-    retries: u8,
+    notes: &Notes,
     tried: &[u32],
+    cause: Cause,
 ) -> bool {
-    if retries >= pool.config.retry.attempts {
-        return false;
+    // A status was only given up for another answer that is certain to be asked for; it is paid for.
+    if cause == Cause::RetriedStatus {
+        return true;
     }
-    // Where no other backend may serve, the request goes to the queue, if the pool has one; that costs nobody anything.
-    if connection.worker.others(&connection.view, incoming.pool, tried) == 0 {
-        return !pool.config.hold.is_zero();
-    }
-    // A refused connection has cost no backend any work, so the next attempt is no load on top: the budget is for that.
-    matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed) || can_afford_retry(pool)
+    let another = notes.retries < pool.config.retry.attempts
+        && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
+    // The budget is for load on top. A refused connection has cost no backend any work; a backend that is out can be
+    // overloaded no more, and those that it kept waiting are limited in number.
+    let free = matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::BackendDown);
+    another && (free || can_afford_retry(pool))
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -269,7 +283,8 @@ async fn try_one(
         notes.connect = took;
         stream
     };
-    let sent_at = if reused && tried.len() == 1 { notes.begun } else { Instant::now() };
+    let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
+    let sent_at = if at_once { notes.begun } else { Instant::now() };
     let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
     let mut hand = None;
     let mut interim = 0;
@@ -335,8 +350,9 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    let left = attempt.time_left(pool.config.timeouts.response);
-    let silence = if attempt.suspected { left } else { suspicious.min(left) };
+    let passed = attempt.passed();
+    let left = pool.config.timeouts.response.saturating_sub(passed);
+    let silence = if attempt.suspected { left } else { suspicious.saturating_sub(passed).min(left) };
     connection.timer.set(if slow { body_idle } else { silence });
     let mut moved = upload.received();
     let Connection { client, hand: request, timer, .. } = connection;
@@ -373,7 +389,7 @@ async fn wait(
         }
         if timer.poll_elapsed(context) {
             if sending && upload.client_is_slow {
-                return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
+                return Poll::Ready(Err(Trouble::Refused(Reject::BodyTimeout)));
             }
             if attempt.suspected || suspicious >= left || (sending && slow) {
                 return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
@@ -381,11 +397,11 @@ async fn wait(
             attempt.suspected = true;
             backend.suspect(Symptom::Silent);
             timer.set(left.saturating_sub(suspicious));
-            // Registers for the new deadline.
-            let _ = timer.poll_elapsed(context);
+            let _ = timer.poll_elapsed(context); // registers for the new deadline
         }
-        // What waits for a backend that has gone down goes elsewhere, if it may.
-        if incoming.idempotent && hand.is_none() && upload.is_repeatable() && backend.state() == State::Down {
+        // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
+        // whatever has come of its head.
+        if incoming.idempotent && upload.is_repeatable() && backend.state() == State::Down {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
         }
         Poll::Pending
