@@ -376,10 +376,7 @@ async fn wait(
             }
         }
         match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0) | Err(_)) => {
-                let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
-                return Poll::Ready(Err(Trouble::Backend(cause)));
-            }
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ended(hand.as_ref()))),
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
         }
@@ -407,6 +404,11 @@ async fn wait(
         Poll::Pending
     })
     .await
+}
+
+/// The connection has ended after this much of an answer.
+fn ended(hand: Option<&Buffer>) -> Trouble {
+    Trouble::Backend(if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer })
 }
 
 /// What the bytes in hand are.
