@@ -222,6 +222,18 @@ fn an_answer_later_than_the_silence_that_brings_a_probe_is_waited_for() {
 }
 
 #[test]
+fn the_time_for_an_answer_runs_from_the_end_of_the_request() {
+    let origin = Origin::http().reply("fine").continue_100().delay(Duration::from_millis(250)).start();
+    let lb = Balancer::web(&[origin.addr()], "[pool.p.timeouts]\nresponse = '500ms'\n");
+    let mut client = lb.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.read_response().status, 100);
+    assert_eq!(client.ending(Duration::from_millis(600)), Ending::Open);
+    client.send("hello");
+    assert_eq!(client.read_response().text(), "fine");
+}
+
+#[test]
 fn a_connection_that_is_not_taken_is_504() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();

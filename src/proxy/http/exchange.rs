@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, head_may_be_complete};
 use super::download::Download;
 use super::http1::answer::{self, Answer, Next};
-use super::http1::{Framing, Version, fields};
+use super::http1::{Framing, Reject, Version, fields};
 use super::reply::{Fit, Reply};
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
@@ -111,10 +111,10 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// What is left of the time for an answer: it runs from the request, whatever comes of the answer meanwhile.
-    fn time_left(&mut self, response: Duration) -> Duration {
+    /// How much of the time for an answer is over: it runs from the request, however the answer drips in.
+    fn passed(&mut self) -> Duration {
         let again = std::mem::replace(&mut self.again, true);
-        if again { response.saturating_sub(self.sent_at.elapsed()) } else { response }
+        if again { self.sent_at.elapsed() } else { Duration::ZERO }
     }
 }
 
@@ -243,8 +243,8 @@ fn may_retry(
     }
     let another = notes.retries < pool.config.retry.attempts
         && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
-    // The budget is for load. A refused connection has cost nobody any work, and a backend that is out can be overloaded
-    // no more; those that it kept waiting are limited in number.
+    // The budget is for load on top. A refused connection has cost no backend any work; a backend that is out can be
+    // overloaded no more, and those that it kept waiting are limited in number.
     let free = matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::BackendDown);
     another && (free || can_afford_retry(pool))
 }
@@ -350,9 +350,9 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    let mut left = attempt.time_left(pool.config.timeouts.response);
-    let silence = if attempt.suspected { left } else { suspicious.saturating_sub(attempt.passed()).min(left) };
-    attempt.again = true;
+    let passed = attempt.passed();
+    let mut left = pool.config.timeouts.response.saturating_sub(passed);
+    let silence = if attempt.suspected { left } else { suspicious.saturating_sub(passed).min(left) };
     connection.timer.set(if slow { body_idle } else { silence });
     let mut moved = upload.received();
     let Connection { client, hand: request, timer, .. } = connection;
@@ -363,6 +363,7 @@ async fn wait(
                     sending = false;
                     if slow {
                         attempt.sent_at = Instant::now();
+                        left = pool.config.timeouts.response;
                         timer.set(suspicious);
                     }
                 }
@@ -376,10 +377,7 @@ async fn wait(
             }
         }
         match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0) | Err(_)) => {
-                let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
-                return Poll::Ready(Err(Trouble::Backend(cause)));
-            }
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ended(hand.as_ref()))),
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
         }
@@ -389,7 +387,7 @@ async fn wait(
         }
         if timer.poll_elapsed(context) {
             if sending && upload.client_is_slow {
-                return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
+                return Poll::Ready(Err(Trouble::Refused(Reject::BodyTimeout)));
             }
             if attempt.suspected || suspicious >= left || (sending && slow) {
                 return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
@@ -397,8 +395,7 @@ async fn wait(
             attempt.suspected = true;
             backend.suspect(Symptom::Silent);
             timer.set(left.saturating_sub(suspicious));
-            // Registers for the new deadline.
-            let _ = timer.poll_elapsed(context);
+            let _ = timer.poll_elapsed(context); // registers for the new deadline
         }
         // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
         // whatever has come of its head.
@@ -408,6 +405,11 @@ async fn wait(
         Poll::Pending
     })
     .await
+}
+
+/// The connection has ended after this much of an answer.
+fn ended(hand: Option<&Buffer>) -> Trouble {
+    Trouble::Backend(if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer })
 }
 
 /// What the bytes in hand are.
