@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -59,7 +60,7 @@ impl Portal {
     }
 
     fn is_up(&self, backend: &str) -> bool {
-        self.balancer.metric(&format!("evenkeel_backend_up{{backend=\"{backend}\",pool=\"portal\"}}")) == Some(1.0)
+        self.balancer.metric(&format!("evenkeel_backend_up{{pool=\"portal\",backend=\"{backend}\"}}")) == Some(1.0)
     }
 }
 
@@ -173,7 +174,7 @@ fn a_killed_backend_costs_no_request_and_is_out_at_once() {
         eventually("it is out", DEADLINE, || went_down(&balancer, name).is_some());
         took.push(went_down(&balancer, name).unwrap().duration_since(killed).unwrap());
         backend.start_again();
-        let up = format!("evenkeel_backend_up{{backend=\"{name}\",pool=\"web\"}}");
+        let up = format!("evenkeel_backend_up{{pool=\"web\",backend=\"{name}\"}}");
         eventually("it is back", DEADLINE, || balancer.metric(&up) == Some(1.0));
     }
     assert_even(&load, &["a", "b", "c"]);
@@ -191,7 +192,7 @@ fn a_frozen_backend_costs_no_request() {
     load.wait_for(MANY);
     backends[1].signal("CONT");
     eventually("it is back", DEADLINE, || {
-        balancer.metric("evenkeel_backend_up{backend=\"b\",pool=\"web\"}") == Some(1.0)
+        balancer.metric("evenkeel_backend_up{pool=\"web\",backend=\"b\"}") == Some(1.0)
     });
     assert_even(&load, &["a", "b", "c"]);
     let tally = load.stop();
@@ -212,18 +213,21 @@ fn own_address() -> IpAddr {
 async fn two_thousand_probes_of_the_running_program_leave_no_trace_at_a_strict_mariadb() {
     let ip = own_address();
     let database = RealMariaDb::start_with(&ip.to_string(), &["--max-connect-errors=5"]).await;
-    database.query("CREATE USER 'evenkeel'@'%'");
+    for number in 0..8 {
+        database.query(&format!("CREATE USER 'evenkeel{number}'@'%'"));
+    }
     let aborted = database.status("Aborted_connects");
-    // Each pool asks as another user, so that their questions are not one; all but the first are unknown to it.
+    // Each pool asks as another user, so that their questions are not one.
     let mut config = format!("[listener.db]\nbind = '{}'\nprotocol = 'tcp'\npool = 'p0'\n", free_address());
     for number in 0..8 {
-        let user = if number == 0 { "evenkeel".to_owned() } else { format!("nobody{number}") };
-        config.push_str(&format!(
+        write!(
+            config,
             "[pool.p{number}]\nbackends = ['{0}']\n\
-             [pool.p{number}.check.login]\ntype = 'mysql'\nuser = '{user}'\ninterval = '20ms'\n\
+             [pool.p{number}.check.login]\ntype = 'mysql'\nuser = 'evenkeel{number}'\ninterval = '20ms'\n\
              [pool.p{number}.check.port]\ntype = 'tcp'\ninterval = '20ms'\n",
             database.address
-        ));
+        )
+        .unwrap();
     }
     let balancer = Process::start(&config);
     let good = || {

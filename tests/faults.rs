@@ -10,6 +10,7 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -176,9 +177,9 @@ impl Backends {
             (Self::Scripted(origins), Fault::Flaps) => {
                 for part in (0..DURING).step_by(50).rev() {
                     if part % 100 == 0 {
-                        origins[0].start_again()
+                        origins[0].start_again();
                     } else {
-                        origins[0].stop()
+                        origins[0].stop();
                     }
                     load.wait_for(until - part);
                 }
@@ -186,9 +187,9 @@ impl Backends {
             }
             (Self::Processes(processes), Fault::Kill | Fault::Terminate) => {
                 if matches!(fault, Fault::Kill) {
-                    processes[0].kill()
+                    processes[0].kill();
                 } else {
-                    processes[0].terminate()
+                    processes[0].terminate();
                 }
                 load.wait_for(until);
                 processes[0].start_again();
@@ -327,6 +328,7 @@ fn faults_of_backends_cost_clients_what_the_table_allows() {
             writeln!(faults, "{name}: {fault}\n{}", measured.said).unwrap();
         }
     }
-    println!("{table}");
+    // Standard error, for whoever runs this with `--nocapture` to read the table.
+    let _ = writeln!(std::io::stderr(), "{table}");
     assert!(faults.is_empty(), "{table}\n{faults}");
 }

@@ -18,12 +18,28 @@ use super::buffer::{Buffer, Size};
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
-pub struct Stream(TcpStream);
+pub struct Stream {
+    socket: TcpStream,
+    unfinished: bool,
+}
 
 impl Stream {
     /// Takes over a connected socket.
     pub fn new(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { socket: stream, unfinished: false }
+    }
+
+    /// While this is so, the connection ends with a reset when it is dropped, for whatever reason: the other side
+    /// cannot take what it has for complete.
+    #[inline]
+    pub fn is_unfinished(&mut self, unfinished: bool) {
+        self.unfinished = unfinished;
+    }
+
+    /// Ready when there may be something to read: bytes, an end or an error. No system call.
+    #[inline]
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_read_ready(context).map(|_| ())
     }
 
     /// Reads once into `buffer`, behind what it holds; takes one of `size` where there is none, and gives it back when
@@ -43,7 +59,7 @@ impl Stream {
             hand.make_room(1);
         }
         let mut space = ReadBuf::new(hand.spare());
-        let result = Pin::new(&mut self.0).poll_read(context, &mut space);
+        let result = Pin::new(&mut self.socket).poll_read(context, &mut space);
         let read = space.filled().len();
         hand.advance(read);
         if hand.is_empty() {
@@ -66,7 +82,7 @@ impl Stream {
     /// Writes once.
     #[inline]
     pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.0).poll_write(context, bytes)) {
+        match ready!(Pin::new(&mut self.socket).poll_write(context, bytes)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             other => Poll::Ready(other),
         }
@@ -80,30 +96,38 @@ impl Stream {
     /// Whether an idle connection can still be used: nothing has come on it, neither bytes nor an end. No system call.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.0.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+        self.socket.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Like [`Stream::is_quiet`], and asks the system, which may know of an end that the runtime has not been told yet.
     pub fn is_quiet_for_sure(&self) -> bool {
         let mut room = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(&self.0).peek(&mut room);
+        let peeked = SockRef::from(&self.socket).peek(&mut room);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Nothing more will be sent: the other side reads an end.
     pub fn finish_sending(&self) {
         // A socket that is gone already needs no end.
-        let _ = SockRef::from(&self.0).shutdown(Shutdown::Write);
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
     }
 
     /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.
     pub fn reset_on_drop(&self) {
         // A socket that is gone already needs no reset.
-        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 
     /// The address of the other side.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.socket.peer_addr()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.unfinished {
+            self.reset_on_drop();
+        }
     }
 }

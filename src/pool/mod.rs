@@ -31,7 +31,7 @@ pub struct Pool {
     /// What the workers count of it.
     pub stats: Arc<PerWorker<PoolStats>>,
     /// How many retries its traffic may cost.
-    pub budget: Budget,
+    pub budget: Arc<Budget>,
     live: Arc<Live>,
     bell: Arc<Bell>,
 }
@@ -78,21 +78,25 @@ impl Bell {
 }
 
 impl Pool {
-    /// A pool of these backends, one for each member of `config`. Nothing serves before the first [`Pool::refresh`].
+    /// A pool of these backends, one for each member of `config`.
     pub fn new(config: Arc<model::Pool>, backends: Vec<Arc<Backend>>, workers: usize, bell: Arc<Bell>) -> Self {
         let live = Live {
             waiting: AtomicU32::new(0),
-            ready: Mutex::new(Arc::new(Ready::nothing())),
+            ready: Mutex::new(Arc::new(Ready::of(&config, &backends))),
             version: AtomicU64::new(0),
         };
-        let budget = Budget::new(config.retry.budget_ratio, config.retry.budget_min_per_second);
+        let budget = Arc::new(budget_of(&config.retry));
         Self { config, backends, stats: Arc::new(PerWorker::new(workers)), budget, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
     #[must_use]
     pub fn successor(&self, config: Arc<model::Pool>, backends: Vec<Arc<Backend>>) -> Self {
-        let budget = Budget::new(config.retry.budget_ratio, config.retry.budget_min_per_second);
+        let budget = if config.retry == self.config.retry {
+            Arc::clone(&self.budget)
+        } else {
+            Arc::new(budget_of(&config.retry))
+        };
         let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
         Self { config, backends, stats, budget, live, bell }
     }
@@ -132,6 +136,10 @@ impl Pool {
     pub fn waiting(&self) -> u32 {
         self.live.waiting.load(Ordering::Relaxed)
     }
+}
+
+fn budget_of(retry: &model::Retry) -> Budget {
+    Budget::new(retry.budget_ratio, retry.budget_min_per_second)
 }
 
 /// A place in a pool's queue; given back by drop.

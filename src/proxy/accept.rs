@@ -4,17 +4,19 @@
 //! and nothing spins.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::http::connection;
 use super::tcp;
-use super::worker::Worker;
+use super::worker::{View, Worker};
 use crate::config::model::Protocol;
 use crate::net::stream::Stream;
 use crate::route::Listener;
@@ -31,12 +33,15 @@ pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Recei
             return;
         }
     };
-    let mut current = None;
+    let mut seat = None;
     // Said once, not at every look: a flood would fill the log as well.
     let (mut full, mut failing) = (false, false);
-    loop {
-        let Some(listener) = current_listener(&worker, &name, &mut current) else { return };
-        if is_full(&worker, &listener) {
+    while name.borrow_and_update().is_some() {
+        let Some((view, listener)) = newest(&worker, &name, &mut seat) else {
+            pause(&mut name).await;
+            continue;
+        };
+        if is_full(&worker, view, listener) {
             if !std::mem::replace(&mut full, true) {
                 tracing::warn!(listener = %listener.config.name, "the limit of connections is reached; accepting pauses");
             }
@@ -47,65 +52,75 @@ pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Recei
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            changed = name.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                continue;
-            }
+            _ = name.changed() => continue,
+            // Perhaps a new table: an old one must not be kept for want of clients.
+            () = worker.ready_changes() => continue,
         };
         match accepted {
             Ok((stream, address)) => {
                 failing = false;
-                begin(&worker, listener, Stream::new(stream), address);
+                // The wait may have been hours.
+                if let Some(seat) = newest(&worker, &name, &mut seat) {
+                    begin(&worker, seat, stream, address);
+                }
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(listener = %listener.config.name, %error, "accepting pauses");
+                    tracing::warn!(%error, "accepting pauses");
                 }
                 pause(&mut name).await;
             }
         }
     }
-}
-
-/// The listener as the newest table has it; `None` when it has none of this name any more.
-fn current_listener(
-    worker: &Worker,
-    name: &watch::Receiver<Option<Arc<str>>>,
-    current: &mut Option<(u64, Arc<Listener>)>,
-) -> Option<Arc<Listener>> {
-    let view = worker.view();
-    let name = name.borrow();
-    let name = name.as_ref()?;
-    match current {
-        Some((generation, listener)) if *generation == view.table.generation && listener.config.name == *name => {
-            Some(Arc::clone(listener))
-        }
-        _ => {
-            let listener = view.table.listeners.iter().find(|listener| listener.config.name == *name)?;
-            *current = Some((view.table.generation, Arc::clone(listener)));
-            Some(Arc::clone(listener))
-        }
+    if let Some(seat) = &seat {
+        take_the_rest(&worker, &socket, seat);
     }
 }
 
-fn is_full(worker: &Worker, listener: &Listener) -> bool {
-    listener.open.load(Relaxed) >= listener.config.limits.connections.get()
-        || worker.open.load(Relaxed) >= worker.view().table.config.limits.connections.get()
+/// A table, and the listener as that table has it.
+type Seat = (Rc<View>, Arc<Listener>);
+
+/// The newest table that has the listener. Table and name change one after the other: between them it goes on as before.
+fn newest<'a>(
+    worker: &Worker,
+    name: &watch::Receiver<Option<Arc<str>>>,
+    seat: &'a mut Option<Seat>,
+) -> Option<&'a Seat> {
+    let view = worker.view();
+    let name = name.borrow();
+    let stands = seat.as_ref().is_some_and(|(seen, listener)| {
+        seen.table.generation == view.table.generation && name.as_ref() == Some(&listener.config.name)
+    });
+    if !stands && let Some(listener) = name.as_ref().and_then(|name| view.listener(name)) {
+        *seat = Some((view, listener));
+    }
+    seat.as_ref()
 }
 
-fn begin(worker: &Rc<Worker>, listener: Arc<Listener>, stream: Stream, address: std::net::SocketAddr) {
+/// Closing the socket would reset those who have connected and were not accepted yet.
+fn take_the_rest(worker: &Rc<Worker>, socket: &tokio::net::TcpListener, seat: &Seat) {
+    let mut context = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Ok((stream, address))) = socket.poll_accept(&mut context) {
+        begin(worker, seat, stream, address);
+    }
+}
+
+fn is_full(worker: &Worker, view: &View, listener: &Listener) -> bool {
+    listener.open.load(Relaxed) >= listener.config.limits.connections.get()
+        || worker.open.load(Relaxed) >= view.table.config.limits.connections.get()
+}
+
+fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, address: SocketAddr) {
     let place = worker.place(&listener.open);
-    let worker = Rc::clone(worker);
+    let (worker, view, listener) = (Rc::clone(worker), Rc::clone(view), Arc::clone(listener));
     let stats = Arc::clone(&listener.stats);
     stats.mine().connections.inc();
-    let protocol = listener.config.protocol;
+    let stream = Stream::new(stream);
     tokio::task::spawn_local(async move {
-        match protocol {
-            Protocol::Http => connection::serve(worker, listener, stream, address).await,
-            Protocol::Tcp => tcp::serve(worker, listener, stream, address).await,
+        match listener.config.protocol {
+            Protocol::Http => connection::serve(worker, view, listener, stream, address).await,
+            Protocol::Tcp => tcp::serve(worker, view, listener, stream, address).await,
         }
         stats.mine().connections_ended.inc();
         drop(place);
@@ -133,7 +148,7 @@ mod tests {
     use super::*;
 
     /// Size of what `serve` becomes, without calling it.
-    fn bytes<F: Future>(_serve: impl FnOnce(Rc<Worker>, Arc<Listener>, Stream, SocketAddr) -> F) -> usize {
+    fn bytes<F: Future>(_serve: impl FnOnce(Rc<Worker>, Rc<View>, Arc<Listener>, Stream, SocketAddr) -> F) -> usize {
         size_of::<F>()
     }
 

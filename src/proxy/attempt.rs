@@ -11,7 +11,7 @@ use crate::health::State;
 use crate::net::connect::{self, Purpose};
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::{Backend, Lease, Symptom};
+use crate::pool::{Backend, Lease, Pool, Symptom};
 
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
@@ -28,6 +28,7 @@ pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
 pub struct Tried {
     slots: [u32; Self::MAX],
     count: usize,
+    all: bool,
 }
 
 impl Tried {
@@ -43,9 +44,15 @@ impl Tried {
         }
     }
 
+    /// As if all that may serve now had been tried.
+    pub fn give_up(&mut self) {
+        self.all = true;
+    }
+
     /// A new round.
     pub fn clear(&mut self) {
         self.count = 0;
+        self.all = false;
     }
 }
 
@@ -78,7 +85,8 @@ pub async fn lease(
     tried: &mut Tried,
     timer: &Timer,
 ) -> Result<(Lease, Duration), Cause> {
-    if let Some(lease) = worker.pick(view, pool, key, tried) {
+    let pick = |tried: &Tried| if tried.all { None } else { worker.pick(view, pool, key, tried) };
+    if let Some(lease) = pick(tried) {
         return Ok((lease, Duration::ZERO));
     }
     let live = view.pool(pool);
@@ -95,7 +103,7 @@ pub async fn lease(
         if std::mem::replace(&mut version, live.version()) != version {
             tried.clear();
         }
-        if let Some(lease) = worker.pick(view, pool, key, tried) {
+        if let Some(lease) = pick(tried) {
             return Ok((lease, begun.elapsed()));
         }
         let (hold, at_most) = patience(worker, view, pool);
@@ -117,11 +125,9 @@ pub async fn lease(
     }
 }
 
-/// Whether work that met nobody goes on as if it came now: because no backend is left, or because the pool holds
-/// requests and this one's time, since `begun`, is not up.
-pub fn may_start_over(worker: &Worker, view: &View, pool: u32, retries: u8, begun: Instant) -> bool {
-    let nobody = worker.ready_in(view, pool).0 == 0;
-    retries < MAX_RETRIES && (nobody || begun.elapsed() < view.pool(pool).config.hold)
+/// Whether work that met nobody may wait for the next verdict, like work that comes now and finds nobody.
+pub fn may_wait_for_a_verdict(pool: &Pool, retries: u8) -> bool {
+    !pool.config.hold.is_zero() && retries < MAX_RETRIES
 }
 
 /// How long a request is held in all, and how long before what has been tried is tried again.

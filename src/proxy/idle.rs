@@ -48,9 +48,12 @@ impl Idle {
         if set.backend.slot.serial != backend.slot.serial {
             return None;
         }
+        if wanted == Wanted::Once && now.saturating_duration_since(set.connections.last()?.since) >= FRESH {
+            // They stay for requests that may be repeated.
+            return None;
+        }
         while let Some(entry) = set.connections.pop() {
-            let age = now.saturating_duration_since(entry.since);
-            let too_old = age >= entry.lifetime || (wanted == Wanted::Once && age >= FRESH);
+            let too_old = now.saturating_duration_since(entry.since) >= entry.lifetime;
             let quiet = || match wanted {
                 Wanted::Repeatable => entry.stream.is_quiet(),
                 Wanted::Once => entry.stream.is_quiet_for_sure(),

@@ -71,6 +71,9 @@ pub async fn relay(
     let mut down = Way { buffer: early.1, ..Way::default() };
     timer.mark(Some(terms.backend.slot.index));
     timer.set(terms.idle);
+    // Until both sides have ended it, whatever else ends it, ends it with a reset.
+    client.is_unfinished(true);
+    backend.is_unfinished(true);
     let mut moved = 0;
     let cause = poll_fn(|context| {
         if let Poll::Ready(Err(_)) = up.poll(context, client, backend) {
@@ -97,6 +100,10 @@ pub async fn relay(
     })
     .await;
     timer.mark(None);
+    if matches!(cause, None | Some(Cause::TunnelIdle)) {
+        client.is_unfinished(false);
+        backend.is_unfinished(false);
+    }
     Relayed { received: up.moved, sent: down.moved, cause }
 }
 

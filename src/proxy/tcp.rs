@@ -28,15 +28,23 @@ struct Notes {
 }
 
 /// Serves one connection from accept to end.
-pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut client: Stream, address: SocketAddr) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    view: Rc<View>,
+    listener: Arc<Listener>,
+    mut client: Stream,
+    address: SocketAddr,
+) {
     let Some(pool_index) = listener.config.pool else { return };
-    let view = worker.view();
     let pool = Arc::clone(view.pool(pool_index.0));
     let timer = Timer::new();
     let begun = Instant::now();
     let mut notes = Notes::default();
     let key = (pool.config.balance == Balance::Source).then(|| source_key(address.ip().to_canonical()));
-    let cause = match reach(&worker, &view, pool_index.0, key, &timer, &mut notes).await {
+    let reached = reach(&worker, &view, pool_index.0, key, &timer, &mut notes).await;
+    // A connection may last for days: it must not keep its table that long.
+    drop(view);
+    let cause = match reached {
         Ok((lease, mut backend)) => {
             let terms = Terms {
                 worker: &worker,
@@ -70,7 +78,6 @@ async fn reach(
     let pool = view.pool(pool_index);
     let stats = pool.stats.mine();
     let mut tried = Tried::default();
-    let begun = Instant::now();
     pool.budget.request();
     loop {
         let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
@@ -91,8 +98,12 @@ async fn reach(
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
                 let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;
-                if !another && !attempt::may_start_over(worker, view, pool_index, notes.retries, begun) {
-                    return Err(cause);
+                if !another {
+                    if !attempt::may_wait_for_a_verdict(pool, notes.retries) {
+                        return Err(cause);
+                    }
+                    // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
+                    tried.give_up();
                 }
                 stats.retries.inc();
                 notes.retries += 1;

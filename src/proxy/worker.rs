@@ -17,8 +17,8 @@ use super::log::AccessLog;
 use crate::balance::hash;
 use crate::balance::rng::Rng;
 use crate::net::wheel;
-use crate::pool::{Lease, Local, Notice, Pool};
-use crate::route::{Published, Table};
+use crate::pool::{Lease, Local, Notice, Pool, Ready};
+use crate::route::{Listener, Published, Table};
 
 /// How often idle connections are looked through for those that are too old.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -56,6 +56,11 @@ impl View {
         Rc::new(Self { table, locals })
     }
 
+    /// A listener of the table.
+    pub fn listener(&self, name: &str) -> Option<Arc<Listener>> {
+        self.table.listeners.iter().find(|listener| *listener.config.name == *name).cloned()
+    }
+
     /// A pool of the table.
     #[inline]
     pub fn pool(&self, index: u32) -> &Arc<Pool> {
@@ -81,6 +86,12 @@ impl Worker {
         })
     }
 
+    /// Number of the newest table.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.published.generation()
+    }
+
     /// The current table: a plain load and a count, unless there is a new one.
     #[inline]
     pub fn view(&self) -> Rc<View> {
@@ -101,6 +112,11 @@ impl Worker {
         let mut local = view.locals[pool as usize].borrow_mut();
         let ready = local.ready(view.pool(pool));
         (ready.backends.len(), ready.undecided)
+    }
+
+    /// What of the pool may serve.
+    pub fn ready(&self, view: &View, pool: u32) -> Arc<Ready> {
+        Arc::clone(view.locals[pool as usize].borrow_mut().ready(view.pool(pool)))
     }
 
     /// How many backends of the pool may serve and are not among `tried`. Only retries come here.
@@ -153,8 +169,11 @@ impl Worker {
             interval.tick().await;
             self.idle.sweep();
             self.log.flush();
-            // A worker without traffic must not keep an old table alive.
-            drop(self.view());
+            // Neither a worker without traffic nor its idle connections may live by an old table.
+            let generation = self.view.borrow().table.generation;
+            if self.view().table.generation != generation {
+                wheel::wake_all();
+            }
         }
     }
 

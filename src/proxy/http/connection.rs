@@ -25,6 +25,8 @@ use crate::route::Listener;
 
 /// After an answer that ends a connection, the client has this long to take it and to close.
 const LINGER: Duration = Duration::from_secs(2);
+/// When the program stops, a client that has just connected has this long to ask.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// Bytes that a client may still send meanwhile.
 const MAX_LINGER: usize = 1024 * 1024;
 
@@ -33,10 +35,8 @@ const MAX_LINGER: usize = 1024 * 1024;
 pub struct Connection {
     /// The worker it lives on.
     pub worker: Rc<Worker>,
-    /// The listener as the current table has it.
+    /// The listener as the table of the current request has it.
     pub listener: Arc<Listener>,
-    /// The table that the current request is judged by.
-    pub view: Rc<View>,
     /// The client.
     pub client: Stream,
     /// Its address.
@@ -46,40 +46,62 @@ pub struct Connection {
     /// Bytes received and not used.
     pub hand: Option<Buffer>,
     ip_text: String,
-    /// The listener has been removed: this connection ends after its request.
-    orphan: bool,
+    /// Number of the table that `listener` is of. The table itself is held by requests only: a connection may wait for
+    /// hours, and would keep every table of its time.
+    generation: u64,
+    /// The table that it was accepted by, until its first request.
+    first: Option<Rc<View>>,
 }
 
 /// What the wait for a request brought.
 enum Arrival {
-    Request(Box<Incoming>),
+    /// A request, and the table to serve it by.
+    Request(Rc<View>, Box<Incoming>),
     Refused(Reject),
-    /// The client has closed, been silent for too long, or the program stops.
+    /// The client has closed, been silent for too long, or nobody serves here any more.
     End,
 }
 
+/// What is in hand.
+enum Head {
+    Whole(Rc<View>, Box<Incoming>),
+    Incomplete,
+    /// The listener has been removed.
+    Nobodys,
+}
+
+/// What the wait for bytes brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// So many; none is the end.
+    Bytes(usize),
+    /// The time is up.
+    Late,
+    /// There is a new table, or the program stops.
+    Changed,
+}
+
 /// Serves one connection from accept to end.
-pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, client: Stream, address: SocketAddr) {
-    let view = worker.view();
+pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, client: Stream, address: SocketAddr) {
     let mut connection = Connection {
         worker,
         listener,
-        view,
         client,
         ip: address.ip().to_canonical(),
         timer: Timer::new(),
         hand: None,
         ip_text: address.ip().to_canonical().to_string(),
-        orphan: false,
+        generation: view.table.generation,
+        first: Some(view),
     };
     loop {
         let after = match connection.next().await {
-            Arrival::Request(incoming) => exchange::run(&mut connection, *incoming).await,
+            Arrival::Request(view, incoming) => exchange::run(&mut connection, view, *incoming).await,
             Arrival::Refused(reject) => connection.refuse(reject).await,
             Arrival::End => return,
         };
         match after {
-            After::Continue if connection.may_go_on() => {}
+            After::Continue if connection.is_wanted() => {}
             After::Continue | After::Close => return connection.linger().await,
             After::Reset => return connection.client.reset_on_drop(),
             After::Done => return,
@@ -88,44 +110,41 @@ pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, client: Stream, 
 }
 
 impl Connection {
-    fn may_go_on(&self) -> bool {
-        !self.orphan && !self.worker.is_draining()
-    }
-
     /// Whether the connection can serve another request, as far as the balancer is concerned.
+    #[inline]
     pub fn is_wanted(&self) -> bool {
-        self.may_go_on()
+        !self.worker.is_draining()
     }
 
-    /// Takes up the newest table, and what it says of this listener.
+    /// Takes up the newest table, and what it says of this listener; `None` when it has no such listener any more.
     #[inline]
-    fn take_up_table(&mut self) {
+    fn take_up_table(&mut self) -> Option<Rc<View>> {
         let view = self.worker.view();
-        if Rc::ptr_eq(&view, &self.view) {
-            return;
-        }
-        match view.table.listeners.iter().find(|listener| listener.config.name == self.listener.config.name) {
-            Some(listener) => {
-                self.listener = Arc::clone(listener);
-                self.view = view;
+        if view.table.generation != self.generation {
+            match view.listener(&self.listener.config.name) {
+                Some(listener) => self.listener = listener,
+                // Removed since it was accepted: its first request is served all the same.
+                None => return self.first.clone(),
             }
-            // Removed: it goes on by the table that had it.
-            None => self.orphan = true,
+            self.generation = view.table.generation;
         }
+        Some(view)
     }
 
     /// Waits for the next request.
     async fn next(&mut self) -> Arrival {
         let mut judged = 0;
-        let timeouts = self.listener.config.timeouts;
+        let mut timeouts = self.listener.config.timeouts;
+        let mut in_grace = false;
         self.timer.set(if self.hand.is_none() { timeouts.client_idle } else { timeouts.head });
         loop {
             if let Some(hand) = &self.hand
                 && (judged == 0 || head_may_be_complete(hand.filled(), judged))
             {
                 match self.understand() {
-                    Ok(Some(incoming)) => return Arrival::Request(incoming),
-                    Ok(None) => {}
+                    Ok(Head::Whole(view, incoming)) => return Arrival::Request(view, incoming),
+                    Ok(Head::Incomplete) => {}
+                    Ok(Head::Nobodys) => return Arrival::End,
                     Err(reject) => return Arrival::Refused(reject),
                 }
             }
@@ -138,54 +157,55 @@ impl Connection {
                 self.timer.set(timeouts.head);
             }
             judged = before;
-            match self.fill().await {
-                Some(0) | None if before > 0 && self.timer_has_fired().await => {
-                    return Arrival::Refused(Reject::HeadTimeout);
+            match self.fill(in_grace).await {
+                Fill::Late if before > 0 => return Arrival::Refused(Reject::HeadTimeout),
+                Fill::Late | Fill::Bytes(0) => return Arrival::End,
+                Fill::Bytes(_) => {}
+                // A client that has just connected is about to ask.
+                Fill::Changed if self.worker.is_draining() && self.first.is_some() => {
+                    in_grace = true;
+                    self.timer.set(FIRST_REQUEST);
                 }
-                Some(0) | None => return Arrival::End,
-                Some(_) => {}
+                Fill::Changed if self.worker.is_draining() || self.take_up_table().is_none() => return Arrival::End,
+                Fill::Changed => timeouts = self.listener.config.timeouts,
             }
         }
     }
 
-    /// Reads once; `None` when the time is up, or when the program stops and no request has begun.
-    async fn fill(&mut self) -> Option<usize> {
+    /// Reads once. A new table and the end of the program are news only where no request has begun.
+    async fn fill(&mut self, in_grace: bool) -> Fill {
         let (client, hand, timer, worker) = (&mut self.client, &mut self.hand, &self.timer, &self.worker);
-        let idle = hand.is_none();
+        let (idle, generation) = (hand.is_none(), self.generation);
         poll_fn(|context| {
             match client.poll_fill(context, hand, Size::Small) {
-                Poll::Ready(Ok(read)) => return Poll::Ready(Some(read)),
-                Poll::Ready(Err(_)) => return Poll::Ready(Some(0)),
+                Poll::Ready(read) => return Poll::Ready(Fill::Bytes(read.unwrap_or(0))),
                 Poll::Pending => {}
             }
-            if timer.poll_elapsed(context) || (idle && worker.is_draining()) {
-                return Poll::Ready(None);
+            if timer.poll_elapsed(context) {
+                return Poll::Ready(Fill::Late);
             }
-            Poll::Pending
+            let changed = idle && !in_grace && (worker.is_draining() || worker.generation() != generation);
+            if changed { Poll::Ready(Fill::Changed) } else { Poll::Pending }
         })
         .await
     }
 
-    async fn timer_has_fired(&self) -> bool {
-        poll_fn(|context| Poll::Ready(self.timer.poll_elapsed(context))).await
-    }
-
     /// Judges what is in hand: a whole request head becomes an [`Incoming`].
-    fn understand(&mut self) -> Result<Option<Box<Incoming>>, Reject> {
-        self.take_up_table();
+    fn understand(&mut self) -> Result<Head, Reject> {
+        let Some(view) = self.take_up_table() else { return Ok(Head::Nobodys) };
         let config = &self.listener.config;
         let limits = Limits {
             head_bytes: config.limits.head_bytes as usize,
             target_bytes: config.limits.target_bytes as usize,
             headers: usize::from(config.limits.headers).min(fields::MAX_FIELDS),
         };
-        let Some(hand) = &mut self.hand else { return Ok(None) };
+        let Some(hand) = &mut self.hand else { return Ok(Head::Incomplete) };
         let mut room = fields::room();
-        let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(None) };
+        let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
         let asked = Asked { request: &request, client: self.ip };
         let route = self.listener.routes.find(&asked).map(|route| route.pool).or(config.pool);
         let pool = route.ok_or(Reject::NoRoute)?;
-        let key = key(&self.view.pool(pool.0).config.balance, &request, self.ip);
+        let key = key(&view.pool(pool.0).config.balance, &request, self.ip);
         let mut made = [0; 32];
         let id = request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made));
         let mut head = Buffer::take(Size::Small);
@@ -209,7 +229,8 @@ impl Connection {
         if hand.is_empty() {
             self.hand = None;
         }
-        Ok(Some(Box::new(incoming)))
+        self.first = None;
+        Ok(Head::Whole(view, Box::new(incoming)))
     }
 
     /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted.
@@ -217,7 +238,7 @@ impl Connection {
         self.listener.stats.mine().rejected[reject.index()].inc();
         let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
         let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "" };
-        let sent = self.reply(Reply::Refused(reject), fit).await;
+        let (sent, whole) = self.reply(Reply::Refused(reject), fit).await;
         if self.worker.log.is_on() {
             let ended = Ended {
                 listener: &self.listener.config.name,
@@ -236,19 +257,21 @@ impl Connection {
             };
             self.worker.log.write(&Line { method: "-".into(), ..Line::default() }, &ended);
         }
-        After::Close
+        if whole { After::Close } else { After::Reset }
     }
 
-    /// Sends an answer of the balancer's own; says how many bytes went out.
-    pub async fn reply(&mut self, reply: Reply, fit: Fit<'_>) -> u64 {
+    /// Sends an answer of the balancer's own; says how many bytes went out, and whether that is all of it.
+    pub async fn reply(&mut self, reply: Reply, fit: Fit<'_>) -> (u64, bool) {
         let mut out = Buffer::take(Size::Small);
         reply.write(&mut out, fit);
         let length = out.filled().len() as u64;
-        let stats = self.listener.stats.mine();
+        let listener = Arc::clone(&self.listener);
+        let stats = listener.stats.mine();
         stats.responses[status_class(reply.status())].inc();
-        stats.sent_bytes.add(length);
         self.flush(&mut out).await;
-        length - out.filled().len() as u64
+        let sent = length - out.filled().len() as u64;
+        stats.sent_bytes.add(sent);
+        (sent, out.is_empty())
     }
 
     /// Sends these bytes; whether the client has taken them in time.

@@ -25,6 +25,8 @@ pub struct Download {
     /// Bytes given to the client.
     pub sent: u64,
     ended: bool,
+    /// Waiting for the client to take what is there, not for the backend.
+    pub client_is_slow: bool,
 }
 
 impl Download {
@@ -35,9 +37,24 @@ impl Download {
     #[inline]
     pub fn new(out: Buffer, hand: Option<Buffer>, framing: Framing, version: Version) -> Result<Self, Cause> {
         let unchunk = framing == Framing::Chunked && version == Version::Http10;
-        let mut download = Self { out, hand, body: Body::new(framing), accepted: 0, unchunk, sent: 0, ended: false };
+        let mut download = Self {
+            out,
+            hand,
+            body: Body::new(framing),
+            accepted: 0,
+            unchunk,
+            sent: 0,
+            ended: false,
+            client_is_slow: false,
+        };
         download.accept(Place::Out)?;
         Ok(download)
+    }
+
+    /// Whether all of the answer is in hand.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.body.is_done()
     }
 
     /// Whether the answer came whole and nothing stands behind it.
@@ -77,6 +94,7 @@ impl Download {
         client: &mut Stream,
     ) -> Poll<Result<(), Cause>> {
         loop {
+            self.client_is_slow = true;
             while !self.out.is_empty() {
                 match client.poll_write(context, self.out.filled()) {
                     Poll::Ready(Ok(written)) => {
@@ -102,6 +120,7 @@ impl Download {
             if self.hand.as_ref().is_some_and(Buffer::is_empty) {
                 self.hand = None;
             }
+            self.client_is_slow = false;
             if self.body.is_done() || self.ended {
                 return Poll::Ready(Ok(()));
             }

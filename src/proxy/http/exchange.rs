@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -11,13 +12,13 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, head_may_be_complete};
 use super::download::Download;
 use super::http1::answer::{self, Answer, Next};
-use super::http1::{Framing, Reject, Version, fields};
+use super::http1::{Framing, Version, fields};
 use super::reply::{Fit, Reply};
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
 use crate::health::State;
 use crate::metrics::status_class;
-use crate::net::buffer::{Buffer, Size};
+use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::stream::Stream;
 use crate::pool::{Lease, Pool, Symptom};
 use crate::proxy::attempt::{self, Tried};
@@ -25,7 +26,10 @@ use crate::proxy::idle::Wanted;
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
 use crate::proxy::relay::{Terms, relay};
+use crate::proxy::worker::{View, Worker};
 
+/// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
+const STALE: Duration = Duration::from_secs(1);
 /// Interim answers (1xx) before the answer; more is a backend that has lost its way.
 const MAX_INTERIM: u8 = 16;
 
@@ -111,16 +115,15 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// How much of the time for an answer is over: it runs from the request, however the answer drips in.
+    /// How long it has been under way; the clock is asked only when something has come already.
     fn passed(&mut self) -> Duration {
-        let again = std::mem::replace(&mut self.again, true);
-        if again { self.sent_at.elapsed() } else { Duration::ZERO }
+        if std::mem::replace(&mut self.again, true) { self.sent_at.elapsed() } else { Duration::ZERO }
     }
 }
 
 /// Carries one request through to its end.
-pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
-    let pool = Arc::clone(connection.view.pool(incoming.pool));
+pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Incoming) -> After {
+    let pool = Arc::clone(view.pool(incoming.pool));
     pool.budget.request();
     let limits = upload::Limits {
         kept_bytes: pool.config.retry.body_bytes as usize,
@@ -145,7 +148,10 @@ pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
         Ok(upload) => upload,
         Err(reject) => return connection.refuse(reject).await,
     };
-    let (after, end) = match ask(connection, &incoming, &pool, &mut upload, &mut notes).await {
+    let asked = ask(connection, &view, &incoming, &pool, &mut upload, &mut notes).await;
+    // An answer may take hours: it must not keep its table that long.
+    drop(view);
+    let (after, end) = match asked {
         Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
         Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
     };
@@ -156,6 +162,7 @@ pub async fn run(connection: &mut Connection, mut incoming: Incoming) -> After {
 /// Asks one backend after the other, as far as the request may be repeated, until one answers.
 async fn ask(
     connection: &mut Connection,
+    view: &View,
     incoming: &Incoming,
     pool: &Arc<Pool>,
     upload: &mut Upload,
@@ -168,7 +175,7 @@ async fn ask(
         let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
             same
         } else {
-            let (worker, view) = (&connection.worker, &connection.view);
+            let worker = &connection.worker;
             match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
@@ -179,7 +186,7 @@ async fn ask(
             }
         };
         lease.backend().stats.mine().picks.inc();
-        let result = try_one(connection, incoming, pool, upload, notes, &lease, fresh, &tried).await;
+        let result = try_one(connection, view, incoming, pool, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
             Ok(answered) => return Ok(answered),
@@ -196,18 +203,11 @@ async fn ask(
         note_failure(notes, cause);
         last = Some(cause);
         fresh = false;
-        if !repeatable {
+        if !repeatable && cause != Cause::RetriedStatus {
             return Err(failed.trouble);
         }
-        if !may_retry(connection, incoming, pool, notes, &tried, cause)
-            && !may_start_over(connection, incoming, notes, cause)
-        {
-            return Err(failed.trouble);
-        }
-        if connection.worker.ready_in(&connection.view, incoming.pool).0 == 0 {
-            // Nobody is left: it waits like a request that comes now, and is told the same where that is not allowed.
-            tried.clear();
-        }
+        let retried = may_retry(&connection.worker, view, incoming.pool, notes.retries, &mut tried, cause);
+        retried.map_err(Trouble::Backend)?;
         upload.rewind();
         notes.retries += 1;
         pool.stats.mine().retries.inc();
@@ -222,31 +222,34 @@ fn note_failure(notes: &Notes, cause: Cause) {
     }
 }
 
-/// Whether a request that met nobody goes on like one that comes now.
-fn may_start_over(connection: &Connection, incoming: &Incoming, notes: &Notes, cause: Cause) -> bool {
-    let Connection { worker, view, .. } = connection;
-    cause.is_absence() && attempt::may_start_over(worker, view, incoming.pool, notes.retries, notes.begun)
-}
-
-/// Whether another attempt is left, there is another backend for it, and the pool can afford it.
+/// Whether another attempt is made, or what the client is told instead.
 fn may_retry(
-    connection: &Connection,
-    incoming: &Incoming,
-    pool: &Pool,
-    notes: &Notes,
-    tried: &[u32],
+    worker: &Worker,
+    view: &View,
+    index: u32,
+    retries: u8,
+    tried: &mut Tried,
     cause: Cause,
-) -> bool {
+) -> Result<(), Cause> {
     // A status was only given up for another answer that is certain to be asked for; it is paid for.
     if cause == Cause::RetriedStatus {
-        return true;
+        return Ok(());
     }
-    let another = notes.retries < pool.config.retry.attempts
-        && connection.worker.others(&connection.view, incoming.pool, tried) > 0;
-    // The budget is for load on top. A refused connection has cost no backend any work; a backend that is out can be
-    // overloaded no more, and those that it kept waiting are limited in number.
+    let pool = view.pool(index);
+    // The budget is for load. A refused connection has cost nobody any work, and a backend that is out can be overloaded
+    // no more; those that it kept waiting are limited in number.
     let free = matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::BackendDown);
-    another && (free || can_afford_retry(pool))
+    if retries < pool.config.retry.attempts && worker.others(view, index, tried) > 0 && (free || can_afford_retry(pool))
+    {
+        return Ok(());
+    }
+    if cause.is_absence() && attempt::may_wait_for_a_verdict(pool, retries) && (free || can_afford_retry(pool)) {
+        // It met nobody, and waits for the next verdict like one that comes now and finds nobody.
+        tried.give_up();
+        return Ok(());
+    }
+    let nobody = worker.ready(view, index).backends.is_empty();
+    Err(if nobody && cause.is_absence() { Cause::NoBackend } else { cause })
 }
 
 fn can_afford_retry(pool: &Pool) -> bool {
@@ -261,6 +264,7 @@ fn can_afford_retry(pool: &Pool) -> bool {
 #[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 async fn try_one(
     connection: &mut Connection,
+    view: &View,
     incoming: &Incoming,
     pool: &Arc<Pool>,
     upload: &mut Upload,
@@ -300,7 +304,7 @@ async fn try_one(
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
-        match compose(connection, incoming, pool, upload, &mut hand, tried) {
+        match compose(connection, view, incoming, pool, upload, &mut hand, tried) {
             Ok(None) => {}
             Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
                 interim += 1;
@@ -320,7 +324,9 @@ async fn try_one(
         }
     };
     connection.timer.mark(None);
-    result.map_err(|trouble| Failed { trouble, stale: reused && is_stale(trouble) })
+    let attempt_age = if result.is_err() { sent_at.elapsed() } else { Duration::ZERO };
+    let stale = reused && attempt_age < STALE;
+    result.map_err(|trouble| Failed { trouble, stale: stale && is_stale(trouble) })
 }
 
 /// Whether what has come since the last look can complete a head: a head that drips is not parsed at every byte.
@@ -328,6 +334,11 @@ fn is_worth_a_look(hand: Option<&Buffer>, judged: &mut usize) -> bool {
     let Some(hand) = hand else { return false };
     let before = std::mem::replace(judged, hand.filled().len());
     before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
+}
+
+/// Requests sent ahead of their time: so many bytes of them are kept, the rest stays in the socket.
+fn is_enough(hand: &Buffer) -> bool {
+    hand.filled().len() >= SMALL / 2
 }
 
 fn is_stale(trouble: Trouble) -> bool {
@@ -350,11 +361,16 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    let passed = attempt.passed();
-    let mut left = pool.config.timeouts.response.saturating_sub(passed);
-    let silence = if attempt.suspected { left } else { suspicious.saturating_sub(passed).min(left) };
-    connection.timer.set(if slow { body_idle } else { silence });
+    let response = pool.config.timeouts.response;
+    let mut passed = attempt.passed();
+    let due = |passed: Duration, suspected: bool| {
+        let left = response.saturating_sub(passed);
+        if suspected { left } else { suspicious.saturating_sub(passed).min(left) }
+    };
+    connection.timer.set(if slow { body_idle } else { due(passed, attempt.suspected) });
     let mut moved = upload.received();
+    // Nothing more is read of what the client sends meanwhile.
+    let mut ended = connection.hand.as_ref().is_some_and(is_enough);
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
         if sending {
@@ -363,8 +379,8 @@ async fn wait(
                     sending = false;
                     if slow {
                         attempt.sent_at = Instant::now();
-                        left = pool.config.timeouts.response;
-                        timer.set(suspicious);
+                        passed = Duration::ZERO;
+                        timer.set(due(passed, attempt.suspected));
                     }
                 }
                 // It may have answered before it closed: what came is read first.
@@ -377,9 +393,20 @@ async fn wait(
             }
         }
         match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ended(hand.as_ref()))),
+            Poll::Ready(Ok(0) | Err(_)) => {
+                let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
+                return Poll::Ready(Err(Trouble::Backend(cause)));
+            }
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Pending => {}
+        }
+        if !sending && !ended && client.poll_readable(context).is_ready() {
+            match client.poll_fill(context, request, Size::Small) {
+                // Reset: nobody waits for the answer. An end alone is half a close: the client still reads.
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Trouble::ClientGone)),
+                Poll::Ready(Ok(read)) => ended = read == 0 || request.as_ref().is_some_and(is_enough),
+                Poll::Pending => {}
+            }
         }
         if sending && upload.received() != moved {
             moved = upload.received();
@@ -387,15 +414,16 @@ async fn wait(
         }
         if timer.poll_elapsed(context) {
             if sending && upload.client_is_slow {
-                return Poll::Ready(Err(Trouble::Refused(Reject::BodyTimeout)));
+                return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
             }
-            if attempt.suspected || suspicious >= left || (sending && slow) {
+            if attempt.suspected || suspicious >= response || (sending && slow) {
                 return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
             }
             attempt.suspected = true;
             backend.suspect(Symptom::Silent);
-            timer.set(left.saturating_sub(suspicious));
-            let _ = timer.poll_elapsed(context); // registers for the new deadline
+            timer.set(response.saturating_sub(passed.max(suspicious)));
+            // Registers for the new deadline.
+            let _ = timer.poll_elapsed(context);
         }
         // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
         // whatever has come of its head.
@@ -405,11 +433,6 @@ async fn wait(
         Poll::Pending
     })
     .await
-}
-
-/// The connection has ended after this much of an answer.
-fn ended(hand: Option<&Buffer>) -> Trouble {
-    Trouble::Backend(if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer })
 }
 
 /// What the bytes in hand are.
@@ -423,6 +446,7 @@ enum Composed {
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
 fn compose(
     connection: &Connection,
+    view: &View,
     incoming: &Incoming,
     pool: &Pool,
     upload: &Upload,
@@ -447,7 +471,7 @@ fn compose(
         && incoming.idempotent
         && upload.is_repeatable()
         && tried.len() <= usize::from(pool.config.retry.attempts)
-        && connection.worker.others(&connection.view, incoming.pool, tried) > 0
+        && connection.worker.others(view, incoming.pool, tried) > 0
         && can_afford_retry(pool)
     {
         return Err(Cause::RetriedStatus);
@@ -492,6 +516,7 @@ async fn deliver(
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
     pool.stats.mine().response.observe(notes.response);
     if status == 101 {
+        upload.release();
         return tunnel(connection, pool, notes, backend, out, hand).await;
     }
     let mut download = match Download::new(out, hand, framing, incoming.version) {
@@ -501,6 +526,10 @@ async fn deliver(
             return give_up(connection, incoming, pool, upload, notes, Trouble::Backend(cause)).await;
         }
     };
+    if upload.is_over() {
+        upload.release();
+    }
+    let at_once = download.is_whole();
     let result = pass_on(connection, upload, &mut download, &mut backend).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
@@ -513,13 +542,13 @@ async fn deliver(
     lease.backend().answered(notes.response);
     if reusable && download.is_clean() && upload.has_all() && upload.is_over() {
         let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
-        let now = notes.begun + notes.queued + notes.response;
+        let now = if at_once { notes.begun + notes.queued + notes.response } else { Instant::now() };
         connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
     }
     let after = match next {
         Next::Keep | Next::SayKeep => After::Continue,
-        // The client has sent all it had to say: closing resets nothing, and it need not be waited for.
-        Next::Close if upload.has_all() && connection.hand.is_none() => After::Done,
+        // The client has said that this was all, and nothing lies unread: closing resets nothing.
+        Next::Close if !incoming.keep_alive && connection.hand.is_none() && connection.client.is_quiet() => After::Done,
         Next::Close => After::Close,
     };
     (after, "ok")
@@ -535,8 +564,10 @@ async fn pass_on(
     let body_idle = connection.listener.config.timeouts.body_idle;
     let Connection { client, hand, timer, .. } = connection;
     timer.set(body_idle);
+    // Until it is whole, whatever ends this ends it with a reset.
+    client.is_unfinished(true);
     let mut moved = (0, 0);
-    poll_fn(|context| {
+    let result = poll_fn(|context| {
         if !upload.is_over() {
             // A request that breaks off after its answer has begun changes nothing for the answer.
             if let Poll::Ready(Err(_)) = upload.poll(context, client, hand, backend) {
@@ -550,9 +581,15 @@ async fn pass_on(
             moved = (download.sent, upload.received());
             timer.set(body_idle);
         }
-        if timer.poll_elapsed(context) { Poll::Ready(Err(Cause::BodyTimeout)) } else { Poll::Pending }
+        if timer.poll_elapsed(context) {
+            let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
+            return Poll::Ready(Err(late));
+        }
+        Poll::Pending
     })
-    .await
+    .await;
+    client.is_unfinished(result.is_err());
+    result
 }
 
 /// After 101 the connection is the two sides' own.
@@ -565,7 +602,7 @@ async fn tunnel(
     hand: Option<Buffer>,
 ) -> (After, &'static str) {
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
-    if let Some(early) = &hand {
+    if let Some(early) = hand {
         out.append(early.filled());
     }
     let listener = Arc::clone(&connection.listener);
@@ -615,8 +652,14 @@ async fn give_up(
     let reply = Reply::Failed(cause);
     notes.status = reply.status();
     pool.stats.mine().responses[status_class(notes.status)].inc();
-    connection.reply(reply, fit).await;
-    (if keep_alive { After::Continue } else { After::Close }, cause.word())
+    let (_, whole) = connection.reply(reply, fit).await;
+    let after = match (whole, keep_alive) {
+        // What follows would be taken for its rest.
+        (false, _) => After::Reset,
+        (true, true) => After::Continue,
+        (true, false) => After::Close,
+    };
+    (after, cause.word())
 }
 
 /// Counts what happened, and writes the log line.

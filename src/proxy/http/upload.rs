@@ -103,6 +103,13 @@ impl Upload {
         self.received
     }
 
+    /// Gives the buffer back: nothing will be sent again.
+    pub fn release(&mut self) {
+        self.kept = Buffer::empty();
+        self.sent = 0;
+        self.repeatable = false;
+    }
+
     /// The next attempt starts from the beginning.
     pub fn rewind(&mut self) {
         self.sent = 0;

@@ -6,6 +6,7 @@
 //! Hot path: no allocation, no lock, no formatting.
 
 use super::Reject;
+use super::fields::is_alike;
 
 /// Longest chunk-size line (extensions included) and trailer line.
 pub const MAX_LINE: usize = 4096;
@@ -13,7 +14,7 @@ pub const MAX_LINE: usize = 4096;
 const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Fields that mean something before the body and so must not follow it (RFC 9110, section 6.5.1).
-const FORBIDDEN_TRAILERS: [&[u8]; 13] = [
+const FORBIDDEN_TRAILERS: [&[u8]; 16] = [
     b"content-length",
     b"transfer-encoding",
     b"host",
@@ -27,6 +28,9 @@ const FORBIDDEN_TRAILERS: [&[u8]; 13] = [
     b"te",
     b"connection",
     b"expect",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
 ];
 
 /// Where in a chunked body the reader is.
@@ -178,7 +182,7 @@ fn is_trailer(line: &[u8]) -> bool {
     !name.is_empty()
         && name.iter().all(|byte| is_token(*byte))
         && value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
-        && !FORBIDDEN_TRAILERS.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+        && !FORBIDDEN_TRAILERS.iter().any(|forbidden| is_alike(name, forbidden))
 }
 
 /// A byte of a token (RFC 9110, section 5.6.2).

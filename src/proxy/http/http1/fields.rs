@@ -89,12 +89,30 @@ pub fn kept<'b>(
     })
 }
 
+/// Whether a name is `known`, with an underscore for any hyphen: gateways to programs (CGI, WSGI) cannot tell them apart.
+#[inline]
+pub fn is_alike(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len()
+        && name
+            .iter()
+            .zip(known)
+            .all(|(byte, known)| byte.eq_ignore_ascii_case(known) || (*byte == b'_' && *known == b'-'))
+}
+
 /// Names that a Connection field cannot make hop-by-hop: without them the message would mean something else, and the
 /// balancer sets its own of the forwarding ones anyway (RFC 9110, section 7.6.1: the sender must not list end-to-end fields).
 pub fn is_essential(name: &[u8]) -> bool {
-    [&b"host"[..], b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"authorization"]
-        .iter()
-        .any(|essential| name.eq_ignore_ascii_case(essential))
+    [
+        &b"host"[..],
+        b"expect",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-type",
+        b"content-encoding",
+        b"authorization",
+    ]
+    .iter()
+    .any(|essential| name.eq_ignore_ascii_case(essential))
 }
 
 #[cfg(test)]

@@ -350,8 +350,8 @@ fn note<'b>(seen: &mut Seen<'b>, name: &[u8], value: &'b [u8]) -> Result<bool, R
             true
         }
         14 => return note_length(seen, name, value),
-        15 => is(b"x-forwarded-for"),
-        16 => is(b"proxy-connection") || is(b"x-forwarded-host"),
+        15 => fields::is_alike(name, b"x-forwarded-for"),
+        16 => is(b"proxy-connection") || fields::is_alike(name, b"x-forwarded-host"),
         17 => return note_17(seen, name, value),
         19 => is(b"proxy-authorization"),
         _ => false,
@@ -378,7 +378,7 @@ fn note_17<'b>(seen: &mut Seen<'b>, name: &[u8], value: &'b [u8]) -> Result<bool
         }
         return Ok(true);
     }
-    Ok(name.eq_ignore_ascii_case(b"transfer_encoding") || name.eq_ignore_ascii_case(b"x-forwarded-proto"))
+    Ok(name.eq_ignore_ascii_case(b"transfer_encoding") || fields::is_alike(name, b"x-forwarded-proto"))
 }
 
 /// What `Connection` says, and leaving out the fields that it names (RFC 9110, section 7.6.1).
