@@ -197,7 +197,7 @@ fn a_client_that_stops_reading_is_cut() {
     eventually("the backend's connection is closed", DEADLINE, || {
         origin.connections() == 1 && origin.open_connections() == 0
     });
-    lb.failed("body_timeout", 1);
+    lb.failed("client_abort", 1);
     assert!(client.try_read_final("GET").is_err());
 }
 
