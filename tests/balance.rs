@@ -101,7 +101,9 @@ fn random_and_p2c_and_peak_ewma_reach_everyone() {
         let row = Row::of(3, &format!("balance = '{balance}'\n"));
         let shares = row.shares(300);
         assert_eq!(shares.len(), 3, "{balance}: {shares:?}");
-        assert!(shares.values().all(|share| *share >= 20), "{balance}: {shares:?}");
+        // The slowest of a busy moment gets little under peak-ewma for a while.
+        let least = if balance == "peak-ewma" { 1 } else { 20 };
+        assert!(shares.values().all(|share| *share >= least), "{balance}: {shares:?}");
     }
 }
 

@@ -268,7 +268,6 @@ fn named_faults_are_cut_or_replaced_and_counted() {
         (Origin::http().resets_mid_head(), "bad_answer", Some(502)),
         (Origin::http().resets_before_answer(), "reset_before_answer", Some(502)),
         (Origin::http().closes_before_answer(), "reset_before_answer", Some(502)),
-        (Origin::http().resets_on_accept(), "reset_before_answer", Some(502)),
         (Origin::http().closes_on_accept(), "reset_before_answer", Some(502)),
         (Origin::http().garbage(), "bad_answer", Some(502)),
         (Origin::http().huge_head(), "bad_answer", Some(502)),

@@ -197,7 +197,7 @@ fn a_client_that_stops_reading_is_cut() {
     eventually("the backend's connection is closed", DEADLINE, || {
         origin.connections() == 1 && origin.open_connections() == 0
     });
-    lb.failed("body_timeout", 1);
+    lb.failed("client_abort", 1);
     assert!(client.try_read_final("GET").is_err());
 }
 
@@ -219,6 +219,18 @@ fn an_answer_later_than_the_silence_that_brings_a_probe_is_waited_for() {
     assert_eq!(lb.get("/").text(), "late");
     let mut client = lb.client();
     assert_eq!(client.post("/", "x".repeat(200_000)).text(), "late");
+}
+
+#[test]
+fn the_time_for_an_answer_runs_from_the_end_of_the_request() {
+    let origin = Origin::http().reply("fine").continue_100().delay(Duration::from_millis(250)).start();
+    let lb = Balancer::web(&[origin.addr()], "[pool.p.timeouts]\nresponse = '500ms'\n");
+    let mut client = lb.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.read_response().status, 100);
+    assert_eq!(client.ending(Duration::from_millis(600)), Ending::Open);
+    client.send("hello");
+    assert_eq!(client.read_response().text(), "fine");
 }
 
 #[test]

@@ -74,6 +74,9 @@ impl Pool {
         if ready.backends.is_empty() {
             return None;
         }
+        if !tried.is_empty() && self.config.balance == Balance::RoundRobin {
+            return another(&self.config.balance, ready, rng, tried);
+        }
         let position = choose(&self.config.balance, ready, &mut local.cursor, rng, key);
         let backend = &ready.backends[position];
         if tried.is_empty() || !tried.contains(&backend.slot.index) {

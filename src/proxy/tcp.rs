@@ -16,8 +16,6 @@ use crate::net::wheel::Timer;
 use crate::pool::{Lease, Pool};
 use crate::route::Listener;
 
-/// Attempts in all, for a connection that may wait for backends which come and go.
-
 /// What is noted of a connection for its log line.
 #[derive(Default)]
 struct Notes {

@@ -255,9 +255,11 @@ async fn shut_down(control: &mut Control, stops: &mut mpsc::Receiver<()>, calls:
     control.listeners.close();
     control.workers.drain();
     let deadline = Instant::now() + shutdown.drain;
+    // The workers first take what waits to be accepted.
+    let mut looked = false;
     loop {
         let open = control.workers.open.load(Relaxed);
-        if open == 0 {
+        if open == 0 && std::mem::replace(&mut looked, true) {
             return Stopped::InOrder;
         }
         if Instant::now() >= deadline {

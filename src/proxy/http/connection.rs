@@ -46,11 +46,14 @@ pub struct Connection {
     /// Bytes received and not used.
     pub hand: Option<Buffer>,
     ip_text: String,
-    /// Number of the table that `listener` is of. The table itself is held by requests only: a connection may wait for
-    /// hours, and would keep every table of its time.
+    /// The table that has `listener`; none while an answer is passed on, which may take hours.
+    view: Option<Rc<View>>,
+    /// Its number.
     generation: u64,
-    /// The table that it was accepted by, until its first request.
-    first: Option<Rc<View>>,
+    /// The listener has been removed: the connection ends after its next request.
+    orphan: bool,
+    /// It has not had a request yet.
+    fresh: bool,
 }
 
 /// What the wait for a request brought.
@@ -92,7 +95,9 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
         hand: None,
         ip_text: address.ip().to_canonical().to_string(),
         generation: view.table.generation,
-        first: Some(view),
+        view: Some(view),
+        orphan: false,
+        fresh: true,
     };
     loop {
         let after = match connection.next().await {
@@ -113,27 +118,46 @@ impl Connection {
     /// Whether the connection can serve another request, as far as the balancer is concerned.
     #[inline]
     pub fn is_wanted(&self) -> bool {
-        !self.worker.is_draining()
+        !self.orphan && !self.worker.is_draining() && self.has_a_future()
     }
 
-    /// Takes up the newest table, and what it says of this listener; `None` when it has no such listener any more.
+    /// Whether the newest table still has the listener.
     #[inline]
-    fn take_up_table(&mut self) -> Option<Rc<View>> {
-        let view = self.worker.view();
-        if view.table.generation != self.generation {
-            match view.listener(&self.listener.config.name).or_else(|| view.heir(&self.listener)) {
-                Some(listener) => self.listener = listener,
-                // Removed since it was accepted: its first request is served all the same.
-                None => return self.first.clone(),
-            }
-            self.generation = view.table.generation;
+    fn has_a_future(&self) -> bool {
+        self.worker.generation() == self.generation || self.worker.view().now(&self.listener).is_some()
+    }
+
+    /// Lets go of the table: what follows does not need it, and may take hours.
+    #[inline]
+    pub fn let_go_of_table(&mut self) {
+        self.view = None;
+    }
+
+    /// Takes up the newest table, and what it says of this listener. One that has been removed goes on by the table that
+    /// had it; `None` when that has been let go of.
+    #[inline]
+    fn take_up_table(&mut self) -> Option<&Rc<View>> {
+        let newest = self.worker.view();
+        if newest.table.generation == self.generation {
+            return Some(self.view.get_or_insert(newest));
         }
-        Some(view)
+        match newest.now(&self.listener) {
+            Some(listener) => {
+                self.listener = listener;
+                self.generation = newest.table.generation;
+                self.view = Some(newest);
+            }
+            None => self.orphan = true,
+        }
+        self.view.as_ref()
     }
 
     /// Waits for the next request.
     async fn next(&mut self) -> Arrival {
         let mut judged = 0;
+        if self.take_up_table().is_none() {
+            return Arrival::End;
+        }
         let mut timeouts = self.listener.config.timeouts;
         let mut in_grace = false;
         self.timer.set(if self.hand.is_none() { timeouts.client_idle } else { timeouts.head });
@@ -162,7 +186,7 @@ impl Connection {
                 Fill::Late | Fill::Bytes(0) => return Arrival::End,
                 Fill::Bytes(_) => {}
                 // A client that has just connected is about to ask.
-                Fill::Changed if self.worker.is_draining() && self.first.is_some() => {
+                Fill::Changed if self.worker.is_draining() && self.fresh => {
                     in_grace = true;
                     self.timer.set(FIRST_REQUEST);
                 }
@@ -175,7 +199,7 @@ impl Connection {
     /// Reads once. A new table and the end of the program are news only where no request has begun.
     async fn fill(&mut self, in_grace: bool) -> Fill {
         let (client, hand, timer, worker) = (&mut self.client, &mut self.hand, &self.timer, &self.worker);
-        let (idle, generation) = (hand.is_none(), self.generation);
+        let (idle, generation, orphan) = (hand.is_none(), self.generation, self.orphan);
         poll_fn(|context| {
             match client.poll_fill(context, hand, Size::Small) {
                 Poll::Ready(read) => return Poll::Ready(Fill::Bytes(read.unwrap_or(0))),
@@ -184,7 +208,7 @@ impl Connection {
             if timer.poll_elapsed(context) {
                 return Poll::Ready(Fill::Late);
             }
-            let changed = idle && !in_grace && (worker.is_draining() || worker.generation() != generation);
+            let changed = idle && !in_grace && (worker.is_draining() || (!orphan && worker.generation() != generation));
             if changed { Poll::Ready(Fill::Changed) } else { Poll::Pending }
         })
         .await
@@ -192,7 +216,7 @@ impl Connection {
 
     /// Judges what is in hand: a whole request head becomes an [`Incoming`].
     fn understand(&mut self) -> Result<Head, Reject> {
-        let Some(view) = self.take_up_table() else { return Ok(Head::Nobodys) };
+        let Some(view) = self.take_up_table().map(Rc::clone) else { return Ok(Head::Nobodys) };
         let config = &self.listener.config;
         let limits = Limits {
             head_bytes: config.limits.head_bytes as usize,
@@ -229,7 +253,7 @@ impl Connection {
         if hand.is_empty() {
             self.hand = None;
         }
-        self.first = None;
+        self.fresh = false;
         Ok(Head::Whole(view, Box::new(incoming)))
     }
 

@@ -142,7 +142,6 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         Err(reject) => return connection.refuse(reject).await,
     };
     let asked = ask(connection, &view, &incoming, &pool, &mut upload, &mut notes).await;
-    // An answer may take hours: it must not keep its table that long.
     drop(view);
     let (after, end) = match asked {
         Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
@@ -507,6 +506,7 @@ async fn deliver(
     pool.stats.mine().response.observe(notes.response);
     if status == 101 {
         upload.release();
+        connection.let_go_of_table();
         return tunnel(connection, pool, notes, backend, out, hand).await;
     }
     let mut download = match Download::new(out, hand, framing, incoming.version) {
@@ -520,11 +520,14 @@ async fn deliver(
         upload.release();
     }
     let at_once = download.is_whole();
+    if !at_once {
+        connection.let_go_of_table();
+    }
     let result = pass_on(connection, upload, &mut download, &mut backend).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
         pool.stats.mine().failed[cause.index()].inc();
-        if cause != Cause::ClientAbort {
+        if cause != Cause::ClientAbort && !download.client_is_slow {
             note_failure(notes, cause);
         }
         return (After::Reset, cause.word());
@@ -572,8 +575,7 @@ async fn pass_on(
             timer.set(body_idle);
         }
         if timer.poll_elapsed(context) {
-            let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
-            return Poll::Ready(Err(late));
+            return Poll::Ready(Err(Cause::BodyTimeout));
         }
         Poll::Pending
     })
