@@ -46,10 +46,10 @@ pub struct Connection {
     /// Bytes received and not used.
     pub hand: Option<Buffer>,
     ip_text: String,
-    /// The table that has `listener`; none while an answer is passed on, which may take hours.
-    view: Option<Rc<View>>,
+    /// The table that has `listener`; none where a long answer has let go of it.
+    pub view: Option<Rc<View>>,
     /// Its number.
-    generation: u64,
+    pub generation: u64,
     /// The listener has been removed: the connection ends after its next request.
     orphan: bool,
     /// It has not had a request yet.
@@ -106,8 +106,9 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
             Arrival::End => return,
         };
         match after {
-            After::Continue if connection.is_wanted() => {}
-            After::Continue | After::Close => return connection.linger().await,
+            // The answer has said so: whatever has changed since, it goes on.
+            After::Continue => {}
+            After::Close => return connection.linger().await,
             After::Reset => return connection.client.reset_on_drop(),
             After::Done => return,
         }
