@@ -91,6 +91,11 @@ fn rows() -> Vec<Row> {
             detected_within: ONE_SECOND,
             ..row("drip", Fault::Becomes(|| reply().drips(Duration::from_millis(100))))
         },
+        Row {
+            slow_max: 20,
+            detected_within: ONE_SECOND,
+            ..row("drip, fast", Fault::Becomes(|| reply().drips(Duration::from_millis(10))))
+        },
         Row { slow_max: 40, detected_within: ONE_SECOND, ..row("two of three hang", Fault::TwoBecome(hangs)) },
         Row { options: RETRY_STATUS, ..row("answers 500", Fault::Becomes(|| reply().status(500))) },
         Row { options: RETRY_STATUS, ..row("answers 503", Fault::Becomes(|| reply().status(503))) },
@@ -257,20 +262,29 @@ fn first_down(balancer: &Process, begun: SystemTime) -> Option<Duration> {
 impl Measured {
     /// What breaks the row's promise.
     fn faults(&self, row: &Row) -> Vec<String> {
-        let mut faults = Vec::new();
-        if self.lost.len() > row.lost_max || self.slow > row.slow_max {
+        let mut faults = self.late(row);
+        if self.lost.len() > row.lost_max {
             let some: Vec<_> = self.lost.iter().take(5).map(|sent| (&sent.end, sent.took)).collect();
-            faults.push(format!("lost {} slow {}: {some:?}", self.lost.len(), self.slow));
-        }
-        if let Some(limit) = row.detected_within
-            && self.detected.is_none_or(|detected| detected > limit)
-        {
-            faults.push(format!("detected after {:?}, not within {limit:?}", self.detected));
+            faults.push(format!("lost {}: {some:?}", self.lost.len()));
         }
         if matches!(row.fault, Fault::KillAll) && row.options.is_empty() {
             faults.extend(self.honest_refusals());
         }
         faults
+    }
+
+    /// What took longer than the row allows.
+    fn late(&self, row: &Row) -> Vec<String> {
+        let mut late = Vec::new();
+        if self.slow > row.slow_max {
+            late.push(format!("{} slow", self.slow));
+        }
+        if let Some(limit) = row.detected_within
+            && self.detected.is_none_or(|detected| detected > limit)
+        {
+            late.push(format!("detected after {:?}, not within {limit:?}", self.detected));
+        }
+        late
     }
 
     /// With nobody left, each client is told 503 and when to come again (until the verdict stands: that it was refused);
@@ -316,6 +330,12 @@ fn faults_of_backends_cost_clients_what_the_table_allows() {
     });
     let mut results = results.into_inner().unwrap();
     results.sort_by_key(|(number, _)| *number);
+    for (number, measured) in &mut results {
+        // The machine may have been busy with something else. Lost requests have no such excuse.
+        if !measured.late(&rows[*number]).is_empty() && measured.lost.len() <= rows[*number].lost_max {
+            *measured = measure(&rows[*number]);
+        }
+    }
     let mut table = String::from("fault                    | lost | slow | longest | detected\n");
     let mut faults = String::new();
     for (number, measured) in &results {

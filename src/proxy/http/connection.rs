@@ -125,7 +125,7 @@ impl Connection {
     /// Whether the newest table still has the listener.
     #[inline]
     fn has_a_future(&self) -> bool {
-        self.worker.generation() == self.generation || self.worker.view().listener(&self.listener.config.name).is_some()
+        self.worker.generation() == self.generation || self.worker.view().successor(&self.listener).is_some()
     }
 
     /// Lets go of the table: what follows does not need it, and may take hours.
@@ -142,7 +142,7 @@ impl Connection {
         if newest.table.generation == self.generation {
             return Some(self.view.get_or_insert(newest));
         }
-        match newest.listener(&self.listener.config.name) {
+        match newest.successor(&self.listener) {
             Some(listener) => {
                 self.listener = listener;
                 self.generation = newest.table.generation;

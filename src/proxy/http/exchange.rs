@@ -114,13 +114,6 @@ struct Attempt {
     suspected: bool,
 }
 
-impl Attempt {
-    /// How long it has been under way; the clock is asked only when something has come already.
-    fn passed(&mut self) -> Duration {
-        if std::mem::replace(&mut self.again, true) { self.sent_at.elapsed() } else { Duration::ZERO }
-    }
-}
-
 /// Carries one request through to its end.
 pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Incoming) -> After {
     let pool = Arc::clone(view.pool(incoming.pool));
@@ -361,12 +354,10 @@ async fn wait(
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
     let response = pool.config.timeouts.response;
-    let mut passed = attempt.passed();
-    let due = |passed: Duration, suspected: bool| {
-        let left = response.saturating_sub(passed);
-        if suspected { left } else { suspicious.saturating_sub(passed).min(left) }
-    };
-    connection.timer.set(if slow { body_idle } else { due(passed, attempt.suspected) });
+    // Set once: its time runs on however fast an answer drips in, which setting it anew at each byte would prevent.
+    if !std::mem::replace(&mut attempt.again, true) {
+        connection.timer.set(if slow { body_idle } else { suspicious });
+    }
     let mut moved = upload.received();
     // Nothing more is read of what the client sends meanwhile.
     let mut ended = connection.hand.as_ref().is_some_and(is_enough);
@@ -378,8 +369,7 @@ async fn wait(
                     sending = false;
                     if slow {
                         attempt.sent_at = Instant::now();
-                        passed = Duration::ZERO;
-                        timer.set(due(passed, attempt.suspected));
+                        timer.set(suspicious);
                     }
                 }
                 // It may have answered before it closed: what came is read first.
@@ -420,7 +410,7 @@ async fn wait(
             }
             attempt.suspected = true;
             backend.suspect(Symptom::Silent);
-            timer.set(response.saturating_sub(passed.max(suspicious)));
+            timer.set(response.saturating_sub(suspicious));
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
