@@ -61,15 +61,19 @@ impl View {
         self.table.listeners.iter().find(|listener| *listener.config.name == *name).cloned()
     }
 
-    /// What a listener of an older table is now: the one of its name, or the one that has taken over a socket of it,
-    /// which is the same by another name.
-    pub fn now(&self, before: &Listener) -> Option<Arc<Listener>> {
+    /// What this table has in place of a listener of an older one: the one of that name, or else the one that has taken
+    /// over a socket of it, which is the same by another name.
+    pub fn successor(&self, old: &Listener) -> Option<Arc<Listener>> {
+        self.listener(&old.config.name).or_else(|| self.heir(old))
+    }
+
+    fn heir(&self, gone: &Listener) -> Option<Arc<Listener>> {
         let inherits = |listener: &&Arc<Listener>| {
             let mut binds = listener.config.binds.iter();
-            listener.config.protocol == before.config.protocol
-                && binds.any(|bind| bind.port() != 0 && before.config.binds.contains(bind))
+            listener.config.protocol == gone.config.protocol
+                && binds.any(|bind| bind.port() != 0 && gone.config.binds.contains(bind))
         };
-        self.listener(&before.config.name).or_else(|| self.table.listeners.iter().find(inherits).cloned())
+        self.table.listeners.iter().find(inherits).cloned()
     }
 
     /// A pool of the table.

@@ -46,10 +46,10 @@ pub struct Connection {
     /// Bytes received and not used.
     pub hand: Option<Buffer>,
     ip_text: String,
-    /// The table that has `listener`; none while an answer is passed on, which may take hours.
-    view: Option<Rc<View>>,
+    /// The table that has `listener`; none where a long answer has let go of it.
+    pub view: Option<Rc<View>>,
     /// Its number.
-    generation: u64,
+    pub generation: u64,
     /// The listener has been removed: the connection ends after its next request.
     orphan: bool,
     /// It has not had a request yet.
@@ -106,8 +106,9 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
             Arrival::End => return,
         };
         match after {
-            After::Continue if connection.is_wanted() => {}
-            After::Continue | After::Close => return connection.linger().await,
+            // The answer has said so: whatever has changed since, it goes on.
+            After::Continue => {}
+            After::Close => return connection.linger().await,
             After::Reset => return connection.client.reset_on_drop(),
             After::Done => return,
         }
@@ -124,7 +125,7 @@ impl Connection {
     /// Whether the newest table still has the listener.
     #[inline]
     fn has_a_future(&self) -> bool {
-        self.worker.generation() == self.generation || self.worker.view().now(&self.listener).is_some()
+        self.worker.generation() == self.generation || self.worker.view().successor(&self.listener).is_some()
     }
 
     /// Lets go of the table: what follows does not need it, and may take hours.
@@ -141,7 +142,7 @@ impl Connection {
         if newest.table.generation == self.generation {
             return Some(self.view.get_or_insert(newest));
         }
-        match newest.now(&self.listener) {
+        match newest.successor(&self.listener) {
             Some(listener) => {
                 self.listener = listener;
                 self.generation = newest.table.generation;

@@ -520,9 +520,6 @@ async fn deliver(
         upload.release();
     }
     let at_once = download.is_whole();
-    if !at_once {
-        connection.let_go_of_table();
-    }
     let result = pass_on(connection, upload, &mut download, &mut backend).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
@@ -555,7 +552,7 @@ async fn pass_on(
     backend: &mut Stream,
 ) -> Result<(), Cause> {
     let body_idle = connection.listener.config.timeouts.body_idle;
-    let Connection { client, hand, timer, .. } = connection;
+    let Connection { client, hand, timer, worker, view, generation, .. } = connection;
     timer.set(body_idle);
     // Until it is whole, whatever ends this ends it with a reset.
     client.is_unfinished(true);
@@ -569,6 +566,10 @@ async fn pass_on(
         }
         if let Poll::Ready(result) = download.poll(context, backend, client) {
             return Poll::Ready(result);
+        }
+        if worker.generation() != *generation {
+            // An answer may take hours: it must not keep an old table that long.
+            *view = None;
         }
         if (download.sent, upload.received()) != moved {
             moved = (download.sent, upload.received());
