@@ -1,5 +1,7 @@
 //! The access log: one line for each request or connection, with where its time went and why it ended.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use support::client::{self, Client};

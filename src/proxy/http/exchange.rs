@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, head_may_be_complete};
@@ -20,7 +20,7 @@ use crate::health::State;
 use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::stream::Stream;
-use crate::pool::{Lease, Pool, Symptom};
+use crate::pool::{Backend, Lease, Pool, Symptom};
 use crate::proxy::attempt::{self, Tried};
 use crate::proxy::idle::Wanted;
 use crate::proxy::log::{Ended, Line};
@@ -112,6 +112,41 @@ struct Attempt {
     /// Something has come already, and more is waited for.
     again: bool,
     suspected: bool,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Before the request has failed.
+    response: Duration,
+    /// Before the backend is worth a probe.
+    suspicious: Duration,
+}
+
+impl Patience {
+    fn new(backend: &Backend, response: Duration) -> Self {
+        Self { response, suspicious: attempt::suspicious_after(backend).min(response) }
+    }
+}
+
+impl Attempt {
+    /// When the next of the two is due. It runs from the request, however the answer drips in; the clock is asked only
+    /// when something has come already.
+    fn due(&self, patience: Patience) -> Duration {
+        let passed = if self.again { self.sent_at.elapsed() } else { Duration::ZERO };
+        let next = if self.suspected { patience.response } else { patience.suspicious };
+        next.saturating_sub(passed)
+    }
+
+    /// One of the two has come: a probe is asked for, or the wait is over.
+    fn goes_on(&mut self, patience: Patience, backend: &Arc<Backend>) -> Result<(), Trouble> {
+        if self.suspected || patience.suspicious >= patience.response {
+            return Err(Trouble::Backend(Cause::ResponseTimeout));
+        }
+        self.suspected = true;
+        backend.suspect(Symptom::Silent);
+        Ok(())
+    }
 }
 
 /// Carries one request through to its end.
@@ -349,15 +384,12 @@ async fn wait(
 ) -> Result<(), Trouble> {
     let backend = lease.backend();
     let body_idle = connection.listener.config.timeouts.body_idle;
-    let suspicious = attempt::suspicious_after(backend).min(pool.config.timeouts.response);
+    let patience = Patience::new(backend, pool.config.timeouts.response);
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    let response = pool.config.timeouts.response;
-    // Set once: its time runs on however fast an answer drips in, which setting it anew at each byte would prevent.
-    if !std::mem::replace(&mut attempt.again, true) {
-        connection.timer.set(if slow { body_idle } else { suspicious });
-    }
+    connection.timer.set(if slow { body_idle } else { attempt.due(patience) });
+    attempt.again = true;
     let mut moved = upload.received();
     // Nothing more is read of what the client sends meanwhile.
     let mut ended = connection.hand.as_ref().is_some_and(is_enough);
@@ -369,7 +401,7 @@ async fn wait(
                     sending = false;
                     if slow {
                         attempt.sent_at = Instant::now();
-                        timer.set(suspicious);
+                        timer.set(attempt.due(patience));
                     }
                 }
                 // It may have answered before it closed: what came is read first.
@@ -381,36 +413,22 @@ async fn wait(
                 Poll::Pending => {}
             }
         }
-        match attempt.backend.poll_fill(context, hand, Size::Small) {
-            Poll::Ready(Ok(0) | Err(_)) => {
-                let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
-                return Poll::Ready(Err(Trouble::Backend(cause)));
-            }
-            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
-            Poll::Pending => {}
+        if let Poll::Ready(read) = poll_answer(context, &mut attempt.backend, hand) {
+            return Poll::Ready(read);
         }
-        if !sending && !ended && client.poll_readable(context).is_ready() {
-            match client.poll_fill(context, request, Size::Small) {
-                // Reset: nobody waits for the answer. An end alone is half a close: the client still reads.
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Trouble::ClientGone)),
-                Poll::Ready(Ok(read)) => ended = read == 0 || request.as_ref().is_some_and(is_enough),
-                Poll::Pending => {}
-            }
+        if !sending && !ended {
+            ended = read_ahead(context, client, request)?;
         }
         if sending && upload.received() != moved {
             moved = upload.received();
             timer.set(body_idle);
         }
         if timer.poll_elapsed(context) {
-            if sending && upload.client_is_slow {
-                return Poll::Ready(Err(Trouble::Refused(super::http1::Reject::BodyTimeout)));
+            if sending && slow {
+                return Poll::Ready(Err(late(upload)));
             }
-            if attempt.suspected || suspicious >= response || (sending && slow) {
-                return Poll::Ready(Err(Trouble::Backend(Cause::ResponseTimeout)));
-            }
-            attempt.suspected = true;
-            backend.suspect(Symptom::Silent);
-            timer.set(response.saturating_sub(suspicious));
+            attempt.goes_on(patience, backend)?;
+            timer.set(attempt.due(patience));
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
@@ -422,6 +440,45 @@ async fn wait(
         Poll::Pending
     })
     .await
+}
+
+/// Reads once of the answer.
+fn poll_answer(
+    context: &mut Context<'_>,
+    backend: &mut Stream,
+    hand: &mut Option<Buffer>,
+) -> Poll<Result<(), Trouble>> {
+    match backend.poll_fill(context, hand, Size::Small) {
+        Poll::Ready(Ok(0) | Err(_)) => {
+            let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
+            Poll::Ready(Err(Trouble::Backend(cause)))
+        }
+        Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Reads what the client sends before it has its answer, to notice when it goes away. True when no more is to be read.
+fn read_ahead(context: &mut Context<'_>, client: &mut Stream, request: &mut Option<Buffer>) -> Result<bool, Trouble> {
+    if client.poll_readable(context).is_pending() {
+        return Ok(false);
+    }
+    match client.poll_fill(context, request, Size::Small) {
+        // Reset: nobody waits for the answer.
+        Poll::Ready(Err(_)) => Err(Trouble::ClientGone),
+        // An end alone is half a close: the client still reads.
+        Poll::Ready(Ok(read)) => Ok(read == 0 || request.as_ref().is_some_and(is_enough)),
+        Poll::Pending => Ok(false),
+    }
+}
+
+/// A body has stopped on its way: whose fault that is.
+fn late(upload: &Upload) -> Trouble {
+    if upload.client_is_slow {
+        Trouble::Refused(super::http1::Reject::BodyTimeout)
+    } else {
+        Trouble::Backend(Cause::ResponseTimeout)
+    }
 }
 
 /// What the bytes in hand are.
