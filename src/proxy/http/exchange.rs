@@ -581,7 +581,7 @@ async fn deliver(
     notes.sent = download.sent;
     if let Err(cause) = result {
         pool.stats.mine().failed[cause.index()].inc();
-        if cause != Cause::ClientAbort && !download.client_is_slow {
+        if cause != Cause::ClientAbort {
             note_failure(notes, cause);
         }
         return (After::Reset, cause.word());
@@ -633,7 +633,8 @@ async fn pass_on(
             timer.set(body_idle);
         }
         if timer.poll_elapsed(context) {
-            return Poll::Ready(Err(Cause::BodyTimeout));
+            let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
+            return Poll::Ready(Err(late));
         }
         Poll::Pending
     })
