@@ -62,6 +62,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         life: Arc::new(Life::default()),
         events: Arc::new(Events::default()),
         reload,
+        first_token: token.map(Into::into),
         started: Timestamp::from_second(1_700_000_000).unwrap(),
         version: "1.2.3",
     };

@@ -85,7 +85,8 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
         Place::Ready => return ready(&desk.state, request.uri().query()),
         _ => {}
     }
-    let token = desk.state.table.load().config.admin.token.clone();
+    let in_force = desk.state.table.load().config.admin.token.clone();
+    let token = in_force.or_else(|| desk.state.first_token.clone());
     if let Err(refusal) = access::may_read(request.headers(), token.as_deref()) {
         return refused(refusal);
     }

@@ -54,6 +54,9 @@ pub struct AdminState {
     pub events: Arc<Events>,
     /// Where to ask for a reload.
     pub reload: ReloadSender,
+    /// The token of the start. The socket is of the start, too: a reload that takes the token away would open a port
+    /// that may be on the network, so this one goes on.
+    pub first_token: Option<Arc<str>>,
     /// When the program started.
     pub started: Timestamp,
     /// The program's version.

@@ -21,12 +21,14 @@ use super::buffer::{Buffer, Size};
 pub struct Stream {
     socket: TcpStream,
     unfinished: bool,
+    /// For whoever opened it: which of a backend's addresses it leads to.
+    pub place: u32,
 }
 
 impl Stream {
     /// Takes over a connected socket.
     pub fn new(stream: TcpStream) -> Self {
-        Self { socket: stream, unfinished: false }
+        Self { socket: stream, unfinished: false, place: 0 }
     }
 
     /// While this is so, the connection ends with a reset when it is dropped, for whatever reason: the other side

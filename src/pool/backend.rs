@@ -34,6 +34,8 @@ pub struct Backend {
     pub probes: ProbeStats,
     /// Where `address` is right now. Writer: control (resolver).
     resolved: Mutex<Option<SocketAddr>>,
+    /// Counts the moves of `resolved`, so that connections to an older address are told apart. Writer: control.
+    moves: AtomicU32,
     /// [`State`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
     state: AtomicU8,
     /// When `state` last changed, [`clock::millis`]. Writer: control.
@@ -100,6 +102,7 @@ impl Backend {
             stats: PerWorker::new(workers),
             probes: ProbeStats::default(),
             resolved: Mutex::new(resolved),
+            moves: AtomicU32::new(0),
             state: AtomicU8::new(State::Unknown as u8),
             since: AtomicU64::new(clock::millis()),
             in_flight: AtomicU32::new(0),
@@ -119,7 +122,17 @@ impl Backend {
 
     /// Tells where its name points now. Called by control only.
     pub fn set_socket_address(&self, address: Option<SocketAddr>) {
-        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if *resolved != address {
+            self.moves.fetch_add(1, Relaxed);
+        }
+        *resolved = address;
+    }
+
+    /// How often its address has changed.
+    #[inline]
+    pub fn moves(&self) -> u32 {
+        self.moves.load(Relaxed)
     }
 
     /// The verdict.

@@ -146,6 +146,7 @@ fn patience(worker: &Worker, view: &View, pool: u32) -> (Duration, Duration) {
 /// Why there is none.
 pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(Stream, Duration), Cause> {
     let backend = lease.backend();
+    let place = backend.moves();
     let Some(address) = backend.socket_address() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
     let mut connecting = pin!(connect::connect(address, deadline, Purpose::Work));
@@ -169,7 +170,9 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
     match result {
         Ok(stream) => {
             stats.connects.inc();
-            Ok((Stream::new(stream), begun.elapsed()))
+            let mut stream = Stream::new(stream);
+            stream.place = place;
+            Ok((stream, begun.elapsed()))
         }
         Err(cause) => {
             stats.connect_failures.inc();

@@ -58,7 +58,7 @@ impl Idle {
                 Wanted::Repeatable => entry.stream.is_quiet(),
                 Wanted::Once => entry.stream.is_quiet_for_sure(),
             };
-            if !too_old && quiet() {
+            if !too_old && entry.stream.place == backend.moves() && quiet() {
                 return Some(entry.stream);
             }
         }
@@ -68,7 +68,7 @@ impl Idle {
     /// Keeps a connection, unless there are `most` already or the backend is no longer one.
     #[inline]
     pub fn keep(&self, backend: &Arc<Backend>, stream: Stream, now: Instant, lifetime: Duration, most: usize) {
-        if backend.is_retired() {
+        if backend.is_retired() || stream.place != backend.moves() {
             return;
         }
         let mut sets = self.0.borrow_mut();

@@ -187,6 +187,7 @@ fn serve_admin(
         life: Arc::clone(&control.life),
         events: Arc::clone(&control.events),
         reload: wish,
+        first_token: loaded.config.admin.token.clone(),
         started: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),
     };

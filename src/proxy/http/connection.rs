@@ -102,7 +102,7 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
     loop {
         let after = match connection.next().await {
             Arrival::Request(view, incoming) => exchange::run(&mut connection, view, *incoming).await,
-            Arrival::Refused(reject) => connection.refuse(reject).await,
+            Arrival::Refused(reject) => connection.refuse_head(reject).await,
             Arrival::End => return,
         };
         match after {
@@ -258,12 +258,19 @@ impl Connection {
         Ok(Head::Whole(view, Box::new(incoming)))
     }
 
-    /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted.
-    pub async fn refuse(&mut self, reject: Reject) -> After {
+    /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted. Says how many
+    /// bytes went out, too.
+    pub async fn refuse(&mut self, reject: Reject) -> (After, u64) {
         self.listener.stats.mine().rejected[reject.index()].inc();
         let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
         let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "" };
         let (sent, whole) = self.reply(Reply::Refused(reject), fit).await;
+        (if whole { After::Close } else { After::Reset }, sent)
+    }
+
+    /// The same, for one that has not come as far as the exchange, which would log it.
+    pub async fn refuse_head(&mut self, reject: Reject) -> After {
+        let (after, sent) = self.refuse(reject).await;
         if self.worker.log.is_on() {
             let ended = Ended {
                 listener: &self.listener.config.name,
@@ -282,7 +289,7 @@ impl Connection {
             };
             self.worker.log.write(&Line { method: "-".into(), ..Line::default() }, &ended);
         }
-        if whole { After::Close } else { After::Reset }
+        after
     }
 
     /// Sends an answer of the balancer's own; says how many bytes went out, and whether that is all of it.

@@ -82,7 +82,10 @@ struct Notes {
     response: Duration,
     retries: u8,
     status: u16,
+    /// Bytes of the backend's answer given to the client.
     sent: u64,
+    /// Bytes of the balancer's own.
+    own_sent: u64,
     lease: Option<Lease>,
 }
 
@@ -165,6 +168,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         retries: 0,
         status: 0,
         sent: 0,
+        own_sent: 0,
         lease: None,
     };
     let head = std::mem::replace(&mut incoming.head, Buffer::empty());
@@ -174,7 +178,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
     });
     let mut upload = match begun {
         Ok(upload) => upload,
-        Err(reject) => return connection.refuse(reject).await,
+        Err(reject) => return connection.refuse_head(reject).await,
     };
     let asked = ask(connection, &view, &incoming, &pool, &mut upload, &mut notes).await;
     drop(view);
@@ -684,7 +688,11 @@ async fn give_up(
     trouble: Trouble,
 ) -> (After, &'static str) {
     let cause = match trouble {
-        Trouble::Refused(reject) => return (connection.refuse(reject).await, reject.word()),
+        Trouble::Refused(reject) => {
+            let (after, sent) = connection.refuse(reject).await;
+            (notes.status, notes.own_sent) = (reject.status().0, sent);
+            return (after, reject.word());
+        }
         Trouble::ClientGone => Cause::ClientAbort,
         Trouble::Backend(cause) => cause,
     };
@@ -703,7 +711,8 @@ async fn give_up(
     let reply = Reply::Failed(cause);
     notes.status = reply.status();
     pool.stats.mine().responses[status_class(notes.status)].inc();
-    let (_, whole) = connection.reply(reply, fit).await;
+    let (sent, whole) = connection.reply(reply, fit).await;
+    notes.own_sent = sent;
     let after = match (whole, keep_alive) {
         // What follows would be taken for its rest.
         (false, _) => After::Reset,
@@ -748,7 +757,7 @@ fn account(
         backend: notes.lease.as_ref().map_or("-", |lease| &lease.backend().name),
         status: notes.status,
         received,
-        sent: notes.sent,
+        sent: notes.sent + notes.own_sent,
         retries: notes.retries,
         queued: notes.queued,
         connect: notes.connect,
