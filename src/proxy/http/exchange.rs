@@ -392,6 +392,11 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
+    let due = attempt.due(patience);
+    if !slow && due.is_zero() {
+        // Seen here and not by the wheel, which turns by ticks: bytes that drip faster would put it off for ever.
+        attempt.goes_on(patience, backend)?;
+    }
     connection.timer.set(if slow { body_idle } else { attempt.due(patience) });
     attempt.again = true;
     let mut moved = upload.received();
