@@ -9,11 +9,11 @@ use support::{Balancer, Client};
 
 /// Two pools in the order given, one listener for each, over HTTP and over TCP.
 fn config(order: &[&str], a: &Origin, b: &Origin) -> String {
-    let mut pools = String::new();
-    for name in order {
+    let pool = |name: &&str| {
         let address = if *name == "a" { a.addr() } else { b.addr() };
-        pools += &format!("[pool.{name}]\nbackends = ['{address}']\n");
-    }
+        format!("[pool.{name}]\nbackends = ['{address}']\n")
+    };
+    let pools = order.iter().map(pool).collect::<Vec<_>>().concat();
     format!(
         "workers = 1\n[admin]\nbind = '127.0.0.1:0'\n\
          [listener.web]\nbind = '127.0.0.1:0'\npool = 'b'\n\
