@@ -392,8 +392,11 @@ async fn wait(
     let mut sending = !upload.is_over();
     // A body that is still to come: its time is the client's, not the backend's.
     let slow = sending && !upload.has_all();
-    connection.timer.set(if slow { body_idle } else { attempt.due(patience) });
-    attempt.again = true;
+    if !attempt.again {
+        // Set once: the wheel turns by ticks, so that bytes which drip faster would put off a deadline set anew at each.
+        connection.timer.set(if slow { body_idle } else { attempt.due(patience) });
+        attempt.again = true;
+    }
     let mut moved = upload.received();
     // Nothing more is read of what the client sends meanwhile.
     let mut ended = connection.hand.as_ref().is_some_and(is_enough);
