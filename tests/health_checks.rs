@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use evenkeel::config::model::{
     Address, ApacheCheck, BodyRule, CheckKind, CheckTls, HttpCheck, HttpQuestion, MysqlCheck, Pattern, Verify,
 };
-use evenkeel::net::connect::{Purpose, connect};
+use evenkeel::net::connect::connect;
 use evenkeel::probe::{Layer, Question, Report, attempt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,7 +128,7 @@ async fn a_knock_is_never_seen_by_the_server() {
         good(&probe(CheckKind::Tcp, at).await, "open");
     }
     // Whatever had been accepted before this one would have been counted by now.
-    let mut last = connect(at, SECOND, Purpose::Work).await.unwrap();
+    let mut last = connect(at, SECOND).await.unwrap();
     let _ = last.read(&mut [0]).await;
     assert_eq!(seen.load(SeqCst), 1);
 }

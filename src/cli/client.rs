@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use evenkeel::net::connect::{Purpose, connect};
+use evenkeel::net::connect::connect;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST};
@@ -78,7 +78,7 @@ async fn exchange(admin: &Location, method: Method, path: &str, token: Option<St
     let mut last = None;
     let mut stream = None;
     for address in found {
-        match connect(address, CONNECT_TIMEOUT, Purpose::Work).await {
+        match connect(address, CONNECT_TIMEOUT).await {
             Ok(connected) => {
                 stream = Some(connected);
                 break;

@@ -4,52 +4,74 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
-
-/// For whom a connection is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Client traffic, or a probe that speaks.
-    Work,
-    /// A probe that only asks whether the port is open. The last step of the handshake is held back and the
-    /// connection is reset, so that the server's `accept` never sees it and counts nothing against us.
-    Knock,
-}
+use tokio::time::timeout;
 
 /// Opens a connection within `deadline`.
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn connect(address: SocketAddr, deadline: Duration, purpose: Purpose) -> io::Result<TcpStream> {
-    connect_from(None, address, deadline, purpose).await
+pub async fn connect(address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+    connect_from(None, address, deadline).await
 }
 
 /// Opens a connection from one of our own addresses within `deadline`; `None` leaves the choice to the system.
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn connect_from(
-    source: Option<IpAddr>,
-    address: SocketAddr,
-    deadline: Duration,
-    purpose: Purpose,
-) -> io::Result<TcpStream> {
+pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
     // Born non-blocking: each option set afterwards costs a system call per connection.
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    match purpose {
-        Purpose::Work => socket.set_nodelay(true)?,
-        Purpose::Knock => {
-            let socket = SockRef::from(&socket);
-            socket.set_tcp_quickack(false)?;
-            socket.set_linger(Some(Duration::ZERO))?;
-        }
-    }
+    socket.set_nodelay(true)?;
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    match tokio::time::timeout(deadline, socket.connect(address)).await {
-        Ok(connected) => connected,
-        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    timeout(deadline, socket.connect(address)).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Asks within `deadline` whether the port is open, and leaves. The last step of the handshake is held back and the
+/// connection is reset, so that the server's `accept` never sees it and counts nothing against us.
+///
+/// Most answers are there by the time that the other probes of the same beat have been begun. Looking then, with a
+/// second `connect`, saves the registration with the reactor: four system calls of nine, for ten thousand backends.
+///
+/// # Errors
+/// What the system said, or [`io::ErrorKind::TimedOut`].
+pub async fn knock(source: Option<IpAddr>, address: SocketAddr, deadline: Duration) -> io::Result<()> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_tcp_quickack(false)?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    if is_open(&socket, address)? {
+        return Ok(());
+    }
+    tokio::task::yield_now().await;
+    if is_open(&socket, address)? {
+        return Ok(());
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    match timeout(deadline, stream.writable()).await {
+        Ok(ready) => ready?,
+        Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
+    }
+    stream.take_error()?.map_or(Ok(()), Err)
+}
+
+/// Begins to connect, or looks how far that is; `false` while it is under way (connect(2)).
+fn is_open(socket: &Socket, address: SocketAddr) -> io::Result<bool> {
+    const EISCONN: i32 = 106;
+    const EALREADY: i32 = 114;
+    const EINPROGRESS: i32 = 115;
+    match socket.connect(&address.into()) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(EISCONN) => Ok(true),
+            Some(EALREADY | EINPROGRESS) => Ok(false),
+            _ => Err(error),
+        },
     }
 }

@@ -17,7 +17,7 @@ use super::eager::Eager;
 use super::question::{Question, Ready};
 use super::report::{Failure, Layer, What, plain};
 use crate::config::model::{Address, BodyRule, CheckTls, HttpCheck, HttpQuestion};
-use crate::net::connect::{Purpose, connect_from};
+use crate::net::connect::connect_from;
 use crate::net::tls::{Client, Resume};
 
 /// Most of a body that is read: whatever a health page says, it says early.
@@ -120,7 +120,7 @@ pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &mut Ve
         Ready::Http(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
         _ => return Err(Failure::new(Layer::Local, "this is no question over HTTP")),
     };
-    let stream = connect_from(question.source, address, question.timeout, Purpose::Work)
+    let stream = connect_from(question.source, address, question.timeout)
         .await
         .map_err(|error| Failure::connecting(&error, question.timeout))?;
     log.push(format!("connected to {address}"));

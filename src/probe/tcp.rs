@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 
 use super::question::Question;
 use super::report::{Failure, What};
-use crate::net::connect::{Purpose, connect_from};
+use crate::net::connect::knock;
 
 pub(super) async fn ask(question: &Question, address: SocketAddr) -> Result<What, Failure> {
-    match connect_from(question.source, address, question.timeout, Purpose::Knock).await {
-        Ok(_reset_by_drop) => Ok("port is open".into()),
+    match knock(question.source, address, question.timeout).await {
+        Ok(()) => Ok("port is open".into()),
         Err(error) => Err(Failure::connecting(&error, question.timeout)),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::outcome::Cause;
 use super::worker::{View, Worker};
 use crate::health::State;
-use crate::net::connect::{self, Purpose};
+use crate::net::connect;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool, Symptom};
@@ -149,7 +149,7 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
     let place = backend.moves();
     let Some(address) = backend.socket_address() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
-    let mut connecting = pin!(connect::connect(address, deadline, Purpose::Work));
+    let mut connecting = pin!(connect::connect(address, deadline));
     timer.mark(Some(backend.slot.index));
     timer.set(SUSPICIOUS_SILENCE);
     let result = std::future::poll_fn(|context| {

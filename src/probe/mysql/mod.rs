@@ -20,7 +20,7 @@ use self::packet::{Greeting, Reply, Switch};
 use super::question::{Question, Ready};
 use super::report::{Failure, Layer, What};
 use crate::config::model::MysqlCheck;
-use crate::net::connect::{Purpose, connect_from};
+use crate::net::connect::connect_from;
 
 /// A packet of the login phase that is longer is no such packet.
 const MAX_PACKET: usize = 16 * 1024;
@@ -59,7 +59,7 @@ pub(super) async fn ask(
         return Err(late());
     }
     let (source, timeout, check) = (question.source, question.timeout, check.clone());
-    let stream = connect_from(source, address, deadline.saturating_duration_since(Instant::now()), Purpose::Work)
+    let stream = connect_from(source, address, deadline.saturating_duration_since(Instant::now()))
         .await
         .map_err(|error| Failure::connecting(&error, timeout))?;
     log.push(format!("connected to {address}"));
