@@ -20,6 +20,8 @@ const FIRST_VERDICT: Duration = Duration::from_secs(2);
 const MAX_RETRIES: u8 = 16;
 /// A held request tries the same backends again after this long, unless a verdict comes first.
 const AGAIN: Duration = Duration::from_millis(200);
+/// A connect that takes longer than this, and than four times the backend's usual, is tried elsewhere.
+const SLOW_CONNECT: Duration = Duration::from_millis(300);
 /// A backend that has been silent for this long, or for four times its usual, is looked at by a probe.
 pub const SUSPICIOUS_SILENCE: Duration = Duration::from_millis(150);
 
@@ -73,7 +75,7 @@ pub fn suspicious_after(backend: &Backend) -> Duration {
 /// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took.
 ///
 /// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so does
-/// [`AGAIN`], because a backend that was only restarting is back before any verdict. `tried` is empty then.
+/// a fifth of a second, because a backend that was only restarting is back before any verdict. `tried` is empty then.
 ///
 /// # Errors
 /// [`Cause::NoBackend`] or [`Cause::QueueFull`].
@@ -138,6 +140,17 @@ fn patience(worker: &Worker, view: &View, pool: u32) -> (Duration, Duration) {
         (0, false) => (hold, Duration::MAX),
         (_, _) => (hold, AGAIN),
     }
+}
+
+/// How long one connect may take. Where the work can go elsewhere, and the backend's usual pace is known, it is not kept
+/// waiting for long: nothing has been sent yet, and a lost SYN is repeated only after a second (RFC 6298, section 2).
+pub fn time_to_connect(worker: &Worker, view: &View, pool: u32, tried: &[u32], retries: u8, lease: &Lease) -> Duration {
+    let config = &view.pool(pool).config;
+    let usual = Duration::from_micros(u64::from(lease.backend().latency_micros()));
+    if usual.is_zero() || retries >= config.retry.attempts || worker.others(view, pool, tried) == 0 {
+        return config.timeouts.connect;
+    }
+    config.timeouts.connect.min(SLOW_CONNECT.max(usual * 4))
 }
 
 /// A new connection to the leased backend.

@@ -83,7 +83,9 @@ async fn reach(
         let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
-        match attempt::open(&lease, pool.config.timeouts.connect, timer).await {
+        tried.push(lease.backend().slot.index);
+        let deadline = attempt::time_to_connect(worker, view, pool_index, &tried, notes.retries, &lease);
+        match attempt::open(&lease, deadline, timer).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
                 lease.backend().answered(took);
@@ -94,7 +96,6 @@ async fn reach(
                 if let Some(symptom) = cause.symptom() {
                     lease.backend().suspect(symptom);
                 }
-                tried.push(lease.backend().slot.index);
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
                 let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;

@@ -267,9 +267,10 @@ fn may_retry(
         return Ok(());
     }
     let pool = view.pool(index);
-    // The budget is for load. A refused connection has cost nobody any work, and a backend that is out can be overloaded
-    // no more; those that it kept waiting are limited in number.
-    let free = matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::BackendDown);
+    // The budget is for load. A connection that did not come about has cost nobody any work, and a backend that is out
+    // can be overloaded no more; those that it kept waiting are limited in number.
+    let free =
+        matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown);
     if retries < pool.config.retry.attempts && worker.others(view, index, tried) > 0 && (free || can_afford_retry(pool))
     {
         return Ok(());
@@ -312,7 +313,9 @@ async fn try_one(
         backend.stats.mine().reused.inc();
         stream
     } else {
-        let opened = attempt::open(lease, pool.config.timeouts.connect, &connection.timer).await;
+        let Connection { worker, timer, .. } = &*connection;
+        let deadline = attempt::time_to_connect(worker, view, incoming.pool, tried, notes.retries, lease);
+        let opened = attempt::open(lease, deadline, timer).await;
         let (stream, took) = opened.map_err(|cause| Failed { trouble: Trouble::Backend(cause), stale: false })?;
         pool.stats.mine().connect.observe(took);
         notes.connect = took;
