@@ -396,3 +396,52 @@ fn on_down_close_ends_sessions_and_keep_does_not() {
         }
     }
 }
+
+/// A backend that answers one request and then takes no connection any more: the queue of its socket is full, so that
+/// the kernel drops whoever knocks.
+struct Jammed {
+    socket: std::net::TcpListener,
+    queue: Vec<std::net::TcpStream>,
+}
+
+impl Jammed {
+    fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(1).unwrap();
+        Self { socket: socket.into(), queue: Vec::new() }
+    }
+
+    fn addr(&self) -> std::net::SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    fn answer_once(&self) {
+        use std::io::{Read, Write};
+        let (mut stream, _) = self.socket.accept().unwrap();
+        let mut head = [0; 4096];
+        assert!(stream.read(&mut head).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nonce").unwrap();
+    }
+
+    fn jam(&mut self) {
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&self.addr(), Duration::from_millis(100)) {
+            self.queue.push(stream);
+        }
+    }
+}
+
+#[test]
+fn a_connect_that_hangs_is_tried_elsewhere_before_the_kernel_tries_again() {
+    let (mut jammed, good) = (Jammed::new(), Origin::http().reply("good").start());
+    let lb = Balancer::web(&[jammed.addr(), good.addr()], "balance = \"first\"\n");
+    std::thread::scope(|scope| {
+        scope.spawn(|| jammed.answer_once());
+        assert_eq!(lb.get("/").text(), "once");
+    });
+    jammed.jam();
+    let begun = Instant::now();
+    assert_eq!(lb.get("/").text(), "good");
+    // The kernel repeats a SYN after a second.
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+}
