@@ -1,5 +1,6 @@
 //! HTTP: what happens to a request (`exchange`) and the codecs that carry it.
 
+pub mod asking;
 pub mod connection;
 pub mod download;
 pub mod exchange;
