@@ -46,7 +46,7 @@ fn loader(read: Arc<Read>, first: Loaded) -> Loader {
         } else {
             loaded.warnings.render(Color::Plain, "the configuration is used all the same")
         };
-        Ok(server::Loaded { config: loaded.config, warnings, files: loaded.files, hash: loaded.hash })
+        Ok(server::Loaded { config: loaded.config, warnings, files: loaded.files })
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -118,11 +118,6 @@ impl Stream {
     pub fn reset_on_drop(&self) {
         // A socket that is gone already needs no reset.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
-    }
-
-    /// The address of the other side.
-    pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
     }
 }
 

@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::outcome::Cause;
-use super::worker::Worker;
 use crate::config::model::OnDown;
 use crate::health::State;
 use crate::net::buffer::{Buffer, Size};
@@ -48,8 +47,6 @@ pub struct Relayed {
 /// What a relay obeys beside its two sides.
 #[derive(Debug)]
 pub struct Terms<'a> {
-    /// The worker.
-    pub worker: &'a Worker,
     /// The backend, whose end may be the relay's.
     pub backend: &'a Arc<Backend>,
     /// Whether it is.

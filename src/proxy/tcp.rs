@@ -47,7 +47,6 @@ pub async fn serve(
     let cause = match reached {
         Ok((lease, mut backend)) => {
             let terms = Terms {
-                worker: &worker,
                 backend: lease.backend(),
                 on_down: pool.config.on_down,
                 idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),

@@ -28,8 +28,6 @@ pub struct Loaded {
     pub warnings: String,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
-    /// Hash of their content.
-    pub hash: String,
 }
 
 /// Why the program could not start, or a reload could not be carried out.

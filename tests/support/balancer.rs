@@ -33,7 +33,7 @@ impl Balancer {
         let loader: Loader = Arc::new(move || {
             let text = read.lock().unwrap().clone();
             let loaded = config::load(&Source::text(text)).map_err(|problems| problems.render(Color::Plain, ""))?;
-            Ok(Loaded { config: loaded.config, warnings: String::new(), files: loaded.files, hash: loaded.hash })
+            Ok(Loaded { config: loaded.config, warnings: String::new(), files: loaded.files })
         });
         let server = Server::start(loader, Signals::Ignore).unwrap_or_else(|error| panic!("{error}"));
         let admin = server.admin.expect("the configuration has an admin port");

@@ -333,7 +333,6 @@ async fn tunnel(
     }
     let listener = Arc::clone(&connection.listener);
     let terms = Terms {
-        worker: &connection.worker,
         backend: lease.backend(),
         on_down: pool.config.on_down,
         idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),

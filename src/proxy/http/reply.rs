@@ -41,14 +41,6 @@ impl Reply {
         }
     }
 
-    /// Its word in the log.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Refused(reject) => reject.word(),
-            Self::Failed(cause) => cause.word(),
-        }
-    }
-
     /// Writes it whole.
     pub fn write(self, out: &mut Buffer, fit: Fit<'_>) {
         let (status, reason) = self.line();
