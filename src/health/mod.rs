@@ -5,12 +5,14 @@ pub mod ejection;
 pub mod evidence;
 mod expression;
 mod parse;
+mod says;
 mod streak;
 
 pub use ejection::Ejection;
 pub use evidence::Symptom;
 pub use expression::Expression;
 pub use parse::ParseError;
+pub use says::{Role, Says, Wish};
 pub use streak::{Sign, Streak};
 
 /// What is said of a check, or of a backend as the verdict over its checks.

@@ -4,20 +4,21 @@ use std::net::SocketAddr;
 
 use super::http;
 use super::question::Question;
-use super::report::{Failure, Layer, What};
+use super::report::{Failure, Finding, Layer};
+use super::transcript::Log;
 use crate::config::model::ApacheCheck;
 
 pub(super) async fn ask(
     question: &Question,
     check: &ApacheCheck,
     address: SocketAddr,
-    log: &mut Vec<String>,
-) -> Result<What, Failure> {
+    log: &Log,
+) -> Result<Finding, Failure> {
     let answer = http::fetch(question, address, log).await?;
     judge(answer.status, &answer.body, check.idle_workers_min)
 }
 
-fn judge(status: u16, body: &[u8], wanted: u32) -> Result<What, Failure> {
+fn judge(status: u16, body: &[u8], wanted: u32) -> Result<Finding, Failure> {
     if status != 200 {
         let remedy = match status {
             403 => "; let the balancer's address in with `Require ip` at its <Location>",
@@ -35,7 +36,7 @@ fn judge(status: u16, body: &[u8], wanted: u32) -> Result<What, Failure> {
         Some(idle) if idle < wanted => {
             Err(Failure::new(Layer::Answer, format!("{idle} idle workers, wanted at least {wanted}")))
         }
-        Some(idle) => Ok(format!("{idle} idle workers").into()),
+        Some(idle) => Ok(Finding::new(format!("{idle} idle workers"))),
     }
 }
 
@@ -62,7 +63,7 @@ mod tests {
         ];
         for (status, body, wanted, expected) in rows {
             let found = judge(*status, body.as_bytes(), *wanted);
-            let found = found.as_ref().map(AsRef::as_ref).map_err(|failure| failure.layer);
+            let found = found.as_ref().map(|found| &*found.what).map_err(|failure| failure.layer);
             assert_eq!(found, *expected, "HTTP {status} {body:?} {wanted}");
         }
     }

@@ -9,6 +9,9 @@ use crate::health::State;
 use crate::pool::Backend;
 use crate::pool::events::{Event, Events};
 
+/// Characters that the log shows of what was sent and received.
+const LOGGED: usize = 80;
+
 /// A change of one backend's verdict.
 #[derive(Debug)]
 pub(super) struct Flip<'a> {
@@ -36,7 +39,7 @@ impl Flip<'_> {
                 was = self.was.word(), after_ms, left_up, "backend is up"
             );
         } else {
-            let transcript = (!cause.transcript.is_empty()).then(|| cause.transcript.join("; "));
+            let transcript = (!cause.transcript.steps.is_empty()).then(|| cause.transcript.lines(LOGGED).join("; "));
             tracing::warn!(
                 pool = %backend.pool, backend = %backend.name, check, layer, reason = %cause.reason,
                 was = self.was.word(), after_ms, left_up, transcript, "backend is down"
@@ -70,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::config::model::Address;
-    use crate::probe::Layer;
+    use crate::probe::{Layer, Transcript};
 
     #[test]
     fn a_flip_is_one_event_with_everything_that_an_operator_asks() {
@@ -81,7 +84,7 @@ mod tests {
             check: Some(Arc::from("mysql")),
             layer: Some(Layer::Connect),
             reason: "connection refused (traffic failed too)".to_owned(),
-            transcript: vec![],
+            transcript: Transcript::default(),
         };
         let flip = Flip {
             backend: &backend,

@@ -106,8 +106,7 @@ impl Runner {
             watched.checks.push(Watch { question: id, ..old.swap_remove(knocking) });
         }
         for (position, check) in pool.config.checks.iter().enumerate() {
-            let place = Question::place(check, &backend.address);
-            let question = Arc::new(Question::new(check.kind.clone(), place, check.timing.timeout));
+            let question = Arc::new(Question::of(check, &backend.address));
             let id = self.agenda.ask(&question, Asker { backend: serial, check: position });
             let same = old.iter().position(|known| known.name == check.name && known.question == id);
             let check = match same {

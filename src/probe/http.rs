@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::eager::Eager;
 use super::question::{Question, Ready};
-use super::report::{Failure, Layer, What, plain};
+use super::report::{Failure, Finding, Layer, plain};
+use super::transcript::{Log, Recorder};
 use crate::config::model::{Address, BodyRule, CheckTls, HttpCheck, HttpQuestion};
 use crate::net::connect::connect_from;
 use crate::net::tls::{Client, Resume};
@@ -99,22 +100,22 @@ pub(super) async fn ask(
     question: &Question,
     check: &HttpCheck,
     address: SocketAddr,
-    log: &mut Vec<String>,
-) -> Result<What, Failure> {
+    log: &Log,
+) -> Result<Finding, Failure> {
     let answer = fetch(question, address, log).await?;
     let status = answer.status;
     if !check.statuses.iter().any(|(from, to)| (*from..=*to).contains(&status)) {
         return Err(Failure::new(Layer::Answer, format!("HTTP {status}, wanted {}", ranges(&check.statuses))));
     }
-    let Some(rule) = &check.body else { return Ok(format!("HTTP {status}").into()) };
+    let Some(rule) = &check.body else { return Ok(Finding::new(format!("HTTP {status}"))) };
     match judge(rule, &answer) {
-        Ok(()) => Ok(format!("HTTP {status}, body as wanted").into()),
+        Ok(()) => Ok(Finding::new(format!("HTTP {status}, body as wanted"))),
         Err(what) => Err(Failure::new(Layer::Answer, format!("HTTP {status}, but {what}"))),
     }
 }
 
 /// Asks and reads the answer. Every failure below the answer's meaning ends here.
-pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &mut Vec<String>) -> Result<Answer, Failure> {
+pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &Log) -> Result<Answer, Failure> {
     let prepared = match question.prepared() {
         Ready::Http(Ok(prepared)) => prepared,
         Ready::Http(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
@@ -123,22 +124,22 @@ pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &mut Ve
     let stream = connect_from(question.source, address, question.timeout)
         .await
         .map_err(|error| Failure::connecting(&error, question.timeout))?;
-    log.push(format!("connected to {address}"));
+    log.connected(stream.local_addr().ok(), address);
     match &prepared.tls {
-        None => exchange(stream, prepared.request.clone(), log).await,
+        None => exchange(Recorder::new(stream, log), prepared.request.clone(), log).await,
         Some(tls) => {
             let stream = tls.handshake(stream).await.map_err(|error| untrusted(&error))?;
-            log.push("TLS stands".to_owned());
-            exchange(stream, prepared.request.clone(), log).await
+            log.note("TLS stands");
+            exchange(Recorder::new(stream, log), prepared.request.clone(), log).await
         }
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>, log: &mut Vec<String>) -> Result<Answer, Failure>
+async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>, log: &Log) -> Result<Answer, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    log.push(format!("asked {} {}", request.method(), request.uri()));
+    log.note(format!("asked {} {}", request.method(), request.uri()));
     let io = TokioIo::new(Eager::new(stream));
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -160,9 +161,9 @@ where
     }
 }
 
-async fn read(response: Response<Incoming>, log: &mut Vec<String>) -> Result<Answer, Failure> {
+async fn read(response: Response<Incoming>, log: &Log) -> Result<Answer, Failure> {
     let status = response.status().as_u16();
-    log.push(format!("head: HTTP {status}"));
+    log.note(format!("head: HTTP {status}"));
     let mut answer = Answer { status, body: Vec::new(), length: Length::Whole };
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
@@ -178,7 +179,7 @@ async fn read(response: Response<Incoming>, log: &mut Vec<String>) -> Result<Ans
             break;
         }
     }
-    log.push(format!("body: {} bytes", answer.body.len()));
+    log.note(format!("body: {} bytes", answer.body.len()));
     Ok(answer)
 }
 

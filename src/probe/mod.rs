@@ -15,9 +15,11 @@ mod question;
 mod report;
 mod schedule;
 mod tcp;
+pub mod transcript;
 mod verdicts;
 mod watched;
 
 pub use question::{Question, attempt};
-pub use report::{Failure, Layer, Report, What};
+pub use report::{Failure, Finding, Layer, Pace, Report};
 pub use schedule::{Runner, Schedule};
+pub use transcript::{Log, Transcript};

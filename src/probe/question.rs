@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::http::Prepared;
-use super::report::{Failure, Layer, Report};
+use super::report::{Failure, Finding, Layer, Report};
+use super::transcript::{Log, Secrets};
 use super::{apache, http, mysql, tcp};
 use crate::config::model::{Address, Check, CheckKind};
 
@@ -23,6 +24,8 @@ pub struct Question {
     pub timeout: Duration,
     /// Our own address to ask from; `None`: the system chooses.
     pub source: Option<IpAddr>,
+    /// What of it nobody may see.
+    secrets: Secrets,
     /// Made at the first attempt: most questions of a reload are only compared with those that are asked already.
     prepared: OnceLock<Ready>,
 }
@@ -39,7 +42,13 @@ pub(super) enum Ready {
 impl Question {
     /// The question `kind` to `at`.
     pub fn new(kind: CheckKind, at: Address, timeout: Duration) -> Self {
-        Self { kind, at, timeout, source: None, prepared: OnceLock::new() }
+        Self { kind, at, timeout, source: None, secrets: Secrets::default(), prepared: OnceLock::new() }
+    }
+
+    /// What `check` asks of a backend at `backend`.
+    pub fn of(check: &Check, backend: &Address) -> Self {
+        let secrets = Secrets::new(check.secrets.clone());
+        Self { secrets, ..Self::new(check.kind.clone(), Self::place(check, backend), check.timing.timeout) }
     }
 
     pub(super) fn prepared(&self) -> &Ready {
@@ -52,7 +61,7 @@ impl Question {
     }
 
     /// Where `check` of a backend at `backend` is asked.
-    pub fn place(check: &Check, backend: &Address) -> Address {
+    fn place(check: &Check, backend: &Address) -> Address {
         let port = check.port.unwrap_or_else(|| backend.port());
         match (check.host, backend) {
             (Some(host), _) => Address::Socket(SocketAddr::new(host, port)),
@@ -92,23 +101,42 @@ impl Hash for Question {
 /// Asks once, at `address`, within the question's timeout.
 pub async fn attempt(question: Arc<Question>, address: SocketAddr) -> Report {
     let started = Instant::now();
-    let mut transcript = Vec::new();
+    let log = Log::new();
+    let mut result = ask(&question, address, &log).await;
+    let took = started.elapsed();
+    let mut transcript = log.transcript();
+    transcript.mask(&question.secrets);
+    match &mut result {
+        Ok(finding) => {
+            if let Some(masked) = question.secrets.masked(&finding.what) {
+                finding.what = masked.into();
+            }
+        }
+        Err(failure) => {
+            if let Some(masked) = question.secrets.masked(&failure.what) {
+                failure.what = masked;
+            }
+        }
+    }
+    Report { result, took, transcript }
+}
+
+async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result<Finding, Failure> {
     let timeout = question.timeout;
     let in_time = match &question.kind {
         // The connection has the deadline, and there is nothing after it.
-        CheckKind::Tcp => Ok(tcp::ask(&question, address).await),
+        CheckKind::Tcp => Ok(tcp::ask(question, address).await),
         CheckKind::Http(check) => {
-            tokio::time::timeout(timeout, Box::pin(http::ask(&question, check, address, &mut transcript))).await
+            tokio::time::timeout(timeout, Box::pin(http::ask(question, check, address, log))).await
         }
         CheckKind::Apache(check) => {
-            tokio::time::timeout(timeout, Box::pin(apache::ask(&question, check, address, &mut transcript))).await
+            tokio::time::timeout(timeout, Box::pin(apache::ask(question, check, address, log))).await
         }
         // It ends by itself in time: a login under way must not be dropped.
-        CheckKind::Mysql(check) => Ok(Box::pin(mysql::ask(&question, check, address, &mut transcript)).await),
+        CheckKind::Mysql(check) => Ok(Box::pin(mysql::ask(question, check, address, log)).await),
     };
-    let result = in_time.unwrap_or_else(|_elapsed| {
-        let last = transcript.last().map_or("not connected", String::as_str);
+    in_time.unwrap_or_else(|_elapsed| {
+        let last = log.transcript().last().unwrap_or_else(|| "not connected".to_owned());
         Err(Failure::new(Layer::Timeout, format!("not done within {timeout:?}; last: {last}")))
-    });
-    Report { result, took: started.elapsed(), transcript }
+    })
 }

@@ -4,20 +4,28 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
+use super::transcript::Transcript;
+use crate::health::{Role, Says};
 use crate::metrics::PROBE_LAYERS;
 
-/// What a good probe found, for people: `HTTP 200`.
-pub type What = Cow<'static, str>;
+/// What a good probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// For people: `HTTP 200`.
+    pub what: Cow<'static, str>,
+    /// What it says of the backend.
+    pub says: Says,
+}
 
 /// The end of one probe.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// What it found.
-    pub result: Result<What, Failure>,
+    pub result: Result<Finding, Failure>,
     /// How long it took.
     pub took: Duration,
-    /// What happened, a few short lines.
-    pub transcript: Vec<String>,
+    /// What it did and saw; secrets are masked.
+    pub transcript: Transcript,
 }
 
 /// Why a probe failed.
@@ -27,6 +35,17 @@ pub struct Failure {
     pub layer: Layer,
     /// What was wrong, for people, with the remedy where there is one.
     pub what: String,
+    /// When to ask again.
+    pub pace: Pace,
+}
+
+/// When to ask again after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As configured.
+    Usual,
+    /// Less often: asking does harm (the server has too many connections, or has blocked our address).
+    Slow,
 }
 
 /// How far a probe came before it failed.
@@ -48,6 +67,27 @@ pub enum Layer {
     Local,
 }
 
+impl Finding {
+    /// It works, and nothing more is said.
+    pub fn new(what: impl Into<Cow<'static, str>>) -> Self {
+        Self { what: what.into(), says: Says::default() }
+    }
+
+    /// It works, and has this role.
+    #[must_use]
+    pub fn with_role(mut self, role: Role) -> Self {
+        self.says.role = Some(role);
+        self
+    }
+
+    /// It works, and says this.
+    #[must_use]
+    pub fn saying(mut self, says: Says) -> Self {
+        self.says = says;
+        self
+    }
+}
+
 impl Layer {
     /// Position in [`PROBE_LAYERS`].
     pub fn index(self) -> usize {
@@ -63,7 +103,14 @@ impl Layer {
 impl Failure {
     /// A failure at `layer`.
     pub fn new(layer: Layer, what: impl Into<String>) -> Self {
-        Self { layer, what: what.into() }
+        Self { layer, what: what.into(), pace: Pace::Usual }
+    }
+
+    /// The same, and asking at the usual pace would do harm.
+    #[must_use]
+    pub fn slowly(mut self) -> Self {
+        self.pace = Pace::Slow;
+        self
     }
 
     /// A connection could not be made.

@@ -22,6 +22,7 @@ use super::follow;
 use super::names::{Change, Names, Whereabouts};
 use super::question::{Question, attempt};
 use super::report::{Failure, Layer, Report};
+use super::transcript::Transcript;
 use super::verdicts::Verdicts;
 use super::watched::{Cause, Watched};
 use crate::config::model::Address;
@@ -220,7 +221,7 @@ impl Runner {
             Err(Whereabouts::Nowhere(why)) => {
                 self.agenda.started(id, now);
                 let result = Err(Failure::new(Layer::Resolve, why));
-                self.digest(id, &Report { result, took: Duration::ZERO, transcript: Vec::new() });
+                self.digest(id, &Report { result, took: Duration::ZERO, transcript: Transcript::default() });
             }
             Err(_pending) => {
                 if let Address::Name(name, _) = &question.at {

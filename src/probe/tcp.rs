@@ -6,12 +6,12 @@
 use std::net::SocketAddr;
 
 use super::question::Question;
-use super::report::{Failure, What};
+use super::report::{Failure, Finding};
 use crate::net::connect::knock;
 
-pub(super) async fn ask(question: &Question, address: SocketAddr) -> Result<What, Failure> {
+pub(super) async fn ask(question: &Question, address: SocketAddr) -> Result<Finding, Failure> {
     match knock(question.source, address, question.timeout).await {
-        Ok(()) => Ok("port is open".into()),
+        Ok(()) => Ok(Finding::new("port is open")),
         Err(error) => Err(Failure::connecting(&error, question.timeout)),
     }
 }

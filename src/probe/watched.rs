@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::agenda::QuestionId;
 use super::report::{Layer, Report};
+use super::transcript::Transcript;
 use crate::clock;
 use crate::config::model::{Initial, Timing};
 use crate::health::{Ejection, Sign, State, Streak, Symptom, evidence};
@@ -40,13 +41,13 @@ pub(super) struct Cause {
     pub(super) layer: Option<Layer>,
     pub(super) reason: String,
     /// What the probe did, where one decided.
-    pub(super) transcript: Vec<String>,
+    pub(super) transcript: Transcript,
 }
 
 impl Cause {
     /// No probe decided it.
     pub(super) fn said(reason: impl Into<String>) -> Self {
-        Self { check: None, layer: None, reason: reason.into(), transcript: Vec::new() }
+        Self { check: None, layer: None, reason: reason.into(), transcript: Transcript::default() }
     }
 }
 
@@ -124,7 +125,7 @@ impl Watched {
             check: Some(Arc::clone(&check.name)),
             layer,
             reason: match &report.result {
-                Ok(what) => what.to_string(),
+                Ok(found) => found.what.to_string(),
                 Err(failure) if agreed => format!("{} (traffic failed too)", failure.what),
                 Err(failure) => failure.what.clone(),
             },
@@ -158,8 +159,8 @@ fn tell(status: &mut CheckStatus, state: State, report: &Report) {
     status.state = state;
     match &report.result {
         // The same answer as last time, almost always.
-        Ok(what) if **what == *status.reason => {}
-        Ok(what) => status.reason = Arc::from(&**what),
+        Ok(found) if *found.what == *status.reason => {}
+        Ok(found) => status.reason = Arc::from(&*found.what),
         Err(failure) => status.reason = Arc::from(failure.to_string()),
     }
     status.duration = report.took;

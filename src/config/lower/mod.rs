@@ -7,7 +7,6 @@ mod across;
 mod check;
 mod listener;
 mod pool;
-mod question;
 mod route;
 
 use std::collections::HashMap;

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use self::packet::{Greeting, Reply, Switch};
 use super::question::{Question, Ready};
-use super::report::{Failure, Layer, What};
+use super::report::{Failure, Finding, Layer};
+use super::transcript::{Log, Recorder};
 use crate::config::model::MysqlCheck;
 use crate::net::connect::connect_from;
 
@@ -35,14 +36,14 @@ const GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Stragglers(Mutex<Option<JoinHandle<Login>>>);
 
-type Login = (Result<What, Failure>, Vec<String>);
+type Login = Result<Finding, Failure>;
 
 pub(super) async fn ask(
     question: &Arc<Question>,
     check: &MysqlCheck,
     address: SocketAddr,
-    log: &mut Vec<String>,
-) -> Result<What, Failure> {
+    log: &Log,
+) -> Result<Finding, Failure> {
     let Ready::Mysql(stragglers) = question.prepared() else {
         return Err(Failure::new(Layer::Local, "this is no question to MySQL"));
     };
@@ -55,20 +56,20 @@ pub(super) async fn ask(
         && tokio::time::timeout_at(deadline, &mut straggler).await.is_err()
     {
         *slot() = Some(straggler);
-        log.push("an earlier login is still waiting for the server; no other is begun".to_owned());
+        log.note("an earlier login is still waiting for the server; no other is begun");
         return Err(late());
     }
     let (source, timeout, check) = (question.source, question.timeout, check.clone());
     let stream = connect_from(source, address, deadline.saturating_duration_since(Instant::now()))
         .await
         .map_err(|error| Failure::connecting(&error, timeout))?;
-    log.push(format!("connected to {address}"));
-    let mut login = tokio::spawn(async move { Box::pin(log_in(stream, &check)).await });
+    log.connected(stream.local_addr().ok(), address);
+    let mut login = tokio::spawn({
+        let log = log.clone();
+        async move { Box::pin(log_in(stream, &check, &log)).await }
+    });
     match tokio::time::timeout_at(deadline, &mut login).await {
-        Ok(Ok((result, lines))) => {
-            log.extend(lines);
-            result
-        }
+        Ok(Ok(result)) => result,
         Ok(Err(_ended)) => Err(Failure::new(Layer::Local, "the login was stopped")),
         Err(_elapsed) => {
             *slot() = Some(login);
@@ -77,9 +78,9 @@ pub(super) async fn ask(
     }
 }
 
-async fn log_in(mut stream: TcpStream, check: &MysqlCheck) -> Login {
-    let mut lines = Vec::new();
-    let talk = converse(&mut stream, check, &mut lines);
+async fn log_in(stream: TcpStream, check: &MysqlCheck, log: &Log) -> Login {
+    let mut stream = Recorder::new(stream, log);
+    let talk = converse(&mut stream, check, log);
     let result = match tokio::time::timeout(LONGEST, talk).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Failure::new(Layer::Timeout, format!("no login within {LONGEST:?}"))),
@@ -93,38 +94,38 @@ async fn log_in(mut stream: TcpStream, check: &MysqlCheck) -> Login {
     };
     // A server that does not close within the time has been told all the same.
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
-    (result, lines)
+    result
 }
 
-async fn converse(stream: &mut TcpStream, check: &MysqlCheck, lines: &mut Vec<String>) -> Result<What, Failure> {
+async fn converse(stream: &mut Recorder<TcpStream>, check: &MysqlCheck, log: &Log) -> Result<Finding, Failure> {
     let (payload, _) = receive(stream, "a greeting").await?;
     let greeting = match Greeting::parse(&payload) {
         Ok(greeting) => greeting,
-        Err(reply) => return refused(&reply, lines),
+        Err(reply) => return refused(&reply, log),
     };
-    lines.push(format!("greeted by {}", greeting.version));
+    log.note(format!("greeted by {}", greeting.version));
     send(stream, 1, &packet::login(&greeting, &check.user, &check.password)).await?;
-    let mut alive: What = format!("logged in to {}", greeting.version).into();
+    let mut alive = Finding::new(format!("logged in to {}", greeting.version));
     for _ in 0..MAX_ROUNDS {
         let (payload, number) = receive(stream, "an answer to the login").await?;
         let answer = match Reply::parse(&payload) {
             Reply::Ok => {
-                lines.push("logged in".to_owned());
+                log.note("logged in");
                 send(stream, 0, &packet::QUIT).await?;
                 return Ok(alive);
             }
             Reply::Switch(switch) => {
                 let (bytes, note) = reply_to(&switch, &check.password);
-                lines.push(format!("asked to log in by {}{note}", switch.method));
+                log.note(format!("asked to log in by {}{note}", switch.method));
                 bytes
             }
             // The password is right by the server's cache: its verdict follows.
             Reply::More(3) => continue,
             Reply::More(_) => {
-                "alive; this method of login needs TLS".clone_into(alive.to_mut());
+                alive.what = "alive; this method of login needs TLS".into();
                 vec![0]
             }
-            reply => return refused(&reply, lines),
+            reply => return refused(&reply, log),
         };
         send(stream, number.wrapping_add(1), &answer).await?;
     }
@@ -142,15 +143,15 @@ fn reply_to(switch: &Switch, password: &str) -> (Vec<u8>, &'static str) {
 }
 
 /// The server said no: whether that is a sign of life, and what to do about it.
-fn refused(reply: &Reply, lines: &mut Vec<String>) -> Result<What, Failure> {
+fn refused(reply: &Reply, log: &Log) -> Result<Finding, Failure> {
     let Reply::Error { code, text } = reply else {
         return Err(Failure::new(Layer::Protocol, "what came is not the MySQL protocol"));
     };
-    lines.push(format!("error {code}: {text}"));
+    log.note(format!("error {code}: {text}"));
     let (code, remedy) = match code {
         // Access denied (also by database, method or lock), user's own limits: whoever says so is alive.
         1044 | 1045 | 1226 | 1251 | 1524 | 1698 | 1820 | 1862 | 3118 | 4151 => {
-            return Ok(format!("alive (error {code}: access denied)").into());
+            return Ok(Finding::new(format!("alive (error {code}: access denied)")));
         }
         1129 => {
             (code, "it has blocked the balancer's address: run FLUSH HOSTS there, and find out who breaks off logins")
@@ -167,7 +168,7 @@ fn refused(reply: &Reply, lines: &mut Vec<String>) -> Result<What, Failure> {
 }
 
 /// One packet: its payload and its number.
-async fn receive(stream: &mut TcpStream, waiting_for: &str) -> Result<(Vec<u8>, u8), Failure> {
+async fn receive(stream: &mut Recorder<TcpStream>, waiting_for: &str) -> Result<(Vec<u8>, u8), Failure> {
     let broken = |error: io::Error| Failure::broken(&error, waiting_for);
     let mut head = [0; 4];
     stream.read_exact(&mut head).await.map_err(broken)?;
@@ -180,7 +181,7 @@ async fn receive(stream: &mut TcpStream, waiting_for: &str) -> Result<(Vec<u8>, 
     Ok((payload, head[3]))
 }
 
-async fn send(stream: &mut TcpStream, number: u8, payload: &[u8]) -> Result<(), Failure> {
+async fn send(stream: &mut Recorder<TcpStream>, number: u8, payload: &[u8]) -> Result<(), Failure> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = Vec::with_capacity(payload.len() + 4);
     bytes.extend_from_slice(&[length[0], length[1], length[2], number]);
@@ -207,9 +208,9 @@ mod tests {
             (9999, Err("9999: its words")),
         ];
         for (code, expected) in rows {
-            let found = refused(&Reply::Error { code: *code, text: "its words".to_owned() }, &mut Vec::new());
+            let found = refused(&Reply::Error { code: *code, text: "its words".to_owned() }, &Log::new());
             match (&found, expected) {
-                (Ok(what), Ok(words)) => assert!(what.contains(words), "{code}: {what}"),
+                (Ok(found), Ok(words)) => assert!(found.what.contains(words), "{code}: {found:?}"),
                 (Err(failure), Err(words)) => {
                     assert!(failure.what.contains(words) && failure.what.contains("its words"), "{failure}");
                     assert_eq!(failure.layer, Layer::Answer);

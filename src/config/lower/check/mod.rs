@@ -1,15 +1,19 @@
-//! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the question itself is read by `question`.
+//! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the questions are read by a file for each type.
+
+mod http;
+mod mysql;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::model::{Check, CheckKind, Initial, MysqlCheck, Timing};
-use super::super::problem::{At, Problem};
-use super::super::section::{Choice, Section};
-use super::super::tree::{Entry, Table, Value};
-use super::super::units::{self, Fault};
-use super::super::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, Words};
-use super::{nonzero, question};
+use super::nonzero;
+use crate::config::model::{Check, CheckKind, Initial, Timing};
+use crate::config::problem::{At, Problem};
+use crate::config::section::{Choice, Section};
+use crate::config::tree::{Entry, Node, Table, Text, Value};
+use crate::config::units::{self, Fault};
+use crate::config::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, Words};
 
 /// Faster than this is a flood, not a check.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -111,7 +115,28 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<C
     let host = section.parsed("host", host);
     let port = section.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
     let kind = kind(&section, kind_of?);
-    Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, timing: timing? })
+    let mut secrets = Vec::new();
+    collect_secrets(table, &mut secrets);
+    Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, timing: timing?, secrets })
+}
+
+/// Keys whose values are secrets, wherever they stand in a check; beside them, whatever was substituted is one.
+const SECRET_KEYS: &[&str] = &["password", "authorization", "proxy-authorization", "cookie", "x-vault-token"];
+
+fn collect_secrets(table: &Table, secrets: &mut Vec<Arc<str>>) {
+    for entry in &table.entries {
+        let is_secret = SECRET_KEYS.contains(&entry.key.to_ascii_lowercase().as_str());
+        collect_from(&entry.node, is_secret, secrets);
+    }
+}
+
+fn collect_from(node: &Node, is_secret: bool, secrets: &mut Vec<Arc<str>>) {
+    match &node.value {
+        Value::String(Text { value, raw }) if is_secret || raw.is_some() => secrets.push(value.as_str().into()),
+        Value::Table(table) => collect_secrets(table, secrets),
+        Value::List(list) => list.iter().for_each(|node| collect_from(node, is_secret, secrets)),
+        _ => {}
+    }
 }
 
 fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
@@ -138,33 +163,10 @@ fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &
 fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
     Some(match kind {
         Type::Tcp => CheckKind::Tcp,
-        Type::Http => CheckKind::Http(question::http(section)?),
-        Type::Mysql => CheckKind::Mysql(mysql(section)?),
-        Type::Apache => CheckKind::Apache(question::apache(section)?),
+        Type::Http => CheckKind::Http(http::http(section)?),
+        Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
+        Type::Apache => CheckKind::Apache(http::apache(section)?),
     })
-}
-
-fn mysql(section: &Section<'_>) -> Option<MysqlCheck> {
-    if !section.has("user") {
-        let help = "write user = \"evenkeel\"; an account that the server does not know is fine: its refusal proves that it is alive";
-        section.missing("user", help);
-    }
-    let clean = |what: &'static str| {
-        move |text: &str| {
-            let fault = Fault::new("text", format!("`{what}` cannot be sent"), "holds a NUL byte");
-            if text.contains('\0') { Err(fault) } else { Ok(text.into()) }
-        }
-    };
-    let password = section.parsed("password", clean("password"));
-    let user = section.parsed("user", |text| {
-        if text.is_empty() || text.len() > 80 {
-            return Err(
-                Fault::new("text", "`user` is not a user name", "1 to 80 bytes").help("write user = \"evenkeel\"")
-            );
-        }
-        clean("user")(text)
-    })?;
-    Some(MysqlCheck { user, password: password.unwrap_or_else(|| "".into()) })
 }
 
 fn host(text: &str) -> Result<IpAddr, Fault> {

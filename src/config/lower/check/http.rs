@@ -5,15 +5,15 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::super::address;
-use super::super::model::{ApacheCheck, BodyRule, CheckTls, HttpCheck, HttpQuestion, Pattern, Verify};
-use super::super::problem::Problem;
-use super::super::section::Section;
-use super::super::substitute;
-use super::super::tree::{Entry, Node, Value};
-use super::super::units::Fault;
-use super::super::vocabulary::{BODY, CHECK_TLS};
-use super::route::{header_name, method};
+use super::super::route::{header_name, method};
+use crate::config::address;
+use crate::config::model::{ApacheCheck, BodyRule, CheckTls, HttpCheck, HttpQuestion, Pattern, Verify};
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::substitute;
+use crate::config::tree::{Entry, Node, Value};
+use crate::config::units::Fault;
+use crate::config::vocabulary::{BODY, CHECK_TLS};
 
 /// What is good where nothing is said: any answer that is neither of the client's nor of the server's fault.
 const STATUSES: (u16, u16) = (200, 399);
@@ -271,7 +271,7 @@ fn tls(section: &Section<'_>) -> Option<Option<CheckTls>> {
 
 fn server_name(text: &str) -> Result<Arc<str>, Fault> {
     match address::host_pattern(text) {
-        Ok(super::super::model::HostPattern::Exact(name)) => Ok(name),
+        Ok(crate::config::model::HostPattern::Exact(name)) => Ok(name),
         Ok(_) => {
             Err(Fault::new("host", format!("`{text}` is not one name"), "a wildcard").help("write the name in full"))
         }
