@@ -69,7 +69,7 @@ fn http(body: Option<BodyRule>) -> CheckKind {
 }
 
 fn mysql(user: &str, password: &str) -> CheckKind {
-    CheckKind::Mysql(MysqlCheck { user: Arc::from(user), password: Arc::from(password) })
+    CheckKind::Mysql(MysqlCheck::login(user, password))
 }
 
 fn question(kind: CheckKind, at: SocketAddr, timeout: Duration) -> Arc<Question> {
@@ -90,7 +90,7 @@ async fn probe_within(kind: CheckKind, at: SocketAddr, timeout: Duration) -> Rep
 #[track_caller]
 fn good(report: &Report, words: &str) {
     match &report.result {
-        Ok(what) => assert!(what.contains(words), "{what:?} should contain {words:?}"),
+        Ok(found) => assert!(found.what.contains(words), "{found:?} should contain {words:?}"),
         Err(failure) => panic!("{failure}; {:?}", report.transcript),
     }
 }
@@ -98,7 +98,7 @@ fn good(report: &Report, words: &str) {
 #[track_caller]
 fn bad(report: &Report, layer: Layer, words: &str) {
     match &report.result {
-        Ok(what) => panic!("should fail with {words:?} but: {what}"),
+        Ok(found) => panic!("should fail with {words:?} but: {found:?}"),
         Err(failure) => {
             assert_eq!(failure.layer, layer, "{failure}");
             assert!(failure.what.contains(words), "{:?} should contain {words:?}", failure.what);

@@ -27,7 +27,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn mysql(user: &str, password: &str) -> CheckKind {
-    CheckKind::Mysql(MysqlCheck { user: Arc::from(user), password: Arc::from(password) })
+    CheckKind::Mysql(MysqlCheck::login(user, password))
 }
 
 fn page(path: &str) -> HttpQuestion {
@@ -49,7 +49,7 @@ async fn probe(kind: CheckKind, at: std::net::SocketAddr, source: &str) -> Repor
 #[track_caller]
 fn good(report: &Report) -> &str {
     match &report.result {
-        Ok(what) => what,
+        Ok(found) => &found.what,
         Err(failure) => panic!("{failure}; {:?}", report.transcript),
     }
 }

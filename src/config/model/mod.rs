@@ -4,6 +4,8 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod compare;
+mod mysql;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -16,6 +18,8 @@ use crate::balance::Balance;
 use crate::health::Expression;
 
 pub use check::*;
+pub use compare::*;
+pub use mysql::*;
 
 /// One complete configuration.
 #[derive(Debug, Clone)]

@@ -45,6 +45,14 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("protocol", "type"),
     ("ssl", "tls"),
     ("scheme", "tls = true"),
+    ("donor", "galera = \"synced-or-donor\""),
+    ("available_when_donor", "galera = \"synced-or-donor\""),
+    ("max_lag", "replica = { lag_max = \"5s\" }"),
+    ("max_replication_lag", "replica = { lag_max = \"5s\" }"),
+    ("db", "database"),
+    ("dbname", "database"),
+    ("sql", "query"),
+    ("not_equals", "not"),
 ];
 
 pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], ["send", "expect"]);
@@ -52,20 +60,26 @@ pub(in super::super) const CHECK_HTTP: Words =
     check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
-    ["user", "password"],
     [
-        "galera",
-        "query",
-        "equals",
-        "replica",
-        "read_only",
-        "group_replication",
-        "tls",
-        "connections",
-        "keep",
+        "user",
+        "password",
         "database",
-        "donor"
-    ]
+        "tls",
+        "public_key",
+        "keep",
+        "read_only",
+        "replica",
+        "galera",
+        "group_replication",
+        "connections",
+        "query",
+        "column",
+        "equals",
+        "not",
+        "above",
+        "below"
+    ],
+    []
 );
 pub(in super::super) const CHECK_APACHE: Words =
     check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
@@ -82,6 +96,13 @@ pub(in super::super) const BODY: Words = Words {
         ("value", "equals"),
         ("jsonpath", "json = \"/a/b\", a JSON pointer"),
     ],
+};
+
+pub(in super::super) const REPLICA: Words = Words {
+    place: "replica = { ... } of a check",
+    keys: &["lag_max"],
+    later: &[],
+    foreign: &[("max_lag", "lag_max"), ("lag", "lag_max"), ("seconds_behind_master", "lag_max = \"5s\"")],
 };
 
 pub(in super::super) const CHECK_TLS: Words = Words {
