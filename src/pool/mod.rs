@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod budget;
 pub mod events;
+pub mod overrides;
 pub mod pick;
 pub mod ready;
 pub mod slot;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use backend::{Backend, CheckStatus, Evidence, Symptom};
 pub use budget::Budget;
+pub use overrides::{Order, OrderKind, Override};
 pub use pick::{Lease, Local};
 pub use ready::Ready;
 pub use slot::Slot;

@@ -21,6 +21,7 @@ use crate::pool::{Backend, Pool};
 const KNOCK: Timing = Timing {
     interval: Duration::from_secs(1),
     fast_interval: Duration::from_secs(1),
+    down_interval: Duration::from_secs(1),
     timeout: Duration::from_secs(1),
     rise: NonZeroU32::MIN,
     fall: NonZeroU32::MIN,
@@ -35,6 +36,7 @@ pub(super) fn settle_at_once(pools: &[Arc<Pool>]) {
         let checks = &pool.config.checks;
         let verdict = pool
             .config
+            .policy
             .healthy_when
             .eval(&|check| checks.get(check).map_or(State::Unknown, |check| initial(check.timing.initial)));
         let verdict = if checks.is_empty() { State::Up } else { verdict };

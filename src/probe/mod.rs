@@ -6,6 +6,7 @@
 mod agenda;
 mod apache;
 mod eager;
+mod explanation;
 mod flip;
 mod follow;
 mod http;
@@ -19,6 +20,7 @@ pub mod transcript;
 mod verdicts;
 mod watched;
 
+pub use explanation::{CheckExplanation, Explanation, Kept, Traffic};
 pub use question::{Question, attempt};
 pub use report::{Failure, Finding, Layer, Pace, Report};
 pub use schedule::{Runner, Schedule};

@@ -64,6 +64,7 @@ impl Watch {
             reason: Arc::from("not asked yet"),
             duration: std::time::Duration::ZERO,
             at: clock::millis(),
+            certificate_expires: None,
         }
     }
 }
@@ -95,7 +96,7 @@ impl Watched {
             // At most the one knock that traffic brought.
             return if self.checks.is_empty() { State::Up } else { state(0) };
         }
-        self.pool.config.healthy_when.eval(&state)
+        self.pool.config.policy.healthy_when.eval(&state)
     }
 
     /// The configuration has no check for it.
@@ -165,4 +166,7 @@ fn tell(status: &mut CheckStatus, state: State, report: &Report) {
     }
     status.duration = report.took;
     status.at = clock::millis();
+    if report.transcript.certificate_expires.is_some() {
+        status.certificate_expires = report.transcript.certificate_expires;
+    }
 }

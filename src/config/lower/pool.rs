@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::Balance;
-use crate::health::Expression;
+use crate::health::{Expression, Policy};
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{Check, Member, OnDown, Pool, PoolTimeouts, Retry, Standing};
+use super::super::model::{Check, Member, OnDown, Pool, PoolTimeouts, Retry, Standing, Zones};
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section, is_name};
 use super::super::tree::{Entry, Node, Table, Text, Value};
@@ -71,7 +71,10 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table) -> Op
         balance: balance?,
         members: members.filter(|members| !members.is_empty())?,
         checks: checks?,
-        healthy_when: healthy_when?,
+        policy: Policy::usual(healthy_when?),
+        follows: None,
+        on_role_loss: OnDown::Keep,
+        zones: Zones { names: Vec::new(), own: None, clients: Vec::new(), spill_below: 0.0, spill_at: None },
     })
 }
 
@@ -124,7 +127,7 @@ fn member<'a>(section: &Section<'a>, node: &'a Node) -> Option<Member> {
                     return None;
                 }
             };
-            Some(Member { name: address.to_string().into(), address, weight, standing })
+            Some(Member { name: address.to_string().into(), address, weight, standing, zone: None })
         }
         _ => {
             let help = "write \"HOST:PORT\" or { name = \"a\", address = \"HOST:PORT\", weight = 2 }";
@@ -150,7 +153,7 @@ fn member_table<'a>(section: &Section<'a>, node: &'a Node, table: &'a Table) -> 
         _ => Standing::Regular,
     };
     let address = section.parsed("address", address::backend)?;
-    Some(Member { name: name.unwrap_or_else(|| address.to_string().into()), address, weight, standing })
+    Some(Member { name: name.unwrap_or_else(|| address.to_string().into()), address, weight, standing, zone: None })
 }
 
 fn weight(section: &Section<'_>) -> u16 {

@@ -29,6 +29,8 @@ pub struct Timing {
     pub interval: Duration,
     /// Time between two probes while some but not all of rise or fall are seen; never longer than `interval`.
     pub fast_interval: Duration,
+    /// Time between two probes while the check is down.
+    pub down_interval: Duration,
     /// Longest time that one probe may take; never longer than `interval`.
     pub timeout: Duration,
     /// Good probes in a row that bring it up.

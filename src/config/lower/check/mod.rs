@@ -210,6 +210,7 @@ fn timing(section: &Section<'_>) -> Option<Timing> {
     let initial = section.choice("initial", &INITIAL).unwrap_or(Initial::Unknown);
     fits.then(|| Timing {
         interval,
+        down_interval: interval,
         fast_interval: fast.unwrap_or((interval / 4).max(FAST_INTERVAL_MIN).min(interval)),
         timeout: timeout.unwrap_or(Duration::from_secs(1).min(interval)),
         rise,
