@@ -48,6 +48,8 @@ pub struct Backend {
     failures: AtomicU32,
     /// Set by the worker that sends evidence, cleared by the prober that acted on it: at most one notice under way.
     suspected: AtomicBool,
+    /// How often its open work was told to end. Writer: control.
+    cuts: AtomicU32,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
     /// What its checks last said. Writer: control.
@@ -111,6 +113,7 @@ impl Backend {
             latency_micros: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             suspected: AtomicBool::new(false),
+            cuts: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             checks: Mutex::new(Vec::new()),
             evidence,
@@ -225,6 +228,17 @@ impl Backend {
     /// The prober has acted on the evidence; the next failure may ask again.
     pub fn evidence_taken(&self) {
         self.suspected.store(false, Relaxed);
+    }
+
+    /// How often its open work was told to end: a session that began at another number is to end now.
+    #[inline]
+    pub fn cuts(&self) -> u32 {
+        self.cuts.load(Relaxed)
+    }
+
+    /// Tells its open work to end; [`super::Pool::cut`] wakes whoever must notice.
+    pub(super) fn cut(&self) {
+        self.cuts.fetch_add(1, Relaxed);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.
