@@ -5,6 +5,7 @@
 
 mod agenda;
 mod apache;
+mod compare;
 mod eager;
 mod explanation;
 mod flip;

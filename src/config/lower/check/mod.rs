@@ -1,5 +1,6 @@
 //! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the questions are read by a file for each type.
 
+mod compare;
 mod http;
 mod mysql;
 
