@@ -49,7 +49,7 @@ async fn probe(kind: CheckKind, at: std::net::SocketAddr, source: &str) -> Repor
 #[track_caller]
 fn good(report: &Report) -> &str {
     match &report.result {
-        Ok(what) => what,
+        Ok(found) => &found.what,
         Err(failure) => panic!("{failure}; {:?}", report.transcript),
     }
 }
