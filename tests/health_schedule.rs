@@ -113,7 +113,7 @@ fn check(name: &str, kind: CheckKind, interval: Duration) -> Check {
         fall: NonZeroU32::new(3).unwrap(),
         initial: Initial::Unknown,
     };
-    Check { name: Arc::from(name), kind, host: None, port: None, timing }
+    Check { name: Arc::from(name), kind, host: None, port: None, send_proxy: None, timing, secrets: Vec::new() }
 }
 
 fn web() -> CheckKind {

@@ -16,10 +16,21 @@ pub struct Check {
     pub host: Option<IpAddr>,
     /// Asked at this port instead of the backend's own.
     pub port: Option<u16>,
+    /// What is said of the connection before anything else, where the backend insists on it.
+    pub send_proxy: Option<SendProxy>,
     /// When it is asked and what the answers mean over time.
     pub timing: Timing,
     /// Values of it that came from `${…}`, and passwords: no log and no transcript may show them.
     pub secrets: Vec<Arc<str>>,
+}
+
+/// `send_proxy`: the version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SendProxy {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// When a check is asked and how many answers flip it.
