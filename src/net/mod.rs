@@ -3,6 +3,8 @@
 pub mod buffer;
 pub mod connect;
 pub mod listen;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod tls;
+pub mod tls_to_the_end;
 pub mod wheel;

@@ -58,15 +58,14 @@ impl Client {
 /// # Errors
 /// A sentence that says why there are no roots to trust.
 pub fn client_config(verify: &Verify, resume: Resume) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    config_with(verifier(verify, provider())?, resume)
+}
+
+/// A configuration that trusts whom `verifier` does.
+pub(super) fn config_with(verifier: Arc<dyn ServerCertVerifier>, resume: Resume) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let verifier: Arc<dyn ServerCertVerifier> = match verify {
-        Verify::Nothing => Arc::new(TrustAnyone(Arc::clone(&provider))),
-        Verify::System => by_roots(system_roots()?, provider)?,
-        Verify::Roots(roots) => by_roots(own_roots(roots)?, provider)?,
-    };
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     if resume == Resume::Never {
         config.resumption = Resumption::disabled();
@@ -74,7 +73,21 @@ pub fn client_config(verify: &Verify, resume: Resume) -> Result<Arc<ClientConfig
     Ok(Arc::new(config))
 }
 
-fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+pub(super) fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+}
+
+/// Who judges certificates by `verify`.
+pub(super) fn verifier(verify: &Verify, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    match verify {
+        Verify::Nothing => Ok(Arc::new(TrustAnyone(Arc::clone(provider)))),
+        Verify::System => by_roots(system_roots()?, Arc::clone(provider)),
+        Verify::Roots(roots) => by_roots(own_roots(roots)?, Arc::clone(provider)),
+    }
+}
+
+pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, String> {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(ServerName::IpAddress(address.into()));

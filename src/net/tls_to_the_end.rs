@@ -14,7 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::tls::{Resume, TlsStream, config_with, server_name, verifier};
+use super::tls::{Resume, TlsStream, config_with, provider, server_name, verifier};
 use crate::config::model::Verify;
 
 /// How to talk TLS to one name, and what its certificate must prove.
@@ -32,7 +32,7 @@ impl LateJudge {
     /// A sentence: the name is none, or there are no roots to trust.
     pub fn new(name: &str, verify: &Verify) -> Result<Self, String> {
         let name = server_name(name)?;
-        let verifier = verifier(verify)?;
+        let verifier = verifier(verify, provider())?;
         let config = config_with(Arc::new(AnyCertificate(Arc::clone(&verifier))), Resume::Never)?;
         Ok(Self { config, verifier, name })
     }

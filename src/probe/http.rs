@@ -18,7 +18,6 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::{Log, Recorder};
 use crate::config::model::{Address, BodyRule, CheckTls, HttpCheck, HttpQuestion};
-use crate::net::connect::connect_from;
 use crate::net::tls::{Client, Resume};
 
 /// Most of a body that is read: whatever a health page says, it says early.
@@ -81,11 +80,15 @@ impl Prepared {
 }
 
 fn client(tls: &CheckTls, at: &Address) -> Result<Client, String> {
-    let name = match (&tls.server_name, at) {
+    Client::new(&server_name(tls, at), &tls.verify, Resume::Never)
+}
+
+/// The name that the certificate must have.
+pub(super) fn server_name(tls: &CheckTls, at: &Address) -> String {
+    match (&tls.server_name, at) {
         (Some(name), _) | (None, Address::Name(name, _)) => name.to_string(),
         (None, Address::Socket(address)) => address.ip().to_string(),
-    };
-    Client::new(&name, &tls.verify, Resume::Never)
+    }
 }
 
 fn authority(at: &Address, default_port: u16) -> String {
@@ -121,10 +124,7 @@ pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &Log) -
         Ready::Http(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
         _ => return Err(Failure::new(Layer::Local, "this is no question over HTTP")),
     };
-    let stream = connect_from(question.source, address, question.timeout)
-        .await
-        .map_err(|error| Failure::connecting(&error, question.timeout))?;
-    log.connected(stream.local_addr().ok(), address);
+    let stream = question.connect(address, log).await?;
     match &prepared.tls {
         None => exchange(Recorder::new(stream, log), prepared.request.clone(), log).await,
         Some(tls) => {
@@ -253,7 +253,7 @@ fn cause(error: &hyper::Error) -> Option<String> {
     source.downcast_ref::<std::io::Error>().map(plain)
 }
 
-fn untrusted(error: &std::io::Error) -> Failure {
+pub(super) fn untrusted(error: &std::io::Error) -> Failure {
     let text = plain(error);
     let remedy = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
         "; name its issuer with `ca = \"file\"`, or set `verify = false`"

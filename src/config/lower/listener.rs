@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol};
+use super::super::model::{Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads};
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
 use super::super::tree::{Entry, Table, Value};
@@ -81,6 +81,7 @@ pub(super) fn listener<'a>(
         binds: binds.iter().map(|(address, _)| *address).collect(),
         protocol,
         pool,
+        reads: Reads::Active,
         routes,
         limits,
         timeouts,

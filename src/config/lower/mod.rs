@@ -37,6 +37,9 @@ const CONNECTIONS_MAX: i64 = 100_000_000;
 /// What the process accepts at once where nothing is said.
 const CONNECTIONS: u32 = 20_000;
 
+/// Probes under way at once where nothing is said: each holds a descriptor.
+const PROBES_AT_ONCE: u32 = 1_024;
+
 /// The pools by name, valid or not.
 struct Pools<'a> {
     by_name: HashMap<&'a str, PoolIndex>,
@@ -99,6 +102,8 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
         limits,
         shutdown,
         workers: workers(&top),
+        state_file: None,
+        probes_at_once: nonzero(PROBES_AT_ONCE),
         watch: match top.boolean("watch") {
             Some(true) => Watch::Files,
             _ => Watch::Off,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{HeaderMatch, HostPattern, Route};
+use super::super::model::{HeaderMatch, HostPattern, Reads, Route};
 use super::super::problem::{At, Problem};
 use super::super::section::Section;
 use super::super::tree::{Node, Table, Value};
@@ -46,6 +46,7 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
             headers,
             clients: clients.into_iter().map(|(client, _)| client).collect(),
             pool,
+            reads: Reads::Active,
         }),
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::CheckTls;
-use super::compare::Query;
+use super::check::{CheckTls, Query};
 
 /// `type = "mysql"`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

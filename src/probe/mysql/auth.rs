@@ -6,10 +6,10 @@
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
-use ed25519_dalek::{Sha512, VerifyingKey};
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 const NATIVE: &str = "mysql_native_password";
 const CACHING: &str = "caching_sha2_password";
@@ -60,13 +60,7 @@ pub(super) struct Dialogue<'a> {
 
 impl<'a> Dialogue<'a> {
     /// A login by the method that the server proposes, or by the one that all servers know of.
-    pub(super) fn new(
-        password: &'a str,
-        channel: Channel,
-        key: Option<&'a [u8]>,
-        proposed: &str,
-        salt: &[u8],
-    ) -> Self {
+    pub(super) fn new(password: &'a str, channel: Channel, key: Option<&'a [u8]>, proposed: &str, salt: &[u8]) -> Self {
         let method = if [NATIVE, CACHING].contains(&proposed) { proposed } else { NATIVE };
         Self { password, channel, key, method: method.to_owned(), salt: salt.to_vec(), trouble: None }
     }
@@ -113,12 +107,10 @@ impl<'a> Dialogue<'a> {
         match (self.method.as_str(), data) {
             (CACHING, FAST_OK) => Next::Wait,
             (CACHING, FULL) => self.give_password(2),
-            (CACHING | SHA256, pem) if self.may_use_its_key() && pem.starts_with(b"-----BEGIN") => {
-                match der(pem) {
-                    Some(der) => self.encrypt_by(&der),
-                    None => self.give_up("its RSA key is damaged"),
-                }
-            }
+            (CACHING | SHA256, pem) if self.may_use_its_key() && pem.starts_with(b"-----BEGIN") => match der(pem) {
+                Some(der) => self.encrypt_by(&der),
+                None => self.give_up("its RSA key is damaged"),
+            },
             _ => Next::Astray,
         }
     }
@@ -291,7 +283,8 @@ mod tests {
 
     #[test]
     fn the_first_proof_is_by_the_method_that_the_server_proposes() {
-        for (proposed, method, length) in [(NATIVE, NATIVE, 20), (CACHING, CACHING, 32), (ED25519, NATIVE, 20), ("", NATIVE, 20)]
+        for (proposed, method, length) in
+            [(NATIVE, NATIVE, 20), (CACHING, CACHING, 32), (ED25519, NATIVE, 20), ("", NATIVE, 20)]
         {
             let dialogue = Dialogue::new("secret", Channel::Plain, None, proposed, SALT_BYTES);
             assert_eq!((dialogue.method(), dialogue.first().len()), (method, length), "{proposed}");
@@ -340,7 +333,9 @@ mod tests {
         let mut caching = dialogue("secret", Channel::Plain);
         caching.switch(CACHING, &salted());
         assert_eq!(caching.more(b"?"), Next::Astray);
-        for pem in ["-----BEGIN PUBLIC KEY-----\n!\n-----END", "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END", "-----BEGIN"] {
+        for pem in
+            ["-----BEGIN PUBLIC KEY-----\n!\n-----END", "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END", "-----BEGIN"]
+        {
             assert_eq!(caching.more(pem.as_bytes()), Next::Send(vec![0]));
             assert!(caching.trouble().is_some_and(|why| why.contains("RSA key")), "{caching:?}");
         }

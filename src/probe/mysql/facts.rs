@@ -8,8 +8,7 @@ use crate::config::model::{Galera, Group, MostConnections, ReadOnly, Replica};
 use crate::health::Role;
 
 /// `read_only` (also of `InnoDB`, as on a reader of Aurora) and `max_connections`, in this order.
-pub(super) const VARIABLES: &str =
-    "SELECT @@global.read_only, @@global.innodb_read_only, @@global.max_connections";
+pub(super) const VARIABLES: &str = "SELECT @@global.read_only, @@global.innodb_read_only, @@global.max_connections";
 
 /// What Galera and the count of connections are judged by.
 pub(super) const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected', 'wsrep_ready', \
@@ -103,9 +102,7 @@ pub(super) fn galera(rule: Galera, status: &Rows) -> Result<Said, String> {
     match (state, rule) {
         ("4", _) => Ok(Said::new("galera synced")),
         ("2", Galera::SyncedOrDonor) => Ok(Said::new("galera donor or desynced")),
-        ("2", Galera::Synced) => {
-            Err("galera: donor or desynced (wsrep_local_state = 2), wanted synced".to_owned())
-        }
+        ("2", Galera::Synced) => Err("galera: donor or desynced (wsrep_local_state = 2), wanted synced".to_owned()),
         _ => Err(format!("galera: not synced (wsrep_local_state = {state}, {comment})")),
     }
 }
@@ -178,7 +175,10 @@ mod tests {
     fn rows(columns: &[&str], rows: &[&[Option<&str>]]) -> Rows {
         Rows {
             columns: columns.iter().map(ToString::to_string).collect(),
-            rows: rows.iter().map(|row| row.iter().map(|value| value.map(str::to_owned)).collect()).collect(),
+            rows: rows
+                .iter()
+                .map(|row| row.iter().map(|value| value.map(|text| text.as_bytes().to_vec())).collect())
+                .collect(),
             count: rows.len(),
         }
     }

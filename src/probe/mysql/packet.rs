@@ -141,8 +141,7 @@ pub(super) fn ssl_request() -> Vec<u8> {
 pub(super) fn login(greeting: &Greeting, login: &Login<'_>) -> Vec<u8> {
     let with_plugin = greeting.capabilities & PLUGIN_AUTH;
     let with_database = if login.database.is_some() { CONNECT_WITH_DB } else { 0 };
-    let mut bytes =
-        head(PROTOCOL_41 | SECURE_CONNECTION | LONG_PASSWORD | with_plugin | with_database | login.ssl);
+    let mut bytes = head(PROTOCOL_41 | SECURE_CONNECTION | LONG_PASSWORD | with_plugin | with_database | login.ssl);
     bytes.extend(login.user.bytes().filter(|byte| *byte != 0));
     bytes.push(0);
     bytes.push(login.proof.len() as u8); // at most 64

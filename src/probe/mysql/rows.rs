@@ -26,7 +26,7 @@ pub(super) enum Answer {
 pub(super) struct Rows {
     pub(super) columns: Vec<String>,
     /// The first of them; `None` is NULL.
-    pub(super) rows: Vec<Vec<Option<String>>>,
+    pub(super) rows: Vec<Vec<Option<Vec<u8>>>>,
     /// All of them, kept or not.
     pub(super) count: usize,
 }
@@ -121,15 +121,32 @@ impl Reader {
 }
 
 impl Rows {
+    /// In one line, for a transcript: how many, and the beginning of the first one.
+    pub(super) fn summary(&self) -> String {
+        const MOST: usize = 200;
+        let mut line = if self.count == 1 { "1 row".to_owned() } else { format!("{} rows", self.count) };
+        let first = self.columns.iter().zip(self.rows.first().into_iter().flatten());
+        for (position, (column, value)) in first.enumerate() {
+            let value = value.as_deref().map_or_else(|| "NULL".to_owned(), text);
+            line.push_str(if position == 0 { ": " } else { ", " });
+            line.push_str(&format!("{column} = {value}"));
+            if line.len() > MOST {
+                line.push('…');
+                break;
+            }
+        }
+        line
+    }
+
     /// The value of a column of a row, by the first of these names that the result has, in any case.
     pub(super) fn value(&self, row: usize, names: &[&str]) -> Option<&str> {
         let column = names.iter().find_map(|name| self.column(name))?;
         self.at(row, column)
     }
 
-    /// The value at a place; `None` for NULL as for a place that is not there.
+    /// The text at a place; `None` for NULL as for a place that is not there.
     pub(super) fn at(&self, row: usize, column: usize) -> Option<&str> {
-        self.rows.get(row)?.get(column)?.as_deref()
+        std::str::from_utf8(self.rows.get(row)?.get(column)?.as_deref()?).ok()
     }
 
     /// Where a column is.
@@ -139,10 +156,8 @@ impl Rows {
 
     /// The second value of the row whose first one is `name`, as `SHOW STATUS` gives them.
     pub(super) fn named(&self, name: &str) -> Option<&str> {
-        let row = self.rows.iter().find(|row| {
-            row.first().and_then(Option::as_deref).is_some_and(|first| first.eq_ignore_ascii_case(name))
-        })?;
-        row.get(1)?.as_deref()
+        let is_it = |row: &usize| self.at(*row, 0).is_some_and(|first| first.eq_ignore_ascii_case(name));
+        self.at((0..self.rows.len()).find(is_it)?, 1)
     }
 }
 
@@ -159,7 +174,7 @@ fn column(payload: &[u8]) -> Option<String> {
     Some(text(string(rest)?.0))
 }
 
-fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
+fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<Vec<u8>>>> {
     let mut rest = payload;
     let mut values = Vec::with_capacity(columns.min(64));
     for _ in 0..columns {
@@ -168,7 +183,7 @@ fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
             rest = after;
         } else {
             let (value, after) = string(rest)?;
-            values.push(Some(String::from_utf8_lossy(value).into_owned()));
+            values.push(Some(value.to_vec()));
             rest = after;
         }
     }

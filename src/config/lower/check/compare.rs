@@ -1,137 +1,99 @@
-//! `query` with `column`, `equals`, `not`, `above` and `below`: a query of the operator's own and what it must answer.
+//! `query` with `equals`, `not`, `above` or `below`, as every check of a database reads it.
 
 use std::sync::Arc;
 
-use crate::config::model::{Compare, Literal, Number, Query};
+use crate::config::model::{Comparison, Number, Query, Wanted};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::tree::{Entry, Value};
 use crate::config::units::Fault;
 
-/// A longer one does not fit into a probe.
-const QUERY_BYTES_MAX: usize = 4 * 1024;
-const RULES: [&str; 4] = ["equals", "not", "above", "below"];
+/// Longer than this is a program, not a question.
+const QUERY_MAX: usize = 8 * 1024;
 
-/// `Some(None)`: there is none.
+const COMPARISONS: [&str; 4] = ["equals", "not", "above", "below"];
+
+/// `Some(None)`: the check has no query.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
 pub(super) fn query(section: &Section<'_>) -> Option<Option<Query>> {
-    let given: Vec<&Entry> = section.table.entries.iter().filter(|entry| RULES.contains(&entry.key.as_str())).collect();
+    let given: Vec<&Entry> =
+        section.table.entries.iter().filter(|entry| COMPARISONS.contains(&entry.key.as_str())).collect();
     if !section.has("query") {
-        let stray = given.first().copied().or_else(|| section.table.get("column"));
-        let Some(stray) = stray else { return Some(None) };
+        let Some(first) = given.first() else { return Some(None) };
+        let fault = format!("`{}` has nothing to compare", first.key);
         section.cx.report(
-            Problem::error("missing", stray.key_at, format!("`{}` looks at the answer to a query", stray.key))
-                .label("there is no `query`")
-                .help("write query = \"SELECT ...\", or take it out"),
+            Problem::error("missing", first.key_at, fault)
+                .label("compares the answer to a query")
+                .help("write query = \"SELECT ...\" too, or take it out"),
         );
         return None;
     }
     let sql = section.parsed("query", sql);
-    let column = if section.has("column") { Some(section.parsed("column", column)) } else { None };
-    let rule = rule(section, &given);
-    Some(Some(Query {
-        sql: sql?,
-        column: match column {
-            Some(column) => Some(column?),
-            None => None,
-        },
-        rule: rule?,
-    }))
+    let wanted = match given.as_slice() {
+        [] => None,
+        [one] => Some(comparison(section, one)?),
+        [first, second, ..] => {
+            section.cx.report(
+                Problem::error("conflict", second.key_at, format!("`{}` and `{}` at once", first.key, second.key))
+                    .label("one comparison too many")
+                    .second(first.key_at, "the first one")
+                    .help("compare once, or let the query do it: query = \"SELECT a > 1 AND b < 5\", equals = true"),
+            );
+            return None;
+        }
+    };
+    Some(Some(Query { sql: sql?, wanted }))
 }
 
 fn sql(text: &str) -> Result<Arc<str>, Fault> {
-    let trimmed = text.trim().trim_end_matches(';').trim_end();
-    if trimmed.is_empty() {
-        return Err(Fault::new("query", "`query` is empty", "nothing to ask").help("write query = \"SELECT 1\""));
+    if text.trim().is_empty() {
+        return Err(Fault::new("text", "an empty query asks nothing", "empty").help("write query = \"SELECT 1\""));
     }
-    if trimmed.len() > QUERY_BYTES_MAX || trimmed.contains('\0') {
-        let fault = Fault::new("query", "`query` cannot be sent", "longer than 4 KiB, or holds a NUL byte");
-        return Err(fault.help("make a view or a procedure of it, and ask for that"));
+    if text.contains('\0') {
+        return Err(Fault::new("text", "`query` cannot be sent", "holds a NUL byte").help("take the NUL byte out"));
     }
-    Ok(trimmed.into())
-}
-
-fn column(text: &str) -> Result<Arc<str>, Fault> {
-    if text.is_empty() {
-        let fault = Fault::new("text", "`column` is empty", "no name");
-        return Err(fault.help("write the name of a column, or leave it out for the first one"));
+    if text.len() > QUERY_MAX {
+        let fault = Fault::new("text", "`query` is too long", format!("longer than {} KiB", QUERY_MAX / 1024));
+        return Err(fault.help("make a view or a function of it in the database, and ask that"));
     }
     Ok(text.into())
 }
 
-/// `Some(None)`: no rule.
-#[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
-fn rule(section: &Section<'_>, given: &[&Entry]) -> Option<Option<Compare>> {
-    match given {
-        [] => Some(None),
-        [one] if one.key == "equals" => Some(Some(Compare::Equals(literal(section, one)?))),
-        [one] if one.key == "not" => Some(Some(Compare::Not(literal(section, one)?))),
-        [..] => match given.iter().position(|entry| ["equals", "not"].contains(&entry.key.as_str())) {
-            None => between(section).map(Some),
-            Some(at) => {
-                let other = given[usize::from(at == 0)];
-                let message = format!("`{}` and `{}` at once", given[at].key, other.key);
-                section.cx.report(
-                    Problem::error("conflict", given[at].key_at, message)
-                        .label("one rule too many")
-                        .second(other.key_at, "the other rule")
-                        .help("one of equals, not, or above and below; two checks may ask two queries"),
-                );
-                None
-            }
-        },
+fn comparison(section: &Section<'_>, entry: &Entry) -> Option<Comparison> {
+    Some(match entry.key.as_str() {
+        "equals" => Comparison::Equals(wanted(section, entry)?),
+        "not" => Comparison::Not(wanted(section, entry)?),
+        "above" => Comparison::Above(number(section, entry)?),
+        _ => Comparison::Below(number(section, entry)?),
+    })
+}
+
+fn wanted(section: &Section<'_>, entry: &Entry) -> Option<Wanted> {
+    match &entry.node.value {
+        Value::String(text) => Some(Wanted::Text(text.value.as_str().into())),
+        Value::Boolean(true) => Some(Wanted::True),
+        Value::Boolean(false) => Some(Wanted::False),
+        Value::Integer(_) | Value::Float(_) => Some(Wanted::Number(number(section, entry)?)),
+        _ => {
+            let help = format!("write {} = \"text\", {} = 1 or {} = true", entry.key, entry.key, entry.key);
+            section.wrong_type(&entry.node, &entry.key, "text, a number, true or false", &help);
+            None
+        }
     }
 }
 
-fn between(section: &Section<'_>) -> Option<Compare> {
-    let end = |key: &str| section.entry(key).map(|entry| number(section, entry));
-    let (above, below) = (end("above"), end("below"));
-    if let (Some(Some(low)), Some(Some(high))) = (above, below)
-        && real(low) >= real(high)
-    {
-        let entry = section.entry("below")?;
-        section.cx.report(
-            Problem::error("range", entry.node.at, format!("nothing is above {low} and below {high}"))
-                .label("not above `above`")
-                .help("exchange the two, or take one out"),
-        );
-        return None;
-    }
-    let known = |end: Option<Option<Number>>| match end {
-        Some(number) => number.map(Some),
-        None => Some(None),
-    };
-    Some(Compare::Between { above: known(above)?, below: known(below)? })
-}
-
-fn real(number: Number) -> f64 {
-    match number {
-        Number::Whole(number) => number as f64,
-        Number::Real(number) => number,
-    }
-}
-
+/// A substituted text may hold it, as everywhere.
 fn number(section: &Section<'_>, entry: &Entry) -> Option<Number> {
-    match &entry.node.value {
-        Value::Integer(number) => Some(Number::Whole(*number)),
-        Value::Float(number) if number.is_finite() => Some(Number::Real(*number)),
-        _ => {
-            let help = format!("write {} = 5, without quotes", entry.key);
-            section.wrong_type(&entry.node, &entry.key, "a number", &help);
-            None
-        }
+    let text = match &entry.node.value {
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::String(text) if text.raw.is_some() => text.value.clone(),
+        _ => String::new(),
+    };
+    let number = Number::parse(&text);
+    if number.is_none() {
+        let help = format!("write {} = 5, without quotes", entry.key);
+        section.wrong_type(&entry.node, &entry.key, "a number", &help);
     }
-}
-
-fn literal(section: &Section<'_>, entry: &Entry) -> Option<Literal> {
-    match &entry.node.value {
-        Value::String(text) => Some(Literal::Text(text.value.as_str().into())),
-        Value::Boolean(is) => Some(Literal::Truth(*is)),
-        Value::Integer(_) | Value::Float(_) => number(section, entry).map(Literal::Number),
-        _ => {
-            let help = "its type says how the answer is read: 1, \"text\" or true";
-            section.wrong_type(&entry.node, &entry.key, "text, a number, true or false", help);
-            None
-        }
-    }
+    number
 }
