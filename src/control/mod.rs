@@ -1,4 +1,7 @@
-//! What control knows of the program's own life: readiness, reloads, and the way to ask for one.
+//! The program's own life (readiness, reloads, the way to ask for one), and what operators order.
+
+pub mod overrides;
+pub mod state_file;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
