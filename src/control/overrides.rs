@@ -75,13 +75,13 @@ impl Overrides {
 
     /// Adds an order; what it took the place of.
     pub fn set(&mut self, new: Override, force: Force) -> Result<Vec<Override>, Conflict> {
-        let replaces = |old: &Override| excludes(old, &new);
+        let in_its_way = |old: &Override| excludes(old, &new);
         if force == Force::No
-            && let Some(others) = self.0.iter().find(|old| replaces(old) && old.owner != new.owner)
+            && let Some(others) = self.0.iter().find(|old| in_its_way(old) && old.owner != new.owner)
         {
             return Err(Conflict::Owned(others.clone()));
         }
-        let replaced = self.take(replaces);
+        let replaced = self.take(in_its_way);
         if self.0.len() >= MAX_OVERRIDES {
             return Err(Conflict::Full);
         }

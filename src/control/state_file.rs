@@ -139,7 +139,7 @@ impl StateFile {
         let mut bytes = serde_json::to_vec_pretty(&written)?;
         bytes.push(b'\n');
         let (beside, folder) = (self.beside(), self.folder());
-        let mut file = self.fresh(&beside)?;
+        let mut file = fresh(&beside)?;
         let renamed = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, &self.0));
         if renamed.is_err() {
             // What is left of it would be in the way of nobody but a reader of the folder.
@@ -156,7 +156,7 @@ impl StateFile {
     /// What the system said.
     pub fn try_out(&self) -> io::Result<()> {
         let beside = self.beside();
-        self.fresh(&beside)?;
+        fresh(&beside)?;
         fs::remove_file(beside)
     }
 
@@ -170,15 +170,15 @@ impl StateFile {
     fn folder(&self) -> &Path {
         self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
+}
 
-    /// A new empty file; one that an earlier attempt left is removed, and never written through a link.
-    fn fresh(&self, beside: &Path) -> io::Result<File> {
-        match fs::remove_file(beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)
+/// A new empty file; one that an earlier attempt left is removed, and never written through a link.
+fn fresh(beside: &Path) -> io::Result<File> {
+    match fs::remove_file(beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -84,7 +84,7 @@ impl Events {
 mod tests {
     use super::*;
 
-    fn event(message: impl ToString) -> Event {
+    fn event(message: usize) -> Event {
         Event { at: Timestamp::UNIX_EPOCH, pool: None, backend: None, kind: "reload", message: message.to_string() }
     }
 
