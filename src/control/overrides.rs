@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::config::written_duration;
 use crate::pool::{Order, Override};
 
 /// More than anybody orders by hand; a script that goes wild is stopped here.
@@ -142,7 +143,7 @@ fn excludes(old: &Override, new: &Override) -> bool {
 /// An order in words, for people: `drain (at most 5m)`, `weight 50%`.
 pub fn words(order: Order) -> String {
     match order {
-        Order::Drain { deadline: Some(deadline) } => format!("drain (at most {deadline:?})"),
+        Order::Drain { deadline: Some(deadline) } => format!("drain (at most {})", written_duration(deadline)),
         Order::Weight(percent) => format!("weight {percent}%"),
         other => other.word().to_owned(),
     }
