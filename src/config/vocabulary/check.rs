@@ -8,9 +8,9 @@ macro_rules! check_words {
         Words {
             place: concat!("a check of type \"", $kind, "\""),
             keys: &[
-                "type", "interval", "fast_interval", "timeout", "rise", "fall", "initial", "port", "host" $(, $key)*
+                "type", "interval", "fast_interval", "down_interval", "timeout", "rise", "fall", "initial", "port", "host" $(, $key)*
             ],
-            later: &["jitter", "down_interval", "up_interval", "proxy", "send_proxy", "on", "weight", "verdict", "log"
+            later: &["jitter", "up_interval", "proxy", "send_proxy", "on", "weight", "verdict", "log"
                 $(, $later)*],
             foreign: CHECK_FOREIGN,
         }
@@ -20,7 +20,7 @@ macro_rules! check_words {
 const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("inter", "interval"),
     ("fastinter", "fast_interval"),
-    ("downinter", "interval"),
+    ("downinter", "down_interval"),
     ("period", "interval"),
     ("every", "interval"),
     ("fails", "fall"),
