@@ -44,7 +44,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics", "admin"]),
     ("arc_swap", &["route/table.rs", "net"]),
     ("toml", &["config"]),
-    ("serde", &["config", "admin", "cli"]),
+    ("serde", &["config", "control", "admin", "cli"]),
     ("annotate_snippets", &["config"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main.rs"]),

@@ -201,7 +201,7 @@ fn pool_view(pool: &Pool) -> PoolView {
     PoolView {
         name: pool.config.name.to_string(),
         balance: balance_text(&pool.config.balance),
-        healthy_when: expression_text(&pool.config.healthy_when, &pool.config.checks),
+        healthy_when: expression_text(&pool.config.policy.healthy_when, &pool.config.checks),
         backends_up: pool.backends.iter().filter(|backend| backend.state() == State::Up).count(),
         responses: seen(&STATUS_CLASSES, |at| pool.stats.sum(|it| &it.responses[at])),
         failed: seen(&FAILURES, |at| pool.stats.sum(|it| &it.failed[at])),

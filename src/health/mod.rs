@@ -5,15 +5,22 @@ pub mod ejection;
 pub mod evidence;
 mod expression;
 mod parse;
+mod policy;
 mod says;
 mod streak;
+mod verdict;
 
 pub use ejection::Ejection;
 pub use evidence::Symptom;
 pub use expression::Expression;
 pub use parse::ParseError;
+pub use policy::{
+    AllDown, Disagree, Failback, Failover, Flaps, Mode, Outliers, Policy, ProbeFails, Settle, Succession, TrafficFails,
+    TwoLeaders,
+};
 pub use says::{Role, Says, Wish};
 pub use streak::{Sign, Streak};
+pub use verdict::{Serves, Verdict};
 
 /// What is said of a check, or of a backend as the verdict over its checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 //! the field; the data path only ever reads `state`.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::slot::Slot;
 use crate::clock;
 use crate::config::model::Address;
-use crate::health::State;
 pub use crate::health::Symptom;
+use crate::health::{Serves, State, Verdict};
 use crate::metrics::{BackendStats, PerWorker, ProbeStats};
 
 /// One backend of one pool, live.
@@ -36,9 +36,9 @@ pub struct Backend {
     resolved: Mutex<Option<SocketAddr>>,
     /// Counts the moves of `resolved`, so that connections to an older address are told apart. Writer: control.
     moves: AtomicU32,
-    /// [`State`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
-    state: AtomicU8,
-    /// When `state` last changed, [`clock::millis`]. Writer: control.
+    /// [`Verdict`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
+    verdict: AtomicU64,
+    /// When the state last changed, [`clock::millis`]. Writer: control.
     since: AtomicU64,
     /// Requests, tunnels and TCP connections that hold a lease. Writers: leases.
     in_flight: AtomicU32,
@@ -48,6 +48,8 @@ pub struct Backend {
     failures: AtomicU32,
     /// Set by the worker that sends evidence, cleared by the prober that acted on it: at most one notice under way.
     suspected: AtomicBool,
+    /// How often its open work was told to end. Writer: control.
+    cuts: AtomicU32,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
     /// What its checks last said. Writer: control.
@@ -68,6 +70,8 @@ pub struct CheckStatus {
     pub duration: Duration,
     /// When the last probe ended, [`clock::millis`].
     pub at: u64,
+    /// When the certificate that it was shown ends, seconds since 1970.
+    pub certificate_expires: Option<i64>,
 }
 
 /// Traffic's word to the prober: look at this backend now.
@@ -103,12 +107,13 @@ impl Backend {
             probes: ProbeStats::default(),
             resolved: Mutex::new(resolved),
             moves: AtomicU32::new(0),
-            state: AtomicU8::new(State::Unknown as u8),
+            verdict: AtomicU64::new(Verdict::UNKNOWN.pack()),
             since: AtomicU64::new(clock::millis()),
             in_flight: AtomicU32::new(0),
             latency_micros: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             suspected: AtomicBool::new(false),
+            cuts: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             checks: Mutex::new(Vec::new()),
             evidence,
@@ -136,23 +141,38 @@ impl Backend {
     }
 
     /// The verdict.
+    #[inline]
+    pub fn verdict(&self) -> Verdict {
+        Verdict::unpack(self.verdict.load(Relaxed))
+    }
+
+    /// The state that the verdict gives it.
+    #[inline]
     pub fn state(&self) -> State {
-        match self.state.load(Relaxed) {
-            1 => State::Up,
-            2 => State::Down,
-            3 => State::Draining,
-            4 => State::Maintenance,
-            _ => State::Unknown,
-        }
+        self.verdict().state
+    }
+
+    /// Whether it is down and gets no work all the same: what waits for it goes elsewhere.
+    #[inline]
+    pub fn is_out(&self) -> bool {
+        let verdict = self.verdict();
+        verdict.state == State::Down && verdict.serves == Serves::Nothing
     }
 
     /// Sets the verdict. Called by `probe` only; `Pool::refresh` makes the data path see it.
-    pub fn set_state(&self, state: State) {
-        self.state.store(state as u8, Relaxed);
-        self.since.store(clock::millis(), Relaxed);
+    pub fn set_verdict(&self, verdict: Verdict) {
+        let was = Verdict::unpack(self.verdict.swap(verdict.pack(), Relaxed));
+        if was.state != verdict.state {
+            self.since.store(clock::millis(), Relaxed);
+        }
     }
 
-    /// How long the verdict has stood.
+    /// Sets a verdict that is only a state.
+    pub fn set_state(&self, state: State) {
+        self.set_verdict(Verdict::plain(state));
+    }
+
+    /// How long the state has stood.
     pub fn in_state_for(&self) -> Duration {
         clock::since(self.since.load(Relaxed))
     }
@@ -215,6 +235,17 @@ impl Backend {
     /// The prober has acted on the evidence; the next failure may ask again.
     pub fn evidence_taken(&self) {
         self.suspected.store(false, Relaxed);
+    }
+
+    /// How often its open work was told to end: a session that began at another number is to end now.
+    #[inline]
+    pub fn cuts(&self) -> u32 {
+        self.cuts.load(Relaxed)
+    }
+
+    /// Tells its open work to end; [`super::Pool::cut`] wakes whoever must notice.
+    pub(super) fn cut(&self) {
+        self.cuts.fetch_add(1, Relaxed);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.

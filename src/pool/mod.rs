@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod budget;
 pub mod events;
+pub mod overrides;
 pub mod pick;
 pub mod ready;
 pub mod slot;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use backend::{Backend, CheckStatus, Evidence, Symptom};
 pub use budget::Budget;
+pub use overrides::{Order, OrderKind, Override};
 pub use pick::{Lease, Local};
 pub use ready::Ready;
 pub use slot::Slot;
@@ -59,6 +61,9 @@ pub enum Notice {
     Ready,
     /// This backend has gone down: waiting requests go elsewhere, and with `on_down = "close"` sessions end.
     Down(Arc<Backend>),
+    /// The open sessions of this backend end now, whatever the pool says of sessions (its role is lost, or the time of
+    /// its drain is over).
+    Cut(Arc<Backend>),
 }
 
 impl Bell {
@@ -112,6 +117,12 @@ impl Pool {
     /// Tells the workers that one of its backends has gone down. Called by `probe`, after `refresh`.
     pub fn backend_went_down(&self, backend: &Arc<Backend>) {
         self.bell.ring(&Notice::Down(Arc::clone(backend)));
+    }
+
+    /// Ends the open sessions of one of its backends. Called by `probe`.
+    pub fn cut(&self, backend: &Arc<Backend>) {
+        backend.cut();
+        self.bell.ring(&Notice::Cut(Arc::clone(backend)));
     }
 
     /// Counts the changes of what may serve.

@@ -169,7 +169,7 @@ impl Worker {
         while let Some(notice) = notices.recv().await {
             match notice {
                 Notice::Ready => self.ready.notify_waiters(),
-                Notice::Down(backend) => {
+                Notice::Down(backend) | Notice::Cut(backend) => {
                     self.idle.forget(&backend);
                     wheel::wake_marked(backend.slot.index);
                 }

@@ -163,6 +163,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::model::Reads;
     use crate::config::model::{HeaderMatch, PoolIndex};
 
     struct Asked<'a>(&'a str, &'a str, &'a str, &'a str);
@@ -193,6 +194,7 @@ mod tests {
             headers: vec![],
             clients: vec![],
             pool: PoolIndex(pool),
+            reads: Reads::Active,
         }
     }
 

@@ -7,13 +7,14 @@ mod check;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::balance::Balance;
-use crate::health::Expression;
+use crate::health::Policy;
 
 pub use check::*;
 
@@ -30,6 +31,10 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Data-path threads; `None` means one for each usable CPU.
     pub workers: Option<NonZeroU32>,
+    /// Where what must survive a restart is kept: overrides by operators, and who is the active one.
+    pub state_file: Option<Arc<Path>>,
+    /// Probes under way at once.
+    pub probes_at_once: NonZeroU32,
     /// Reload by itself when a file of the configuration changes.
     pub watch: Watch,
     /// Listeners in the order of the file.
@@ -131,6 +136,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The pool for what no route matches.
     pub pool: Option<PoolIndex>,
+    /// Which backends of that pool.
+    pub reads: Reads,
     /// Routes in the order of the file: the first match wins. Empty for TCP.
     pub routes: Vec<Route>,
     /// Its limits.
@@ -192,6 +199,18 @@ pub struct Route {
     pub clients: Vec<IpNet>,
     /// Where the request goes.
     pub pool: PoolIndex,
+    /// Which backends of the pool.
+    pub reads: Reads,
+}
+
+/// `reads` of a listener or route: which backends of a pool with roles get the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// Those that do the pool's work (the active one).
+    #[default]
+    Active,
+    /// Its standbys and read replicas; where none is up, the active one.
+    Standby,
 }
 
 /// One host of a route.
@@ -223,8 +242,14 @@ pub struct Pool {
     pub balance: Balance,
     /// Its checks; may be empty: then every backend counts as up until traffic says otherwise.
     pub checks: Vec<Check>,
-    /// When a backend counts as up, over the names of `checks`.
-    pub healthy_when: Expression,
+    /// When a backend counts as up, and who of those that are up gets work.
+    pub policy: Policy,
+    /// The pool whose verdicts this one takes over, backend by backend; it has no checks of its own then.
+    pub follows: Option<PoolIndex>,
+    /// What happens to open sessions of a backend that is the active one no more (`on_role_loss`).
+    pub on_role_loss: OnDown,
+    /// Where its work goes by preference.
+    pub zones: Zones,
     /// What happens to open sessions of a backend that goes down.
     pub on_down: OnDown,
     /// How long a request waits for a backend when none may serve; zero: answered at once.
@@ -239,6 +264,25 @@ pub struct Pool {
     pub idle_connections: u32,
 }
 
+/// Where the work of a pool goes by preference. Zones are numbered in the order in which the pool's backends name them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Zones {
+    /// The zones of the backends, by number.
+    pub names: Vec<Arc<str>>,
+    /// `zone`: the balancer's own; `None`: all backends alike. A zone that no backend is in counts as none.
+    pub own: Option<ZoneIndex>,
+    /// `client_zones`: networks of clients and the zone that these prefer to the balancer's own; the longest prefix wins.
+    pub clients: Vec<(IpNet, ZoneIndex)>,
+    /// `spill_below`: while less than this share of a zone's weight is up, the missing part of its work goes elsewhere.
+    pub spill_below: f32,
+    /// `spill_at`: work in flight for each backend at which further work goes to other zones; `None`: never.
+    pub spill_at: Option<NonZeroU32>,
+}
+
+/// Position in [`Zones::names`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ZoneIndex(pub u16);
+
 /// One entry of `pool.NAME.backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
@@ -250,6 +294,8 @@ pub struct Member {
     pub weight: u16,
     /// Whether it works always or only when no other does.
     pub standing: Standing,
+    /// Where it stands, as [`Zones`] of its pool numbers it.
+    pub zone: Option<ZoneIndex>,
 }
 
 /// Whether a backend works always.
@@ -289,7 +335,7 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// `pool.NAME.on_down`.
+/// `pool.NAME.on_down`, `pool.NAME.on_role_loss`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDown {
     /// Sessions go on as long as they can.
