@@ -1,10 +1,10 @@
 //! Sockets: listening, connecting, buffers, deadlines. The only room that may hold `unsafe`; it holds none.
 
 pub mod buffer;
+pub mod certificate;
 pub mod connect;
 pub mod listen;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod tls;
-pub mod tls_to_the_end;
 pub mod wheel;

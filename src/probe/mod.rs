@@ -20,6 +20,7 @@ mod question;
 mod report;
 mod schedule;
 mod tcp;
+mod tls;
 pub mod transcript;
 mod verdicts;
 mod watched;

@@ -4,10 +4,10 @@
 //! method cannot be served, an answer that the server refuses in good order, and [`Dialogue::trouble`] says why.
 
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
@@ -107,8 +107,8 @@ impl<'a> Dialogue<'a> {
         match (self.method.as_str(), data) {
             (CACHING, FAST_OK) => Next::Wait,
             (CACHING, FULL) => self.give_password(2),
-            (CACHING | SHA256, pem) if self.may_use_its_key() && pem.starts_with(b"-----BEGIN") => match der(pem) {
-                Some(der) => self.encrypt_by(&der),
+            (CACHING | SHA256, pem) if self.may_use_its_key() && pem.starts_with(b"-----BEGIN") => match key_in(pem) {
+                Some(key) => self.encrypt_by(&key),
                 None => self.give_up("its RSA key is damaged"),
             },
             _ => Next::Astray,
@@ -197,17 +197,16 @@ fn encrypt(key: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
     Some(encrypted.to_vec())
 }
 
-fn der(pem: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(pem).ok()?;
-    let body = text.split("-----BEGIN PUBLIC KEY-----").nth(1)?.split("-----END").next()?;
-    let body: String = body.split_whitespace().collect();
-    BASE64.decode(body).ok()
+fn key_in(pem: &[u8]) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::rsa::{KeySize, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
 
     use super::*;
 

@@ -10,9 +10,8 @@ use super::packet::{self, Greeting, Login, Reply};
 use super::refusal::{self, Wants};
 use super::wire::{Goodbye, Pipe, Waiting, Wire};
 use crate::config::model::MysqlCheck;
-use crate::net::tls_to_the_end::LateJudge;
-use crate::probe::http::untrusted;
 use crate::probe::report::{Failure, Finding, Layer};
+use crate::probe::tls::Opener;
 use crate::probe::transcript::Log;
 
 /// Questions of the server after the login packet: a switch of method, a key, more data, and the verdict.
@@ -26,11 +25,11 @@ pub(super) enum Entry {
     Out(Result<Finding, Failure>),
 }
 
-/// Logs in over a connection that stands. `tls` is the sentence that says why it cannot be used, where that is so.
+/// Logs in over a connection that stands.
 pub(super) async fn log_in(
     stream: TcpStream,
     check: &MysqlCheck,
-    tls: Option<&LateJudge>,
+    tls: Option<&Opener>,
     log: &Log,
     waiting: &Waiting,
 ) -> Entry {
@@ -76,7 +75,7 @@ pub(super) async fn log_in(
 async fn secure(
     mut wire: Wire,
     greeting: &Greeting,
-    tls: Option<&LateJudge>,
+    tls: Option<&Opener>,
     log: &Log,
 ) -> Result<(Wire, Option<Failure>), Failure> {
     let Some(tls) = tls else { return Ok((wire, None)) };
@@ -86,9 +85,7 @@ async fn secure(
         return Ok((wire, Some(Failure::new(Layer::Tls, what))));
     }
     wire.send(&packet::ssl_request()).await?;
-    let (wire, judgement) = wire.secured(tls).await?;
-    log.note("TLS stands");
-    let distrust = judgement.err().map(|error| untrusted(&error));
+    let (wire, distrust) = wire.secured(tls).await?;
     if distrust.is_some() {
         log.note("its certificate is not trusted; the login goes on without the password");
     }

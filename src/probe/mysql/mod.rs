@@ -24,13 +24,12 @@ use self::examine::examine;
 use self::login::{Entry, log_in};
 use self::rows::Answer;
 use self::wire::{Goodbye, Pipe, Waiting, Wire, quit_at_once};
-use super::http::server_name;
 use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
+use super::tls::Opener;
 use super::transcript::Log;
 use crate::config::model::{Address, CheckKind, Keep, MysqlCheck, MysqlFacts};
 use crate::net::connect::watch_over;
-use crate::net::tls_to_the_end::LateJudge;
 
 /// Longest life of an attempt that does not end in time: a server that was stopped and goes on finds it waiting.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -39,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// The sentence says why there can be no TLS.
-    tls: Option<Result<LateJudge, String>>,
+    tls: Option<Result<Opener, String>>,
     between: Mutex<Option<Between>>,
 }
 
@@ -65,7 +64,7 @@ struct Session {
 
 impl Prepared {
     pub(super) fn new(check: &MysqlCheck, at: &Address) -> Self {
-        let tls = check.tls.as_ref().map(|tls| LateJudge::new(&server_name(tls, at), &tls.verify));
+        let tls = check.tls.as_ref().map(|tls| Opener::new(tls, at, &[]));
         Self { tls, between: Mutex::default() }
     }
 

@@ -16,9 +16,8 @@ use super::auth::Channel;
 use super::packet::{self, framed};
 use super::rows::{Answer, Reader, Transaction};
 use crate::net::tls::TlsStream;
-use crate::net::tls_to_the_end::LateJudge;
-use crate::probe::http::untrusted;
 use crate::probe::report::{Failure, Layer};
+use crate::probe::tls::Opener;
 use crate::probe::transcript::{Log, Recorder};
 
 /// A packet of the login phase that is longer is no such packet.
@@ -80,17 +79,17 @@ impl Wire {
         Self { stream, log: log.clone(), waiting: waiting.clone(), number: 0, soundness: Soundness::Sound }
     }
 
-    /// Goes on within TLS, and tells what the server's certificate proves. The packets are counted on.
-    pub(super) async fn secured(self, tls: &LateJudge) -> Result<(Self, io::Result<()>), Failure> {
+    /// Goes on within TLS; the packets are counted on. The failure beside it says why nothing confidential may be sent.
+    pub(super) async fn secured(self, tls: &Opener) -> Result<(Self, Option<Failure>), Failure> {
         let Self { stream, log, waiting, number, .. } = self;
         waiting.set("TLS handshake");
-        let secure = match stream.into_inner() {
-            Pipe::Plain(plain) => Box::pin(tls.handshake(plain)).await.map_err(|error| untrusted(&error).slowly())?,
-            Pipe::Tls(stream) => *stream,
+        let Pipe::Plain(plain) = stream.into_inner() else {
+            return Err(Failure::new(Layer::Local, "TLS within TLS"));
         };
-        let judgement = tls.judge(&secure);
-        let wire = Self::new(Pipe::Tls(Box::new(secure)), &log, &waiting);
-        Ok((Self { number, ..wire }, judgement))
+        // What breaks off here is counted against us, and nothing can be done about it but to ask less often.
+        let opened = Box::pin(tls.open_to_the_end(plain, &log)).await.map_err(Failure::slowly)?;
+        let wire = Self::new(Pipe::Tls(Box::new(opened.stream)), &log, &waiting);
+        Ok((Self { number, ..wire }, opened.distrust))
     }
 
     /// Gives the bytes' way back.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject;
 
-use super::{compare, http};
+use super::{compare, tls};
 use crate::config::model::{Galera, Group, Keep, MostConnections, MysqlCheck, MysqlFacts, ReadOnly, Replica};
 use crate::config::problem::Problem;
 use crate::config::section::{Choice, Section};
@@ -50,7 +50,7 @@ pub(super) fn mysql(section: &Section<'_>) -> Option<MysqlCheck> {
         section.missing("user", help);
     }
     let password = section.parsed("password", |text| sendable("password", text));
-    let tls = if section.has("tls") { http::tls(section) } else { Some(None) };
+    let tls = tls::tls(section);
     let public_key = if section.has("public_key") { Some(public_key(section)) } else { None };
     let database = section.parsed("database", |text| name("database", text));
     let facts = facts(section);
@@ -159,15 +159,11 @@ fn public_key(section: &Section<'_>) -> Option<Arc<[u8]>> {
     let path = section.text("public_key")?;
     let node = &section.entry("public_key")?.node;
     let content = substitute::read_bytes(section.cx, node.at, path)?;
-    let text = String::from_utf8_lossy(&content);
-    let body = text.split("-----BEGIN PUBLIC KEY-----").nth(1).and_then(|rest| rest.split("-----END").next());
-    let body: Option<String> = body.map(|lines| lines.split_whitespace().collect());
-    // Every public key is an ASN.1 sequence.
-    let der = body.and_then(|body| BASE64.decode(body).ok()).filter(|der| der.first() == Some(&0x30));
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(&content).ok();
     if der.is_none() {
         let fault = Fault::new("public-key", format!("`{path}` holds no public key"), "expected a PEM file");
         let help = "a PEM file has lines like -----BEGIN PUBLIC KEY-----; MySQL keeps its own in public_key.pem";
         section.fault(node, fault.help(help));
     }
-    Some(der?.into())
+    Some(der?.as_ref().into())
 }
