@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use evenkeel::config::model::{
-    Address, ApacheCheck, BodyRule, CheckKind, CheckTls, HttpCheck, HttpQuestion, MysqlCheck, Pattern, Verify,
+    Address, ApacheCheck, BodyRule, CheckKind, CheckTls, HttpCheck, HttpQuestion, MysqlCheck, Pattern, SendProxy,
+    Verify,
 };
 use evenkeel::net::connect::connect;
 use evenkeel::probe::{Layer, Question, Report, attempt};
@@ -90,7 +91,7 @@ async fn probe_within(kind: CheckKind, at: SocketAddr, timeout: Duration) -> Rep
 #[track_caller]
 fn good(report: &Report, words: &str) {
     match &report.result {
-        Ok(what) => assert!(what.contains(words), "{what:?} should contain {words:?}"),
+        Ok(found) => assert!(found.what.contains(words), "{found:?} should contain {words:?}"),
         Err(failure) => panic!("{failure}; {:?}", report.transcript),
     }
 }
@@ -98,7 +99,7 @@ fn good(report: &Report, words: &str) {
 #[track_caller]
 fn bad(report: &Report, layer: Layer, words: &str) {
     match &report.result {
-        Ok(what) => panic!("should fail with {words:?} but: {what}"),
+        Ok(found) => panic!("should fail with {words:?} but: {found:?}"),
         Err(failure) => {
             assert_eq!(failure.layer, layer, "{failure}");
             assert!(failure.what.contains(words), "{:?} should contain {words:?}", failure.what);
@@ -608,4 +609,59 @@ async fn a_question_can_come_from_one_of_our_own_addresses() {
     let question = Question::new(http(None), Address::Socket(at), LONG).ask_from(source);
     good(&attempt(Arc::new(question), at).await, "HTTP 200");
     assert_eq!(peers.recv().await, Some(source));
+}
+
+// === the PROXY protocol ===
+
+/// Reads one header of the PROXY protocol before anything else, hangs up on whoever sends none, and answers HTTP; tells
+/// the header.
+async fn enforcing_origin() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let at = server(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            let mut header = vec![0; 5];
+            let _ = stream.read_exact(&mut header).await;
+            match &header[..] {
+                b"PROXY" => {
+                    while !header.ends_with(b"\r\n") {
+                        header.push(stream.read_u8().await.unwrap());
+                    }
+                }
+                b"\r\n\r\n\0" => {
+                    header.resize(16, 0);
+                    stream.read_exact(&mut header[5..]).await.unwrap();
+                    let rest = u16::from_be_bytes([header[14], header[15]]);
+                    header.resize(16 + usize::from(rest), 0);
+                    stream.read_exact(&mut header[16..]).await.unwrap();
+                }
+                _ => return,
+            }
+            let local = format!(" from {}", stream.peer_addr().unwrap().port());
+            sender.send([&header[..], local.as_bytes()].concat()).unwrap();
+            read_head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
+    (at, receiver)
+}
+
+#[tokio::test]
+async fn a_backend_that_insists_on_the_proxy_protocol_gets_its_header_first() {
+    let (at, mut headers) = enforcing_origin().await;
+    bad(&probe(http(None), at).await, Layer::Protocol, "before an answer");
+
+    let ask = |version| Arc::new(Question::new(http(None), Address::Socket(at), LONG).announced(version));
+    let report = attempt(ask(SendProxy::V1), at).await;
+    good(&report, "HTTP 200");
+    let header = String::from_utf8(headers.recv().await.unwrap()).unwrap();
+    let port = header.rsplit(' ').next().unwrap();
+    assert_eq!(header, format!("PROXY TCP4 127.0.0.1 127.0.0.1 {port} {}\r\n from {port}", at.port()));
+    let lines = report.transcript.lines(200).join("\n");
+    assert!(lines.contains("PROXY TCP4 127.0.0.1"), "the header is in the transcript: {lines}");
+
+    good(&attempt(ask(SendProxy::V2), at).await, "HTTP 200");
+    let header = headers.recv().await.unwrap();
+    assert_eq!(header[..16], *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "LOCAL, without addresses");
 }

@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod connect;
 pub mod listen;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod tls;
 pub mod wheel;

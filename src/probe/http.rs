@@ -18,7 +18,6 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::{Log, Recorder};
 use crate::config::model::{Address, BodyRule, CheckTls, HttpCheck, HttpQuestion};
-use crate::net::connect::connect_from;
 use crate::net::tls::{Client, Resume};
 
 /// Most of a body that is read: whatever a health page says, it says early.
@@ -121,10 +120,7 @@ pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &Log) -
         Ready::Http(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
         _ => return Err(Failure::new(Layer::Local, "this is no question over HTTP")),
     };
-    let stream = connect_from(question.source, address, question.timeout)
-        .await
-        .map_err(|error| Failure::connecting(&error, question.timeout))?;
-    log.connected(stream.local_addr().ok(), address);
+    let stream = question.connect(address, log).await?;
     match &prepared.tls {
         None => exchange(Recorder::new(stream, log), prepared.request.clone(), log).await,
         Some(tls) => {

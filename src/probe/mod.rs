@@ -5,10 +5,14 @@
 
 mod agenda;
 mod apache;
+mod compare;
+mod curious;
 mod eager;
+mod explain;
 mod explanation;
 mod flip;
 mod follow;
+mod handle;
 mod http;
 mod mysql;
 mod names;
@@ -21,7 +25,8 @@ mod verdicts;
 mod watched;
 
 pub use explanation::{CheckExplanation, Explanation, Kept, Traffic};
+pub use handle::{Incumbent, Probed, Schedule};
 pub use question::{Question, attempt};
 pub use report::{Failure, Finding, Layer, Pace, Report};
-pub use schedule::{Runner, Schedule};
+pub use schedule::Runner;
 pub use transcript::{Log, Transcript};

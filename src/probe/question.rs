@@ -5,13 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::http::Prepared;
 use super::report::{Failure, Finding, Layer, Report};
 use super::transcript::{Log, Secrets};
 use super::{apache, http, mysql, tcp};
-use crate::config::model::{Address, Check, CheckKind};
+use crate::config::model::{Address, Check, CheckKind, SendProxy};
+use crate::net::connect::connect_from;
+use crate::net::proxy_protocol::{Behalf, Header};
 
 /// A question and what can be made ready for it beforehand. Two questions are equal when kind, address and timeout are.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub struct Question {
     pub timeout: Duration,
     /// Our own address to ask from; `None`: the system chooses.
     pub source: Option<IpAddr>,
+    /// The header of the PROXY protocol that the backend wants first.
+    pub send_proxy: Option<SendProxy>,
     /// What of it nobody may see.
     secrets: Secrets,
     /// Made at the first attempt: most questions of a reload are only compared with those that are asked already.
@@ -42,13 +48,43 @@ pub(super) enum Ready {
 impl Question {
     /// The question `kind` to `at`.
     pub fn new(kind: CheckKind, at: Address, timeout: Duration) -> Self {
-        Self { kind, at, timeout, source: None, secrets: Secrets::default(), prepared: OnceLock::new() }
+        Self {
+            kind,
+            at,
+            timeout,
+            source: None,
+            send_proxy: None,
+            secrets: Secrets::default(),
+            prepared: OnceLock::new(),
+        }
     }
 
     /// What `check` asks of a backend at `backend`.
     pub fn of(check: &Check, backend: &Address) -> Self {
         let secrets = Secrets::new(check.secrets.clone());
-        Self { secrets, ..Self::new(check.kind.clone(), Self::place(check, backend), check.timing.timeout) }
+        let at = Self::place(check, backend);
+        Self { secrets, send_proxy: check.send_proxy, ..Self::new(check.kind.clone(), at, check.timing.timeout) }
+    }
+
+    /// The one way to a connection, for every kind of check: from the question's own address, within what is left of
+    /// the attempt's time, with the header of the PROXY protocol sent where the backend wants one, and written down.
+    ///
+    /// # Errors
+    /// The failure that the check ends with.
+    pub(super) async fn connect(&self, address: SocketAddr, log: &Log) -> Result<TcpStream, Failure> {
+        let left = (log.began() + self.timeout).saturating_duration_since(Instant::now());
+        let mut stream = connect_from(self.source, address, left)
+            .await
+            .map_err(|error| Failure::connecting(&error, self.timeout))?;
+        let local = stream.local_addr().ok();
+        log.connected(local, address);
+        if let (Some(version), Some(local)) = (self.send_proxy, local) {
+            let header = Header::new(version, Behalf::Own { local, remote: address });
+            let sending = stream.write_all(header.bytes());
+            sending.await.map_err(|error| Failure::broken(&error, "the PROXY header was sent"))?;
+            log.sent(header.bytes());
+        }
+        Ok(stream)
     }
 
     pub(super) fn prepared(&self) -> &Ready {
@@ -74,6 +110,13 @@ impl Question {
         }
     }
 
+    /// Says this of its connections before anything else.
+    #[must_use]
+    pub fn announced(mut self, version: SendProxy) -> Self {
+        self.send_proxy = Some(version);
+        self
+    }
+
     /// Asks from this address of ours.
     #[must_use]
     pub fn ask_from(mut self, source: IpAddr) -> Self {
@@ -84,7 +127,11 @@ impl Question {
 
 impl PartialEq for Question {
     fn eq(&self, other: &Self) -> bool {
-        self.at == other.at && self.timeout == other.timeout && self.source == other.source && self.kind == other.kind
+        self.at == other.at
+            && self.timeout == other.timeout
+            && self.source == other.source
+            && self.send_proxy == other.send_proxy
+            && self.kind == other.kind
     }
 }
 
@@ -94,6 +141,7 @@ impl Hash for Question {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.at.hash(state);
         self.timeout.hash(state);
+        self.send_proxy.hash(state);
         self.kind.hash(state);
     }
 }
@@ -102,9 +150,12 @@ impl Hash for Question {
 pub async fn attempt(question: Arc<Question>, address: SocketAddr) -> Report {
     let started = Instant::now();
     let log = Log::new();
+    if let Address::Name(name, _) = &question.at {
+        log.note(format!("{name} is {}", address.ip()));
+    }
     let mut result = ask(&question, address, &log).await;
     let took = started.elapsed();
-    let mut transcript = log.transcript();
+    let mut transcript = log.take();
     transcript.mask(&question.secrets);
     match &mut result {
         Ok(finding) => {
@@ -136,7 +187,7 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
         CheckKind::Mysql(check) => Ok(Box::pin(mysql::ask(question, check, address, log)).await),
     };
     in_time.unwrap_or_else(|_elapsed| {
-        let last = log.transcript().last().unwrap_or_else(|| "not connected".to_owned());
+        let last = log.last().unwrap_or_else(|| "not connected".to_owned());
         Err(Failure::new(Layer::Timeout, format!("not done within {timeout:?}; last: {last}")))
     })
 }

@@ -63,9 +63,10 @@ impl Transcript {
         self.steps.iter().map(|step| step.event.line(width)).collect()
     }
 
-    /// The last step in words: `connected to 10.0.0.1:80`.
+    /// The last step in words: `connected to 10.0.0.1:80`. What was sent is said by the note before it.
     pub fn last(&self) -> Option<String> {
-        self.steps.last().map(|step| step.event.line(80))
+        let told = self.steps.iter().rev().find(|step| !matches!(step.event, Event::Sent(_)));
+        told.map(|step| step.event.line(80))
     }
 
     /// Replaces every occurrence of a secret by stars, as many as it has bytes.
@@ -165,6 +166,11 @@ impl Log {
         Self(Arc::new(Mutex::new(Writing { began: Instant::now(), sent: 0, received: 0, transcript })))
     }
 
+    /// When the attempt began.
+    pub fn began(&self) -> Instant {
+        self.with(|writing| writing.began)
+    }
+
     /// Says something in words.
     pub fn note(&self, text: impl Into<Cow<'static, str>>) {
         self.add(Event::Note(text.into()));
@@ -206,9 +212,19 @@ impl Log {
         self.with(|writing| writing.transcript.certificate_expires = Some(at));
     }
 
+    /// The last step in words, as [`Transcript::last`].
+    pub fn last(&self) -> Option<String> {
+        self.with(|writing| writing.transcript.last())
+    }
+
     /// What was written so far.
     pub fn transcript(&self) -> Transcript {
         self.with(|writing| writing.transcript.clone())
+    }
+
+    /// The same, not copied: whoever still writes, writes into an empty one.
+    pub fn take(&self) -> Transcript {
+        self.with(|writing| std::mem::take(&mut writing.transcript))
     }
 
     fn add(&self, event: Event) {

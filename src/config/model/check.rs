@@ -16,10 +16,21 @@ pub struct Check {
     pub host: Option<IpAddr>,
     /// Asked at this port instead of the backend's own.
     pub port: Option<u16>,
+    /// What is said of the connection before anything else, where the backend insists on it.
+    pub send_proxy: Option<SendProxy>,
     /// When it is asked and what the answers mean over time.
     pub timing: Timing,
     /// Values of it that came from `${…}`, and passwords: no log and no transcript may show them.
     pub secrets: Vec<Arc<str>>,
+}
+
+/// `send_proxy`: the version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SendProxy {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// When a check is asked and how many answers flip it.
@@ -161,4 +172,107 @@ pub struct ApacheCheck {
     pub request: HttpQuestion,
     /// Fewer idle workers than this is down.
     pub idle_workers_min: u32,
+}
+
+/// `query = "…"` of a check of a database, with at most one comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// What is asked; never empty, without NUL bytes.
+    pub sql: Arc<str>,
+    /// What the first column of the first row must be; `None`: an answer is enough.
+    pub wanted: Option<Comparison>,
+}
+
+/// What a value must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `equals = …`.
+    Equals(Wanted),
+    /// `not = …`.
+    Not(Wanted),
+    /// `above = …`.
+    Above(Number),
+    /// `below = …`.
+    Below(Number),
+}
+
+/// A value that is wanted, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// A text, byte by byte.
+    Text(Arc<str>),
+    /// A number, however it is written.
+    Number(Number),
+    /// What databases say for true: `t`, `1`, `ON`, `yes`.
+    True,
+    /// What they say for false.
+    False,
+}
+
+/// A number with nine decimal places; exact for every integer of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Number(i128);
+
+impl Number {
+    /// Parts of the unit.
+    const UNIT: i128 = 1_000_000_000;
+
+    /// The number that a text says: `17`, `-0.5`, `1e6`; further decimal places are cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let is_plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_plain(whole) || !is_plain(fraction) {
+            return Self::from_float(text);
+        }
+        if whole.len() + fraction.len() == 0 {
+            return None;
+        }
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let places = fraction.bytes().map(|digit| i128::from(digit - b'0')).chain(std::iter::repeat(0));
+        let fraction = places.take(9).fold(0, |sum, digit| sum * 10 + digit);
+        let number = whole.checked_mul(Self::UNIT)?.checked_add(fraction)?;
+        Some(Self(if text.starts_with('-') { -number } else { number }))
+    }
+
+    /// With an exponent; not for `inf`, `nan` and what is no number.
+    fn from_float(text: &str) -> Option<Self> {
+        let float: f64 = text.parse().ok()?;
+        // Beyond this the parts would not fit.
+        (float.abs() < 1e27).then(|| Self((float * Self::UNIT as f64).round() as i128))
+    }
+}
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (whole, fraction) = (self.0.abs() / Self::UNIT, self.0.abs() % Self::UNIT);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let digits = format!("{fraction:09}");
+        match digits.trim_end_matches('0') {
+            "" => write!(f, "{sign}{whole}"),
+            places => write!(f, "{sign}{whole}.{places}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "`{text}`"),
+            Self::Number(number) => number.fmt(f),
+            Self::True => f.write_str("true"),
+            Self::False => f.write_str("false"),
+        }
+    }
+}
+
+impl std::fmt::Display for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equals(wanted) => wanted.fmt(f),
+            Self::Not(wanted) => write!(f, "anything but {wanted}"),
+            Self::Above(number) => write!(f, "above {number}"),
+            Self::Below(number) => write!(f, "below {number}"),
+        }
+    }
 }

@@ -8,9 +8,10 @@ macro_rules! check_words {
         Words {
             place: concat!("a check of type \"", $kind, "\""),
             keys: &[
-                "type", "interval", "fast_interval", "down_interval", "timeout", "rise", "fall", "initial", "port", "host" $(, $key)*
+                "type", "interval", "fast_interval", "down_interval", "timeout", "rise", "fall", "initial", "port",
+                "host", "send_proxy" $(, $key)*
             ],
-            later: &["jitter", "up_interval", "proxy", "send_proxy", "on", "weight", "verdict", "log"
+            later: &["jitter", "up_interval", "proxy", "on", "weight", "verdict", "log"
                 $(, $later)*],
             foreign: CHECK_FOREIGN,
         }
@@ -44,6 +45,10 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("kind", "type"),
     ("protocol", "type"),
     ("ssl", "tls"),
+    ("send-proxy", "send_proxy = \"v1\""),
+    ("send-proxy-v2", "send_proxy = \"v2\""),
+    ("check-send-proxy", "send_proxy = \"v1\" or \"v2\""),
+    ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
     ("scheme", "tls = true"),
 ];
 

@@ -21,7 +21,6 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::transcript::{Log, Recorder};
 use crate::config::model::MysqlCheck;
-use crate::net::connect::connect_from;
 
 /// A packet of the login phase that is longer is no such packet.
 const MAX_PACKET: usize = 16 * 1024;
@@ -59,11 +58,8 @@ pub(super) async fn ask(
         log.note("an earlier login is still waiting for the server; no other is begun");
         return Err(late());
     }
-    let (source, timeout, check) = (question.source, question.timeout, check.clone());
-    let stream = connect_from(source, address, deadline.saturating_duration_since(Instant::now()))
-        .await
-        .map_err(|error| Failure::connecting(&error, timeout))?;
-    log.connected(stream.local_addr().ok(), address);
+    let stream = question.connect(address, log).await?;
+    let check = check.clone();
     let mut login = tokio::spawn({
         let log = log.clone();
         async move { Box::pin(log_in(stream, &check, &log)).await }

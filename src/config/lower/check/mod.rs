@@ -1,5 +1,6 @@
 //! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the questions are read by a file for each type.
 
+mod compare;
 mod http;
 mod mysql;
 
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::nonzero;
-use crate::config::model::{Check, CheckKind, Initial, Timing};
+use crate::config::model::{Check, CheckKind, Initial, SendProxy, Timing};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Node, Table, Text, Value};
@@ -83,6 +84,12 @@ const INITIAL: Choice<Initial> = Choice {
     later: &[],
 };
 
+const SEND_PROXY: Choice<SendProxy> = Choice {
+    words: &[("v1", SendProxy::V1), ("v2", SendProxy::V2)],
+    foreign: &[("1", "v1"), ("2", "v2"), ("v1.0", "v1"), ("v2.0", "v2")],
+    later: &[],
+};
+
 /// The checks of a pool by name; `None` stands for one that is not valid, so that its name still counts.
 pub(super) fn checks(pool: &Section<'_>) -> Vec<(String, Option<Check>)> {
     pool.named("check", "web")
@@ -114,10 +121,24 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<C
     let timing = timing(&section);
     let host = section.parsed("host", host);
     let port = section.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
+    let send_proxy = section.choice("send_proxy", &SEND_PROXY);
+    if matches!(kind_of, Some(Type::Tcp)) {
+        refuse_silent_proxy(&section);
+    }
     let kind = kind(&section, kind_of?);
     let mut secrets = Vec::new();
     collect_secrets(table, &mut secrets);
-    Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, timing: timing?, secrets })
+    Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, send_proxy, timing: timing?, secrets })
+}
+
+/// A knock never sends a byte, so there is nothing that a header could stand before.
+fn refuse_silent_proxy(section: &Section<'_>) {
+    let Some(entry) = section.entry("send_proxy") else { return };
+    section.cx.report(
+        Problem::error("no-effect", entry.key_at, "a check of type \"tcp\" sends nothing, not even a PROXY header")
+            .label("never sent")
+            .help("take it out: the port is open or it is not; or ask with another type, such as \"http\" or \"tls\""),
+    );
 }
 
 /// Keys whose values are secrets, wherever they stand in a check; beside them, whatever was substituted is one.
