@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod health;
 mod import;
+mod preset;
 mod reload;
 mod run;
 mod serve;
@@ -53,6 +54,8 @@ enum Command {
     Reload(reload::Arguments),
     /// Turn the configuration of another program into ours
     Import(import::Arguments),
+    /// List the pools that come with the program, or print one
+    Preset(preset::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
     /// Print the version
@@ -76,6 +79,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Status(arguments) => status::status(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Import(arguments) => import::import(&arguments),
+        Command::Preset(arguments) => preset::preset(&arguments),
         Command::Health(arguments) => health::health(&arguments),
         Command::Version => version::version(),
     };
