@@ -102,7 +102,13 @@ mod tests {
             "[listener.NAME.limits]" => &["[listener.web.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]"],
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],
-            "[pool.NAME]" | "an entry of `backends`" => &["[pool.web]"],
+            "[pool.NAME]" => &["[pool.web]", "[pool.follower]"],
+            "an entry of `backends`"
+            | "no_leader = { ... }"
+            | "all_down = { ... }"
+            | "flaps = { ... }"
+            | "outliers = { ... }"
+            | "disagree = { ... }" => &["[pool.web]"],
             "[pool.NAME.retry]" => &["[pool.web.retry]"],
             "[pool.NAME.timeouts]" => &["[pool.web.timeouts]"],
             "a check of type \"http\"" | "a check of type \"tcp\"" | "tls = { ... } of a check" => {

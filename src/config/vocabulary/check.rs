@@ -8,10 +8,10 @@ macro_rules! check_words {
         Words {
             place: concat!("a check of type \"", $kind, "\""),
             keys: &[
-                "type", "interval", "fast_interval", "timeout", "rise", "fall", "initial", "port", "host",
+                "type", "interval", "fast_interval", "down_interval", "timeout", "rise", "fall", "initial", "port", "host",
                 "send_proxy" $(, $key)*
             ],
-            later: &["jitter", "down_interval", "up_interval", "proxy", "on", "weight", "verdict", "log"
+            later: &["jitter", "up_interval", "proxy", "on", "weight", "verdict", "log"
                 $(, $later)*],
             foreign: CHECK_FOREIGN,
         }
@@ -21,7 +21,7 @@ macro_rules! check_words {
 const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("inter", "interval"),
     ("fastinter", "fast_interval"),
-    ("downinter", "interval"),
+    ("downinter", "down_interval"),
     ("period", "interval"),
     ("every", "interval"),
     ("fails", "fall"),
