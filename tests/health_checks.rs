@@ -361,7 +361,7 @@ async fn tls_server(names: &[&str]) -> Tls {
 }
 
 fn https(server_name: Option<&str>, verify: Verify) -> CheckKind {
-    let tls = Some(CheckTls { server_name: server_name.map(Arc::from), verify });
+    let tls = Some(CheckTls { server_name: server_name.map(Arc::from), verify, ..CheckTls::default() });
     let request = HttpQuestion { tls, ..ask_for("/") };
     CheckKind::Http(HttpCheck { request, statuses: vec![(200, 200)], body: None })
 }

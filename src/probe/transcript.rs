@@ -217,6 +217,11 @@ impl Log {
         self.with(|writing| writing.transcript.last())
     }
 
+    /// When the certificate that was shown ends, seconds since 1970.
+    pub fn leaf_ends(&self) -> Option<i64> {
+        self.with(|writing| writing.transcript.certificate_expires)
+    }
+
     /// What was written so far.
     pub fn transcript(&self) -> Transcript {
         self.with(|writing| writing.transcript.clone())
