@@ -70,7 +70,7 @@ fn http(body: Option<BodyRule>) -> CheckKind {
 }
 
 fn mysql(user: &str, password: &str) -> CheckKind {
-    CheckKind::Mysql(MysqlCheck { user: Arc::from(user), password: Arc::from(password) })
+    CheckKind::Mysql(MysqlCheck::login(user, password))
 }
 
 fn question(kind: CheckKind, at: SocketAddr, timeout: Duration) -> Arc<Question> {

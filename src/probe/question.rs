@@ -44,7 +44,7 @@ pub(super) enum Ready {
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
     Tls(Result<Box<Opener>, String>),
-    Mysql(mysql::Stragglers),
+    Mysql(mysql::Prepared),
 }
 
 impl Question {
@@ -95,7 +95,7 @@ impl Question {
             CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
-            CheckKind::Mysql(_) => Ready::Mysql(mysql::Stragglers::default()),
+            CheckKind::Mysql(check) => Ready::Mysql(mysql::Prepared::new(check, &self.at)),
         })
     }
 
@@ -188,7 +188,7 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
             tokio::time::timeout(timeout, Box::pin(apache::ask(question, check, address, log))).await
         }
         // It ends by itself in time: a login under way must not be dropped.
-        CheckKind::Mysql(check) => Ok(Box::pin(mysql::ask(question, check, address, log)).await),
+        CheckKind::Mysql(_) => Ok(Box::pin(mysql::ask(question, address, log)).await),
     };
     in_time.unwrap_or_else(|_elapsed| {
         let last = log.last().unwrap_or_else(|| "not connected".to_owned());

@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mysql::MysqlCheck;
+
 /// `[pool.NAME.check.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -202,15 +204,6 @@ impl std::hash::Hash for Pattern {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.0.as_str().hash(state);
     }
-}
-
-/// `type = "mysql"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MysqlCheck {
-    /// Who logs in. A user that the server does not know is fine: "access denied" proves that it is alive.
-    pub user: Arc<str>,
-    /// Password, by `mysql_native_password`; empty: none.
-    pub password: Arc<str>,
 }
 
 /// `type = "apache"`.

@@ -54,6 +54,14 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("check-send-proxy", "send_proxy = \"v1\" or \"v2\""),
     ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
     ("scheme", "tls = true"),
+    ("donor", "galera = \"synced-or-donor\""),
+    ("available_when_donor", "galera = \"synced-or-donor\""),
+    ("max_lag", "replica = { lag_max = \"5s\" }"),
+    ("max_replication_lag", "replica = { lag_max = \"5s\" }"),
+    ("db", "database"),
+    ("dbname", "database"),
+    ("sql", "query"),
+    ("not_equals", "not"),
 ];
 
 pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], ["send", "expect"]);
@@ -66,20 +74,25 @@ pub(in super::super) const CHECK_HTTP: Words =
     check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
-    ["user", "password"],
     [
+        "user",
+        "password",
+        "database",
+        "tls",
+        "public_key",
+        "keep",
+        "read_only",
+        "replica",
         "galera",
+        "group_replication",
+        "connections",
         "query",
         "equals",
-        "replica",
-        "read_only",
-        "group_replication",
-        "tls",
-        "connections",
-        "keep",
-        "database",
-        "donor"
-    ]
+        "not",
+        "above",
+        "below"
+    ],
+    []
 );
 pub(in super::super) const CHECK_APACHE: Words =
     check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
@@ -96,6 +109,13 @@ pub(in super::super) const BODY: Words = Words {
         ("value", "equals"),
         ("jsonpath", "json = \"/a/b\", a JSON pointer"),
     ],
+};
+
+pub(in super::super) const REPLICA: Words = Words {
+    place: "replica = { ... } of a check",
+    keys: &["lag_max"],
+    later: &[],
+    foreign: &[("max_lag", "lag_max"), ("lag", "lag_max"), ("seconds_behind_master", "lag_max = \"5s\"")],
 };
 
 pub(in super::super) const CHECK_TLS: Words = Words {

@@ -252,6 +252,7 @@ pub(super) const EVERY: &[&Words] = &[
     &CHECK_MYSQL,
     &CHECK_APACHE,
     &BODY,
+    &REPLICA,
     &CHECK_TLS,
 ];
 
