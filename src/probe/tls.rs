@@ -4,6 +4,7 @@
 //! What fails is said with the remedy: that is [`why`], pure. When the leaf ends goes into the transcript, also where the
 //! handshake failed.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +17,7 @@ use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::Log;
 use crate::config::model::{Address, CheckTls, TlsVersion};
 use crate::net::certificate::{Certificate, moment};
-use crate::net::tls::{Agreement, Client, Refusal, Resume, Terms, TlsStream, refusal};
+use crate::net::tls::{Agreement, Client, Handshake, Refusal, Resume, Terms, TlsStream, refusal};
 
 /// How long a server may take to answer our goodbye. In TLS 1.3 it judges our own certificate after the handshake has
 /// ended for us, so that only what it says then shows whether it lets us in.
@@ -30,6 +31,14 @@ const DAY: i64 = 24 * 60 * 60;
 pub(super) struct Opener {
     client: Client,
     wanted: Wanted,
+}
+
+/// A stream that stands.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// What speaks against it: the failure that the check ends with.
+    pub(super) distrust: Option<Failure>,
 }
 
 /// What a failure is measured against.
@@ -67,6 +76,17 @@ impl Opener {
     /// The handshake, written down; what the check wants of it holds when this is good.
     pub(super) async fn open(&self, stream: TcpStream, log: &Log) -> Result<TlsStream<TcpStream>, Failure> {
         let handshake = self.client.watched_handshake(stream).await;
+        self.judge(handshake, log)?.trusted()
+    }
+
+    /// The same, finished whatever the certificate proves: for servers that count handshakes which break off. Nothing
+    /// confidential may be sent where [`Opened::distrust`] says something.
+    pub(super) async fn open_to_the_end(&self, stream: TcpStream, log: &Log) -> Result<Opened, Failure> {
+        let handshake = self.client.finished_handshake(stream).await;
+        self.judge(handshake, log)
+    }
+
+    fn judge(&self, handshake: Handshake, log: &Log) -> Result<Opened, Failure> {
         let chain = &handshake.chain;
         for (position, certificate) in chain.iter().enumerate() {
             log.note(described(position, certificate));
@@ -74,20 +94,37 @@ impl Opener {
         if let Some(leaf) = chain.first() {
             log.certificate_expires(leaf.not_after);
         }
-        let stream = handshake.result.map_err(|error| {
+        let refused = |error: io::Error| {
             log.note(format!("TLS failed: {error}"));
             Failure::new(Layer::Tls, why(&error, chain, &self.wanted, now()))
-        })?;
+        };
+        let stream = handshake.result.map_err(refused)?;
         let agreed = Agreement::of(&stream);
         let inside = agreed.protocol.as_deref().unwrap_or("none");
         log.note(format!("{}, {}, ALPN {inside}", agreed.version, agreed.cipher));
+        let distrust = match handshake.distrust {
+            Some(error) => Some(refused(error)),
+            None => self.shortcoming(&agreed, chain),
+        };
+        Ok(Opened { stream, distrust })
+    }
+
+    /// What the check wants beyond trust and does not get.
+    fn shortcoming(&self, agreed: &Agreement, chain: &[Certificate]) -> Option<Failure> {
         if agreed.protocol.is_none() && !self.wanted.protocols.is_empty() {
-            return Err(Failure::new(Layer::Tls, no_protocol(&self.wanted)));
+            return Some(Failure::new(Layer::Tls, no_protocol(&self.wanted)));
         }
-        if let Some(leaf) = chain.first() {
-            ends_late_enough(leaf, &self.wanted, now())?;
+        chain.first().and_then(|leaf| ends_too_soon(leaf, &self.wanted, now()))
+    }
+}
+
+impl Opened {
+    /// The stream, where nothing speaks against it.
+    fn trusted(self) -> Result<TlsStream<TcpStream>, Failure> {
+        match self.distrust {
+            None => Ok(self.stream),
+            Some(failure) => Err(failure),
         }
-        Ok(stream)
     }
 }
 
@@ -127,7 +164,7 @@ async fn say_goodbye(stream: &mut TlsStream<TcpStream>) -> Result<(), Failure> {
     let goodbye = async {
         stream.shutdown().await?;
         while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
+        io::Result::Ok(())
     };
     match tokio::time::timeout(GOODBYE, goodbye).await {
         Ok(Err(error)) => late(&error).map_or(Ok(()), Err),
@@ -139,18 +176,18 @@ async fn say_goodbye(stream: &mut TlsStream<TcpStream>) -> Result<(), Failure> {
 // === what went wrong ===
 
 /// What TLS itself has against a stream that stood; `None` where the connection broke.
-pub(super) fn late(error: &std::io::Error) -> Option<Failure> {
+pub(super) fn late(error: &io::Error) -> Option<Failure> {
     match refusal(error)? {
         Refusal::Alert(alert) => Some(Failure::new(Layer::Tls, alerted(&alert))),
         _ => Some(Failure::new(Layer::Tls, format!("TLS broke: {error}"))),
     }
 }
 
-fn ends_late_enough(leaf: &Certificate, wanted: &Wanted, now: i64) -> Result<(), Failure> {
-    let Some(span) = wanted.expires_in else { return Ok(()) };
+fn ends_too_soon(leaf: &Certificate, wanted: &Wanted, now: i64) -> Option<Failure> {
+    let span = wanted.expires_in?;
     let left = leaf.not_after.saturating_sub(now);
     if left >= i64::try_from(span.as_secs()).unwrap_or(i64::MAX) {
-        return Ok(());
+        return None;
     }
     let end = moment(leaf.not_after);
     let when = match left {
@@ -160,10 +197,10 @@ fn ends_late_enough(leaf: &Certificate, wanted: &Wanted, now: i64) -> Result<(),
     };
     let days = span.as_secs() / DAY.unsigned_abs();
     let span = if days > 0 { format!("{days} days") } else { format!("{span:?}") };
-    Err(Failure::new(Layer::Tls, format!("the certificate {when}, and `expires_in` wants {span}; renew it")))
+    Some(Failure::new(Layer::Tls, format!("the certificate {when}, and `expires_in` wants {span}; renew it")))
 }
 
-fn why(error: &std::io::Error, chain: &[Certificate], wanted: &Wanted, now: i64) -> String {
+fn why(error: &io::Error, chain: &[Certificate], wanted: &Wanted, now: i64) -> String {
     let Some(refusal) = refusal(error) else {
         return format!("{} within the TLS handshake", plain(error));
     };

@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
 pub use self::refusal::{Refusal, refusal};
-use self::trust::Witness;
+use self::trust::{Judged, Witness};
 use crate::config::model::{Identity, TlsVersion, Verify};
 use crate::net::certificate::Certificate;
 
@@ -73,6 +73,8 @@ pub struct Handshake {
     pub result: io::Result<TlsStream<TcpStream>>,
     /// The certificates that the backend showed, its own first; none, where it did not come to that.
     pub chain: Vec<Certificate>,
+    /// Why the backend is not trusted, where the handshake was finished all the same.
+    pub distrust: Option<io::Error>,
 }
 
 /// What both sides agreed upon.
@@ -140,12 +142,25 @@ impl Client {
 
     /// The same, and what the backend showed: for whoever wants to know why. No deadline of its own.
     pub async fn watched_handshake(&self, stream: TcpStream) -> Handshake {
-        let witness = Arc::new(Witness::new(Arc::clone(&self.verifier)));
+        self.witnessed(stream, Judged::AtOnce).await
+    }
+
+    /// The same, finished whatever the certificate proves: for servers that hold a handshake broken off against whoever
+    /// broke it off. Look at [`Handshake::distrust`] before anything confidential is sent. That the other side has the
+    /// key of the certificate that it shows is proved within the handshake, as always.
+    pub async fn finished_handshake(&self, stream: TcpStream) -> Handshake {
+        self.witnessed(stream, Judged::AtTheEnd).await
+    }
+
+    async fn witnessed(&self, stream: TcpStream, judged: Judged) -> Handshake {
+        let witness = Arc::new(Witness::new(Arc::clone(&self.verifier), judged));
         let mut config = (*self.config).clone();
         config.dangerous().set_certificate_verifier(Arc::clone(&witness) as _);
         let result = TlsConnector::from(Arc::new(config)).connect(self.name.clone(), stream).await;
-        let chain = witness.shown().iter().take(MAX_CHAIN).filter_map(|der| Certificate::parse(der)).collect();
-        Handshake { result, chain }
+        let seen = witness.seen();
+        let chain = seen.chain.iter().take(MAX_CHAIN).filter_map(|der| Certificate::parse(der)).collect();
+        let distrust = seen.distrust.map(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        Handshake { result, chain, distrust }
     }
 }
 

@@ -169,17 +169,35 @@ impl ServerCertVerifier for TrustAnyone {
 #[derive(Debug)]
 pub(super) struct Witness {
     judge: Arc<dyn ServerCertVerifier>,
-    shown: Mutex<Vec<CertificateDer<'static>>>,
+    judged: Judged,
+    seen: Mutex<Seen>,
+}
+
+/// When a certificate that is not trusted counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// When it is shown: the handshake breaks off.
+    AtOnce,
+    /// When the handshake has ended.
+    AtTheEnd,
+}
+
+/// What a witness has seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The backend's certificate first.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// Why it is not trusted, where that did not break the handshake off.
+    pub(super) distrust: Option<Error>,
 }
 
 impl Witness {
-    pub(super) fn new(judge: Arc<dyn ServerCertVerifier>) -> Self {
-        Self { judge, shown: Mutex::default() }
+    pub(super) fn new(judge: Arc<dyn ServerCertVerifier>, judged: Judged) -> Self {
+        Self { judge, judged, seen: Mutex::default() }
     }
 
-    /// The backend's certificate first.
-    pub(super) fn shown(&self) -> Vec<CertificateDer<'static>> {
-        std::mem::take(&mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn seen(&self) -> Seen {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -193,9 +211,15 @@ impl ServerCertVerifier for Witness {
         now: UnixTime,
     ) -> Verdict {
         let chain = std::iter::once(end_entity).chain(intermediates);
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) =
-            chain.map(|certificate| certificate.clone().into_owned()).collect();
-        self.judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
+        match self.judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(error) if self.judged == Judged::AtTheEnd => {
+                seen.distrust = Some(error);
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
     }
 
     fn verify_tls12_signature(
