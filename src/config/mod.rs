@@ -28,10 +28,23 @@ pub use flags::{Flags, from_flags};
 pub use presets::{PRESETS, Preset};
 pub use problem::{Color, Problem, Problems, Reported, Second, Severity};
 pub use source::{Source, fingerprint};
+pub use units::written as written_duration;
+pub use unknown::nearest;
 
 use problem::{At, Files};
 use syntax::Damage;
 use tree::Table;
+
+/// A duration as configurations write it, for whoever reads one from a command line.
+///
+/// # Errors
+/// What is wrong with it and what to write instead, in one line.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    units::duration(text).map_err(|fault| match fault.help {
+        Some(help) => format!("{}: {help}", fault.message),
+        None => fault.message,
+    })
+}
 
 /// A configuration that may be used.
 #[derive(Debug, Clone)]

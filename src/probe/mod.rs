@@ -5,6 +5,7 @@
 
 mod agenda;
 mod apache;
+pub mod by_hand;
 mod compare;
 mod curious;
 mod eager;
@@ -19,7 +20,9 @@ mod names;
 mod question;
 mod report;
 mod schedule;
+mod shell;
 mod tcp;
+mod tls;
 pub mod transcript;
 mod verdicts;
 mod watched;
