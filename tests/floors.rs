@@ -33,6 +33,9 @@ const WINGS: &[(&str, &str)] = &[("proxy", "probe"), ("admin", "proxy")];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls", &["net"]),
     ("tokio_rustls", &["net", "probe"]),
+    ("x509_parser", &["net"]),
+    ("rustls_pki_types", &["net", "config"]),
+    ("h2", &["probe"]),
     ("socket2", &["net"]),
     ("hyper", &["probe", "admin", "cli"]),
     ("hyper_util", &["probe", "admin", "cli"]),

@@ -114,6 +114,7 @@ mod tests {
             "a check of type \"http\"" | "a check of type \"tcp\"" | "tls = { ... } of a check" => {
                 &["[pool.web.check.home]"]
             }
+            "a check of type \"tls\"" => &["[pool.web.check.home]", "[pool.web.check.certificate]"],
             "a check of type \"mysql\"" => &["[pool.web.check.home]", "[pool.web.check.login]"],
             "a check of type \"apache\"" => &["[pool.web.check.home]", "[pool.web.check.server]"],
             "body = { ... }" => &["[pool.web.check.home]", "[pool.web.check.words]", "[pool.web.check.db]"],

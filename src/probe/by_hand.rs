@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::shell::Line;
-use crate::config::model::{Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, Verify};
+use crate::config::model::{Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify};
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
 pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -> String {
@@ -17,6 +17,7 @@ pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -
         CheckKind::Http(http) => curl(check, &http.request, &at),
         CheckKind::Apache(ApacheCheck { request, .. }) => curl(check, request, &at),
         CheckKind::Mysql(login) => mysql(check, login, &at),
+        CheckKind::Tls(handshake) => s_client(check, handshake, &at),
     };
     let by_curl = matches!(check.kind, CheckKind::Http(_) | CheckKind::Apache(_));
     match check.send_proxy {
@@ -58,6 +59,19 @@ impl Place {
 fn tcp(check: &Check, at: &Place) -> String {
     let mut line = Line::new("nc", &[], "");
     line.plain("-vz -w").word(&whole_seconds(check.timing.timeout)).word(&at.host()).word(&at.port.to_string());
+    line.finish()
+}
+
+fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
+    let mut line = Line::new("openssl s_client", &check.secrets, "SECRET");
+    let name = handshake.tls.server_name.as_deref().unwrap_or(&at.name);
+    let host = at.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    line.plain("-connect").word(&format!("{host}:{}", at.port)).plain("-servername").word(name);
+    if !handshake.protocols.is_empty() {
+        line.plain("-alpn").word(&handshake.protocols.join(","));
+    }
+    line.plain("</dev/null");
     line.finish()
 }
 

@@ -22,6 +22,7 @@ mod report;
 mod schedule;
 mod shell;
 mod tcp;
+mod tls;
 pub mod transcript;
 mod verdicts;
 mod watched;

@@ -14,6 +14,7 @@ pub mod eventually;
 pub mod load;
 pub mod open_loop;
 pub mod origin;
+pub mod probing;
 pub mod process;
 pub mod real;
 

@@ -247,10 +247,12 @@ pub(super) const EVERY: &[&Words] = &[
     &RETRY,
     &POOL_TIMEOUTS,
     &CHECK_TCP,
+    &CHECK_TLS_ONLY,
     &CHECK_HTTP,
     &CHECK_MYSQL,
     &CHECK_APACHE,
     &BODY,
+    &REPLICA,
     &CHECK_TLS,
 ];
 

@@ -3,6 +3,7 @@
 mod compare;
 mod http;
 mod mysql;
+mod tls;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Node, Table, Text, Value};
 use crate::config::units::{self, Fault};
-use crate::config::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, Words};
+use crate::config::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, CHECK_TLS_ONLY, Words};
 
 /// Faster than this is a flood, not a check.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -28,6 +29,7 @@ const STREAK_MAX: i64 = 10_000;
 #[derive(Clone, Copy)]
 enum Type {
     Tcp,
+    Tls,
     Http,
     Mysql,
     Apache,
@@ -37,6 +39,7 @@ impl Type {
     fn words(self) -> &'static Words {
         match self {
             Self::Tcp => &CHECK_TCP,
+            Self::Tls => &CHECK_TLS_ONLY,
             Self::Http => &CHECK_HTTP,
             Self::Mysql => &CHECK_MYSQL,
             Self::Apache => &CHECK_APACHE,
@@ -45,8 +48,17 @@ impl Type {
 }
 
 const TYPE: Choice<Type> = Choice {
-    words: &[("tcp", Type::Tcp), ("http", Type::Http), ("mysql", Type::Mysql), ("apache", Type::Apache)],
+    words: &[
+        ("tcp", Type::Tcp),
+        ("tls", Type::Tls),
+        ("http", Type::Http),
+        ("mysql", Type::Mysql),
+        ("apache", Type::Apache),
+    ],
     foreign: &[
+        ("ssl", "tls"),
+        ("certificate", "tls"),
+        ("ssl-hello-chk", "tls"),
         ("https", "write type = \"http\" and tls = true"),
         ("mariadb", "mysql"),
         ("httpchk", "http"),
@@ -60,8 +72,6 @@ const TYPE: Choice<Type> = Choice {
         ("server-status", "apache"),
     ],
     later: &[
-        "tls",
-        "ssl",
         "postgres",
         "postgresql",
         "pgsql",
@@ -175,7 +185,7 @@ fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
 fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &str) -> Option<Type> {
     let section = Section { cx: pool.cx, table, at: entry.key_at, path: path.to_owned() };
     if !section.has("type") {
-        section.missing("type", "write type = \"tcp\", \"http\", \"mysql\" or \"apache\"");
+        section.missing("type", format!("write type = {}", TYPE.list()));
         return None;
     }
     section.choice("type", &TYPE)
@@ -184,6 +194,7 @@ fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &
 fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
     Some(match kind {
         Type::Tcp => CheckKind::Tcp,
+        Type::Tls => CheckKind::Tls(tls::check(section)?),
         Type::Http => CheckKind::Http(http::http(section)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
         Type::Apache => CheckKind::Apache(http::apache(section)?),
