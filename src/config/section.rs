@@ -403,7 +403,8 @@ impl<T: Copy> Choice<T> {
         })
     }
 
-    fn list(&self) -> String {
+    /// Its words, as an operator writes them.
+    pub(super) fn list(&self) -> String {
         one_of(self.words.iter().map(|(word, _)| format!("\"{word}\"")).collect())
     }
 }

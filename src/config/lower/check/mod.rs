@@ -185,7 +185,7 @@ fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
 fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &str) -> Option<Type> {
     let section = Section { cx: pool.cx, table, at: entry.key_at, path: path.to_owned() };
     if !section.has("type") {
-        section.missing("type", "write type = \"tcp\", \"tls\", \"http\", \"mysql\" or \"apache\"");
+        section.missing("type", format!("write type = {}", TYPE.list()));
         return None;
     }
     section.choice("type", &TYPE)
