@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::mysql::statements;
 use super::shell::Line;
 use crate::config::model::{
     Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify,
@@ -147,7 +148,13 @@ fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     } else {
         line.glued("--password=", &login.password);
     }
-    line.plain("-e 'SELECT 1'");
+    if let Some(Verify::Roots(_)) = login.tls.as_ref().map(|tls| &tls.verify) {
+        line.plain("--ssl-ca=\"$CA_FILE\"");
+    }
+    if let Some(database) = &login.database {
+        line.plain("-D").word(database);
+    }
+    line.plain("-e").word(&statements(&login.facts).join("; "));
     line.finish()
 }
 
@@ -240,6 +247,12 @@ mod tests {
                 "type = 'mysql', user = 'evenkeel', password = 'pa$$ word'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u evenkeel --password=\"$PASSWORD\" \
                  -e 'SELECT 1'",
+            ),
+            (
+                "type = 'mysql', user = 'u', database = 'app', read_only = 'down', query = \"SELECT 'a'\", equals = 'a'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u u --skip-password -D app \
+                 -e 'SELECT @@global.read_only, @@global.innodb_read_only, @@global.max_connections; \
+                 SELECT '\\''a'\\'''",
             ),
             (
                 "type = 'mysql', user = 'o''k', send_proxy = 'v2'",
