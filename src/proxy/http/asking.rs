@@ -12,14 +12,12 @@ use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::upload::{Trouble, Upload};
-use crate::health::State;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::stream::Stream;
 use crate::pool::{Backend, Lease, Pool, Symptom};
-use crate::proxy::attempt;
+use crate::proxy::attempt::{self, Search};
 use crate::proxy::idle::Wanted;
 use crate::proxy::outcome::Cause;
-use crate::proxy::worker::View;
 
 /// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
 const STALE: Duration = Duration::from_secs(1);
@@ -101,9 +99,8 @@ impl Attempt {
 #[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 pub async fn try_one(
     connection: &mut Connection,
-    view: &View,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Arc<Pool>,
     upload: &mut Upload,
     notes: &mut Notes,
     lease: &Lease,
@@ -118,11 +115,10 @@ pub async fn try_one(
         backend.stats.mine().reused.inc();
         stream
     } else {
-        let Connection { worker, timer, .. } = &*connection;
-        let deadline = attempt::time_to_connect(worker, view, incoming.pool, tried, notes.retries, lease);
-        let opened = attempt::open(lease, deadline, timer).await;
+        let deadline = search.time_to_connect(tried, notes.retries, backend);
+        let opened = attempt::open(lease, deadline, &connection.timer).await;
         let (stream, took) = opened.map_err(|cause| Failed { trouble: Trouble::Backend(cause), stale: false })?;
-        pool.stats.mine().connect.observe(took);
+        search.pool().stats.mine().connect.observe(took);
         notes.connect = took;
         stream
     };
@@ -136,14 +132,14 @@ pub async fn try_one(
     let result = loop {
         // What came together with an interim answer is read before more is waited for.
         if (hand.is_none() || judged > 0)
-            && let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await
+            && let Err(trouble) = wait(connection, incoming, search.pool(), upload, lease, &mut attempt, &mut hand).await
         {
             break Err(trouble);
         }
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
-        match compose(connection, view, incoming, pool, upload, &mut hand, tried) {
+        match compose(connection, search, incoming, upload, &mut hand, tried) {
             Ok(None) => {}
             Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
                 interim += 1;
@@ -251,7 +247,7 @@ async fn wait(
         }
         // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
         // whatever has come of its head.
-        if incoming.idempotent && upload.is_repeatable() && backend.state() == State::Down {
+        if incoming.idempotent && upload.is_repeatable() && backend.has_fallen() {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
         }
         Poll::Pending
@@ -309,14 +305,14 @@ enum Composed {
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
 fn compose(
     connection: &Connection,
-    view: &View,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Pool,
     upload: &Upload,
     hand: &mut Option<Buffer>,
     tried: &[u32],
 ) -> Result<Option<Composed>, Cause> {
     let Some(buffer) = hand else { return Ok(None) };
+    let pool = search.pool();
     let mut room = fields::room();
     let parsed = Answer::parse(buffer.filled(), &mut room, incoming.asked).map_err(|malformed| {
         tracing::debug!(pool = %pool.config.name, fault = malformed.0, "invalid answer");
@@ -334,7 +330,7 @@ fn compose(
         && incoming.idempotent
         && upload.is_repeatable()
         && tried.len() <= usize::from(pool.config.retry.attempts)
-        && connection.worker.others(view, incoming.pool, tried) > 0
+        && search.has_others(tried)
         && can_afford_retry(pool)
     {
         return Err(Cause::RetriedStatus);
