@@ -157,7 +157,7 @@ mod tests {
             let pools = table["pool"].as_table().unwrap();
             assert_eq!((table.len(), pools.len()), (1, 1), "{}", preset.name);
             assert!(pools.contains_key(preset.name), "{}", preset.name);
-            assert!(!table.to_string().contains("${"), "{} would be read with someone's variables", preset.name);
+            assert!(!format!("{table:?}").contains("${"), "{} would be read with someone's variables", preset.name);
         }
     }
 
