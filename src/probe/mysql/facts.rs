@@ -175,7 +175,7 @@ mod tests {
     fn rows(columns: &[&str], rows: &[&[Option<&str>]]) -> Rows {
         Rows {
             columns: columns.iter().map(ToString::to_string).collect(),
-            rows: rows
+            kept: rows
                 .iter()
                 .map(|row| row.iter().map(|value| value.map(|text| text.as_bytes().to_vec())).collect())
                 .collect(),
