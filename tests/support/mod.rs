@@ -18,6 +18,7 @@ pub mod origin;
 pub mod probing;
 pub mod process;
 pub mod real;
+pub mod real_galera;
 pub mod systems;
 
 pub use backend_process::BackendProcess;

@@ -28,7 +28,40 @@ pub struct RealMariaDb {
     pub address: SocketAddr,
     folder: TempDir,
     options: Vec<String>,
+    /// Where its scripts are looked for first.
+    scripts: Option<PathBuf>,
     process: Option<Child>,
+}
+
+/// The data of a server that never ran, to be copied: making it anew takes seconds.
+#[derive(Debug)]
+pub struct Installed(TempDir);
+
+impl Installed {
+    /// Made by `mariadb-install-db`.
+    pub fn new() -> Self {
+        demand(MARIADB);
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let made = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
+            .args(user_option())
+            .arg(format!("--datadir={}", data.display()))
+            // One that starts clears the folder of temporary tables, also of those of others.
+            .arg(format!("--tmpdir={}", folder.path().display()))
+            .args(SMALL)
+            .output()
+            .expect("mariadb-install-db is not there: run tests/run, which installs it");
+        assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
+        Self(folder)
+    }
+}
+
+fn copy_of_data(folder: &TempDir) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp").arg("-a").arg(folder.path().join("data")).arg(copy.path()).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp -a");
+    copy
 }
 
 impl RealMariaDb {
@@ -44,30 +77,46 @@ impl RealMariaDb {
 
     /// One with further options, at this address.
     pub async fn start_at(address: SocketAddr, options: &[&str]) -> Self {
-        demand(MARIADB);
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        let made = Command::new("mariadb-install-db")
-            .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
-            .args(user_option())
-            .arg(format!("--datadir={}", data.display()))
-            .args(SMALL)
-            .output()
-            .expect("mariadb-install-db is not there: run tests/run, which installs it");
-        assert!(made.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&made.stderr));
+        let Installed(folder) = Installed::new();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut server = Self { address, folder, options, process: None };
+        let mut server = Self { address, folder, options, scripts: None, process: None };
         server.launch().await;
         server
     }
 
-    async fn launch(&mut self) {
+    /// One with a copy of these data, not started yet.
+    pub fn prepared(installed: &Installed, ip: &str, options: Vec<String>, scripts: Option<PathBuf>) -> Self {
+        let address = SocketAddr::new(ip.parse().unwrap(), free_port(ip));
+        Self { address, folder: copy_of_data(&installed.0), options, scripts, process: None }
+    }
+
+    /// Another one with a copy of its data; both must not run.
+    pub fn twin(&self, ip: &str, options: Vec<String>) -> Self {
+        assert!(self.process.is_none(), "data cannot be copied while they are used");
+        let address = SocketAddr::new(ip.parse().unwrap(), free_port(ip));
+        Self { address, folder: copy_of_data(&self.folder), options, scripts: self.scripts.clone(), process: None }
+    }
+
+    /// Starts it with one more option, which is forgotten at the next start.
+    pub async fn launch_with(&mut self, option: &str) {
+        self.options.push(option.to_owned());
+        self.launch().await;
+        self.options.pop();
+    }
+
+    /// Starts it, and waits until it answers.
+    pub async fn launch(&mut self) {
         let folder = self.folder.path();
         let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let process = Command::new(MARIADB)
+        let mut program = Command::new(MARIADB);
+        if let Some(scripts) = &self.scripts {
+            program.env("PATH", format!("{}:{}", scripts.display(), std::env::var("PATH").unwrap_or_default()));
+        }
+        let process = program
             .arg("--no-defaults")
             .args(user_option())
             .arg(format!("--datadir={}", folder.join("data").display()))
+            .arg(format!("--tmpdir={}", folder.display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", folder.join("pid").display()))
             .arg(format!("--bind-address={}", self.address.ip()))
@@ -241,14 +290,14 @@ impl Drop for RealApache {
     }
 }
 
-fn demand(program: &str) {
+pub(super) fn demand(program: &str) {
     assert!(
         Path::new(program).exists(),
         "{program} is not installed, and this test needs the real one: run tests/run, which installs it"
     );
 }
 
-fn free_port(ip: &str) -> u16 {
+pub(super) fn free_port(ip: &str) -> u16 {
     let ip: IpAddr = ip.parse().unwrap();
     std::net::TcpListener::bind(SocketAddr::new(ip, 0)).unwrap().local_addr().unwrap().port()
 }

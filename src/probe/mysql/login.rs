@@ -47,7 +47,7 @@ pub(super) async fn log_in(
         }
     };
     log.note(format!("greeted by {}", greeting.version));
-    let (mut wire, distrust) = match secure(wire, &greeting, tls, log).await {
+    let (mut wire, distrust) = match secure(wire, &greeting, check, tls, log).await {
         Ok(secured) => secured,
         Err(failure) => return Entry::Out(Err(failure)),
     };
@@ -75,6 +75,7 @@ pub(super) async fn log_in(
 async fn secure(
     mut wire: Wire,
     greeting: &Greeting,
+    check: &MysqlCheck,
     tls: Option<&Opener>,
     log: &Log,
 ) -> Result<(Wire, Option<Failure>), Failure> {
@@ -84,7 +85,9 @@ async fn secure(
         log.note("it offers no TLS; the login goes on without the password");
         return Ok((wire, Some(Failure::new(Layer::Tls, what))));
     }
-    wire.send(&packet::ssl_request()).await?;
+    let database = check.database.as_deref();
+    let login = Login { user: &check.user, database, method: "", proof: b"", ssl: packet::SSL };
+    wire.send(&packet::ssl_request(greeting, &login)).await?;
     let (wire, distrust) = wire.secured(tls).await?;
     if distrust.is_some() {
         log.note("its certificate is not trusted; the login goes on without the password");

@@ -132,16 +132,14 @@ impl Refusal {
     }
 }
 
-/// `SSLRequest`: the head of a login, after which TLS begins.
-pub(super) fn ssl_request() -> Vec<u8> {
-    head(PROTOCOL_41 | SECURE_CONNECTION | LONG_PASSWORD | SSL)
+/// `SSLRequest`: the head of the login that follows within TLS. `MariaDB` takes the capabilities from here.
+pub(super) fn ssl_request(greeting: &Greeting, login: &Login<'_>) -> Vec<u8> {
+    head(capabilities(greeting, login))
 }
 
 /// `HandshakeResponse41`.
 pub(super) fn login(greeting: &Greeting, login: &Login<'_>) -> Vec<u8> {
-    let with_plugin = greeting.capabilities & PLUGIN_AUTH;
-    let with_database = if login.database.is_some() { CONNECT_WITH_DB } else { 0 };
-    let mut bytes = head(PROTOCOL_41 | SECURE_CONNECTION | LONG_PASSWORD | with_plugin | with_database | login.ssl);
+    let mut bytes = head(capabilities(greeting, login));
     bytes.extend(login.user.bytes().filter(|byte| *byte != 0));
     bytes.push(0);
     bytes.push(login.proof.len() as u8); // at most 64
@@ -150,11 +148,17 @@ pub(super) fn login(greeting: &Greeting, login: &Login<'_>) -> Vec<u8> {
         bytes.extend(database.bytes().filter(|byte| *byte != 0));
         bytes.push(0);
     }
-    if with_plugin != 0 {
+    if greeting.capabilities & PLUGIN_AUTH != 0 {
         bytes.extend_from_slice(login.method.as_bytes());
         bytes.push(0);
     }
     bytes
+}
+
+fn capabilities(greeting: &Greeting, login: &Login<'_>) -> u32 {
+    let with_database = if login.database.is_some() { CONNECT_WITH_DB } else { 0 };
+    let ours = PROTOCOL_41 | SECURE_CONNECTION | LONG_PASSWORD | with_database | login.ssl;
+    ours | greeting.capabilities & PLUGIN_AUTH
 }
 
 fn head(capabilities: u32) -> Vec<u8> {
@@ -287,8 +291,7 @@ mod tests {
         assert_eq!(bytes[32..], *b"u\0\x1412345678901234567890app\0m\0");
         let secure = login(&greeting(), &Login { ssl: SSL, ..asked });
         assert_eq!(secure[..4], [0x09, 0x8a, 0x08, 0]);
-        assert_eq!(ssl_request().len(), 32);
-        assert_eq!(ssl_request()[..4], [0x01, 0x8a, 0, 0]);
+        assert_eq!(ssl_request(&greeting(), &Login { ssl: SSL, ..asked }), secure[..32]);
     }
 
     #[test]

@@ -76,7 +76,12 @@ pub(super) fn judge(wire: &mut Wire, shared: &Shared) -> io::Result<bool> {
             None => {}
         }
         wire.secure(config)?;
+        let asked_for = login;
         login = wire.receive()?;
+        // MariaDB takes the capabilities of a client from what it says before TLS.
+        if login.get(..4) != asked_for.get(..4) {
+            return refuse(wire, &script, shared, 1251);
+        }
     }
     let Some(asked) = understand(&login) else { return refuse(wire, &script, shared, 1043) };
     if let Some(code) = script.refuses_login {
