@@ -4,6 +4,8 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod http;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -17,6 +19,8 @@ use crate::balance::Balance;
 use crate::health::Policy;
 
 pub use check::*;
+pub use http::*;
+pub use tls::*;
 
 /// One complete configuration.
 #[derive(Debug, Clone)]
