@@ -5,8 +5,12 @@
 
 mod access;
 mod answer;
+pub mod events;
 mod exposition;
+pub mod orders;
+mod place;
 pub mod view;
+pub mod why;
 
 use std::convert::Infallible;
 use std::io;

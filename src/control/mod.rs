@@ -86,3 +86,17 @@ pub fn span(length: std::time::Duration) -> String {
         _ => format!("{}d {}h", whole / 86_400, whole % 86_400 / 3_600),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn spans_show_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_600, "1h 0m"), (90_000, "1d 1h")] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+}

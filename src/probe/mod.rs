@@ -5,6 +5,7 @@
 
 mod agenda;
 mod apache;
+pub mod by_hand;
 mod compare;
 mod curious;
 mod explain;
@@ -19,6 +20,7 @@ mod names;
 mod question;
 mod report;
 mod schedule;
+mod shell;
 mod tcp;
 mod tls;
 pub mod transcript;

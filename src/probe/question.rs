@@ -45,7 +45,7 @@ pub(super) enum Ready {
     Http(Result<Box<Prepared>, String>),
     Tls(Result<Box<Opener>, String>),
     Grpc(Result<Box<grpc::Prepared>, String>),
-    Mysql(mysql::Stragglers),
+    Mysql(Box<mysql::Prepared>),
 }
 
 impl Question {
@@ -97,7 +97,7 @@ impl Question {
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Grpc(check) => Ready::Grpc(grpc::Prepared::new(check, &self.at, self.timeout).map(Box::new)),
-            CheckKind::Mysql(_) => Ready::Mysql(mysql::Stragglers::default()),
+            CheckKind::Mysql(check) => Ready::Mysql(Box::new(mysql::Prepared::new(check, &self.at))),
         })
     }
 
@@ -193,7 +193,7 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
             tokio::time::timeout(timeout, Box::pin(grpc::ask(question, check, address, log))).await
         }
         // It ends by itself in time: a login under way must not be dropped.
-        CheckKind::Mysql(check) => Ok(Box::pin(mysql::ask(question, check, address, log)).await),
+        CheckKind::Mysql(_) => Ok(Box::pin(mysql::ask(question, address, log)).await),
     };
     in_time.unwrap_or_else(|_elapsed| {
         let last = log.last().unwrap_or_else(|| "not connected".to_owned());

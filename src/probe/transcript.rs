@@ -267,6 +267,16 @@ impl<S> Recorder<S> {
     pub fn new(stream: S, log: &Log) -> Self {
         Self { stream, log: log.clone() }
     }
+
+    /// The stream itself: what passes here is not written down. For secrets.
+    pub(super) fn unseen(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Stops writing down.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Recorder<S> {

@@ -12,6 +12,7 @@ pub mod balancer;
 pub mod client;
 pub mod eventually;
 pub mod load;
+pub mod mysql;
 pub mod open_loop;
 pub mod origin;
 pub mod probing;

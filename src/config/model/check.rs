@@ -7,6 +7,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mysql::MysqlCheck;
+
 /// `[pool.NAME.check.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -87,18 +89,10 @@ impl CheckKind {
     pub fn tells_role(&self) -> bool {
         match self {
             Self::Http(check) => check.status.tells_role(),
-            Self::Tcp | Self::Tls(_) | Self::Mysql(_) | Self::Apache(_) | Self::Grpc(_) => false,
+            Self::Mysql(check) => check.facts.read_only.is_some() || check.facts.group.is_some(),
+            Self::Tcp | Self::Tls(_) | Self::Apache(_) | Self::Grpc(_) => false,
         }
     }
-}
-
-/// `type = "mysql"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MysqlCheck {
-    /// Who logs in. A user that the server does not know is fine: "access denied" proves that it is alive.
-    pub user: Arc<str>,
-    /// Password, by `mysql_native_password`; empty: none.
-    pub password: Arc<str>,
 }
 
 /// `query = "…"` of a check of a database, with at most one comparison.

@@ -5,6 +5,7 @@
 
 mod check;
 mod http;
+mod mysql;
 mod tls;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::health::Policy;
 
 pub use check::*;
 pub use http::*;
+pub use mysql::*;
 pub use tls::*;
 
 /// One complete configuration.

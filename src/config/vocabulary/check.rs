@@ -61,6 +61,14 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("grpc_service", "service"),
     ("metadata", "headers"),
     ("weight", "weights = true in a check of type \"apache\""),
+    ("donor", "galera = \"synced-or-donor\""),
+    ("available_when_donor", "galera = \"synced-or-donor\""),
+    ("max_lag", "replica = { lag_max = \"5s\" }"),
+    ("max_replication_lag", "replica = { lag_max = \"5s\" }"),
+    ("db", "database"),
+    ("dbname", "database"),
+    ("sql", "query"),
+    ("not_equals", "not"),
 ];
 
 pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], ["send", "expect"]);
@@ -77,20 +85,25 @@ pub(in super::super) const CHECK_HTTP: Words = check_words!(
 pub(in super::super) const CHECK_GRPC: Words = check_words!("grpc", ["service", "headers", "tls"], []);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
-    ["user", "password"],
     [
+        "user",
+        "password",
+        "database",
+        "tls",
+        "public_key",
+        "keep",
+        "read_only",
+        "replica",
         "galera",
+        "group_replication",
+        "connections",
         "query",
         "equals",
-        "replica",
-        "read_only",
-        "group_replication",
-        "tls",
-        "connections",
-        "keep",
-        "database",
-        "donor"
-    ]
+        "not",
+        "above",
+        "below"
+    ],
+    []
 );
 pub(in super::super) const CHECK_APACHE: Words =
     check_words!("apache", ["path", "idle_workers", "weights", "headers", "tls"], []);
@@ -110,6 +123,13 @@ pub(in super::super) const BODY: Words = Words {
         ("lacks", "contains = \"text\" with not = true"),
         ("jsonpath", "json = \"/a/b\", a JSON pointer"),
     ],
+};
+
+pub(in super::super) const REPLICA: Words = Words {
+    place: "replica = { ... } of a check",
+    keys: &["lag_max"],
+    later: &[],
+    foreign: &[("max_lag", "lag_max"), ("lag", "lag_max"), ("seconds_behind_master", "lag_max = \"5s\"")],
 };
 
 pub(in super::super) const CHECK_TLS: Words = Words {

@@ -253,6 +253,7 @@ pub(super) const EVERY: &[&Words] = &[
     &CHECK_APACHE,
     &CHECK_GRPC,
     &BODY,
+    &REPLICA,
     &CHECK_TLS,
 ];
 
