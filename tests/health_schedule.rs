@@ -118,9 +118,7 @@ fn check(name: &str, kind: CheckKind, interval: Duration) -> Check {
 }
 
 fn web() -> CheckKind {
-    let request =
-        HttpQuestion { method: Arc::from("GET"), path: Arc::from("/"), host: None, headers: vec![], tls: None };
-    CheckKind::Http(HttpCheck { request, statuses: vec![(200, 299)], body: None })
+    CheckKind::Http(HttpCheck::new(HttpQuestion::get("/")))
 }
 
 struct House {

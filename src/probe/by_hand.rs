@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::mysql::statements;
 use super::shell::Line;
 use crate::config::model::{
-    Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify,
+    Address, ApacheCheck, Check, CheckKind, CheckTls, GrpcCheck, HttpQuestion, HttpVersion, MysqlCheck, SendProxy,
+    TlsCheck, TlsVersion, Verify,
 };
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
@@ -21,6 +22,7 @@ pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -
         CheckKind::Apache(ApacheCheck { request, .. }) => curl(check, request, &at),
         CheckKind::Mysql(login) => mysql(check, login, &at),
         CheckKind::Tls(handshake) => s_client(check, handshake, &at),
+        CheckKind::Grpc(grpc) => health_probe(check, grpc, &at),
     };
     let by_curl = matches!(check.kind, CheckKind::Http(_) | CheckKind::Apache(_));
     match check.send_proxy {
@@ -74,7 +76,44 @@ fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
     if !handshake.protocols.is_empty() {
         line.plain("-alpn").word(&handshake.protocols.join(","));
     }
+    if handshake.tls.least == TlsVersion::V1_3 {
+        line.plain("-min_protocol TLSv1.3");
+    }
+    files(&mut line, &handshake.tls, ["-CAfile", "-cert", "-key"]);
     line.plain("</dev/null");
+    line.finish()
+}
+
+/// The options for the files that the configuration names, whose names are not known any more.
+fn files(line: &mut Line, tls: &CheckTls, [ca, cert, key]: [&str; 3]) {
+    if let Verify::Roots(_) = tls.verify {
+        line.plain(&format!("{ca} \"$CA_FILE\""));
+    }
+    if tls.identity.is_some() {
+        line.plain(&format!("{cert} \"$CERT_FILE\" {key} \"$KEY_FILE\""));
+    }
+}
+
+fn health_probe(check: &Check, grpc: &GrpcCheck, at: &Place) -> String {
+    let mut line = Line::new("grpc_health_probe", &check.secrets, "SECRET");
+    let host = at.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let timeout = format!("{}ms", check.timing.timeout.as_millis());
+    line.plain("-addr").word(&format!("{host}:{}", at.port));
+    line.plain("-connect-timeout").word(&timeout).plain("-rpc-timeout").word(&timeout);
+    if !grpc.service.is_empty() {
+        line.plain("-service").word(&grpc.service);
+    }
+    if let Some(tls) = &grpc.tls {
+        line.plain("-tls -tls-server-name").word(tls.server_name.as_deref().unwrap_or(&at.name));
+        if tls.verify == Verify::Nothing {
+            line.plain("-tls-no-verify");
+        }
+        files(&mut line, tls, ["-tls-ca-cert", "-tls-client-cert", "-tls-client-key"]);
+    }
+    for (name, value) in &grpc.headers {
+        line.plain("-rpc-header").word(&format!("{name}: {value}"));
+    }
     line.finish()
 }
 
@@ -98,10 +137,17 @@ fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
     }
     let (scheme, usual_port) = if question.tls.is_some() { ("https", 443) } else { ("http", 80) };
     let tls_name = question.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-    match question.tls.as_ref().map(|tls| &tls.verify) {
-        Some(Verify::Nothing) => _ = line.plain("-k"),
-        Some(Verify::Roots(_)) => _ = line.plain("--cacert \"$CA_FILE\""),
-        Some(Verify::System) | None => {}
+    if question.version == HttpVersion::V2 {
+        line.plain(if question.tls.is_some() { "--http2" } else { "--http2-prior-knowledge" });
+    }
+    if let Some(tls) = &question.tls {
+        if tls.verify == Verify::Nothing {
+            line.plain("-k");
+        }
+        if tls.least == TlsVersion::V1_3 {
+            line.plain("--tlsv1.3");
+        }
+        files(&mut line, tls, ["--cacert", "--cert", "--key"]);
     }
     let name = tls_name.unwrap_or(&at.name);
     let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
@@ -134,6 +180,12 @@ fn headers(line: &mut Line, question: &HttpQuestion, at: &Place, authority: &str
         // With a colon `curl` takes a header without value for one to leave out.
         let header = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
         line.plain("-H").word(&header);
+    }
+    if !question.body.is_empty() {
+        if !given("content-type") {
+            line.plain("-H Content-Type:");
+        }
+        line.plain("--data-raw").word(&question.body);
     }
 }
 
@@ -232,6 +284,22 @@ mod tests {
                 "type = 'http', send_proxy = 'v1'",
                 format!("{curl} 1 --haproxy-protocol -A evenkeel 'http://[2001:db8::1]/'"),
             ),
+            (
+                own,
+                "type = 'http', http = '2', request_body = '{\"a\": 1}', path = '/ask'",
+                format!(
+                    "{curl} 1 -X POST --http2-prior-knowledge -A evenkeel -H Content-Type: --data-raw '{{\"a\": 1}}' \
+                     http://10.0.0.1:3000/ask"
+                ),
+            ),
+            (
+                named,
+                "type = 'http', http = '2', tls = { min_version = '1.3' }",
+                format!(
+                    "{curl} 1 --http2 --tlsv1.3 --resolve web.example.com:443:10.0.0.7 -A evenkeel \
+                     https://web.example.com/"
+                ),
+            ),
             (own, "type = 'apache'", format!("{curl} 1 -A evenkeel 'http://10.0.0.1:3000/server-status?auto'")),
         ];
         for ((backend, asked_at), check, expected) in rows {
@@ -243,6 +311,16 @@ mod tests {
     fn databases_and_ports_are_asked_by_their_own_clients() {
         let rows = [
             ("type = 'tcp', timeout = '1500ms'", "nc -vz -w 2 10.0.0.1 3306"),
+            (
+                "type = 'grpc', service = 'shop.Cart', tls = { verify = false }, headers = { x-token = '$$s' }",
+                "grpc_health_probe -addr 10.0.0.1:3306 -connect-timeout 1000ms -rpc-timeout 1000ms -service shop.Cart \
+                 -tls -tls-server-name 10.0.0.1 -tls-no-verify -rpc-header 'x-token: $$s'",
+            ),
+            (
+                "type = 'tls', server_name = 'a.example.com', min_version = '1.3', alpn = 'h2'",
+                "openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -alpn h2 -min_protocol TLSv1.3 \
+                 </dev/null",
+            ),
             (
                 "type = 'mysql', user = 'evenkeel', password = 'pa$$ word'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u evenkeel --password=\"$PASSWORD\" \

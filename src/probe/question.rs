@@ -13,7 +13,7 @@ use super::http::Prepared;
 use super::report::{Failure, Finding, Layer, Report};
 use super::tls::Opener;
 use super::transcript::{Log, Secrets};
-use super::{apache, http, mysql, tcp, tls};
+use super::{apache, grpc, http, mysql, tcp, tls};
 use crate::config::model::{Address, Check, CheckKind, SendProxy};
 use crate::net::connect::connect_from;
 use crate::net::proxy_protocol::{Behalf, Header};
@@ -44,6 +44,7 @@ pub(super) enum Ready {
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
     Tls(Result<Box<Opener>, String>),
+    Grpc(Result<Box<grpc::Prepared>, String>),
     Mysql(Box<mysql::Prepared>),
 }
 
@@ -95,6 +96,7 @@ impl Question {
             CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
+            CheckKind::Grpc(check) => Ready::Grpc(grpc::Prepared::new(check, &self.at, self.timeout).map(Box::new)),
             CheckKind::Mysql(check) => Ready::Mysql(Box::new(mysql::Prepared::new(check, &self.at))),
         })
     }
@@ -186,6 +188,9 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
         }
         CheckKind::Apache(check) => {
             tokio::time::timeout(timeout, Box::pin(apache::ask(question, check, address, log))).await
+        }
+        CheckKind::Grpc(check) => {
+            tokio::time::timeout(timeout, Box::pin(grpc::ask(question, check, address, log))).await
         }
         // It ends by itself in time: a login under way must not be dropped.
         CheckKind::Mysql(_) => Ok(Box::pin(mysql::ask(question, address, log)).await),

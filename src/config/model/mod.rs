@@ -4,7 +4,9 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod http;
 mod mysql;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,7 +20,9 @@ use crate::balance::Balance;
 use crate::health::Policy;
 
 pub use check::*;
+pub use http::*;
 pub use mysql::*;
+pub use tls::*;
 
 /// One complete configuration.
 #[derive(Debug, Clone)]

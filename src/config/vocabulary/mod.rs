@@ -251,6 +251,7 @@ pub(super) const EVERY: &[&Words] = &[
     &CHECK_HTTP,
     &CHECK_MYSQL,
     &CHECK_APACHE,
+    &CHECK_GRPC,
     &BODY,
     &REPLICA,
     &CHECK_TLS,

@@ -1,8 +1,10 @@
 //! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the questions are read by a file for each type.
 
+mod body;
 mod compare;
 mod http;
 mod mysql;
+mod status;
 mod tls;
 
 use std::net::IpAddr;
@@ -15,7 +17,7 @@ use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Node, Table, Text, Value};
 use crate::config::units::{self, Fault};
-use crate::config::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, CHECK_TLS_ONLY, Words};
+use crate::config::vocabulary::{CHECK_APACHE, CHECK_GRPC, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, CHECK_TLS_ONLY, Words};
 
 /// Faster than this is a flood, not a check.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -33,6 +35,7 @@ enum Type {
     Http,
     Mysql,
     Apache,
+    Grpc,
 }
 
 impl Type {
@@ -43,6 +46,7 @@ impl Type {
             Self::Http => &CHECK_HTTP,
             Self::Mysql => &CHECK_MYSQL,
             Self::Apache => &CHECK_APACHE,
+            Self::Grpc => &CHECK_GRPC,
         }
     }
 }
@@ -54,6 +58,7 @@ const TYPE: Choice<Type> = Choice {
         ("http", Type::Http),
         ("mysql", Type::Mysql),
         ("apache", Type::Apache),
+        ("grpc", Type::Grpc),
     ],
     foreign: &[
         ("ssl", "tls"),
@@ -70,13 +75,14 @@ const TYPE: Choice<Type> = Choice {
         ("icmp", "there is no ICMP check: write \"tcp\""),
         ("httpd", "apache"),
         ("server-status", "apache"),
+        ("http2", "write type = \"http\" and http = \"2\""),
+        ("h2", "write type = \"http\" and http = \"2\""),
     ],
     later: &[
         "postgres",
         "postgresql",
         "pgsql",
         "redis",
-        "grpc",
         "smtp",
         "ldap",
         "script",
@@ -198,6 +204,7 @@ fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
         Type::Http => CheckKind::Http(http::http(section)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
         Type::Apache => CheckKind::Apache(http::apache(section)?),
+        Type::Grpc => CheckKind::Grpc(http::grpc(section)?),
     })
 }
 
