@@ -131,6 +131,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
+    schedule.limit(loaded.config.probes_at_once);
     schedule.follow(&table.pools);
     table.pools.iter().for_each(|pool| pool.refresh());
     let published = Arc::new(Published::new(table));
