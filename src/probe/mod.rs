@@ -4,6 +4,7 @@
 //! check. The [`Schedule`] runs on control's thread, decides by `health`, and is the only writer of a backend's verdict.
 
 mod apache;
+pub mod by_hand;
 mod compare;
 mod curious;
 mod eager;
@@ -20,7 +21,9 @@ mod question;
 mod report;
 mod sampling;
 mod schedule;
+mod shell;
 mod tcp;
+mod tls;
 pub mod transcript;
 mod unpaid;
 mod verdicts;

@@ -153,7 +153,7 @@ impl Runner {
         let lasted = backend.in_state_for();
         backend.set_verdict(now);
         self.verdicts.changed(pool);
-        if backend.is_out() && !(was.state == State::Down && was.serves == Serves::Nothing) {
+        if backend.has_fallen() && !(was.state == State::Down && was.serves == Serves::Nothing) {
             self.verdicts.fallen.push((Arc::clone(pool), Arc::clone(backend)));
         }
         let Some(watched) = self.watched.get(&backend.slot.serial) else { return };

@@ -4,6 +4,7 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod mysql;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,6 +19,7 @@ use crate::health::Policy;
 
 pub use crate::health::Standing;
 pub use check::*;
+pub use mysql::*;
 
 /// One complete configuration.
 #[derive(Debug, Clone)]
