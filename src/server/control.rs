@@ -136,6 +136,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
+    schedule.limit(loaded.config.probes_at_once);
     schedule
         .remember(state.active.iter().map(|(pool, backend)| (pool.as_str().into(), backend.as_str().into())).collect());
     let published = Arc::new(Published::new(table));

@@ -3,9 +3,10 @@
 use super::http::{ApacheCheck, GrpcCheck, HttpCheck};
 use super::tls::TlsCheck;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use crate::health::{Initial, Timing};
 
 use super::mysql::MysqlCheck;
 
@@ -35,36 +36,6 @@ pub enum SendProxy {
     V1,
     /// Bytes.
     V2,
-}
-
-/// When a check is asked and how many answers flip it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// Time between two probes.
-    pub interval: Duration,
-    /// Time between two probes while some but not all of rise or fall are seen; never longer than `interval`.
-    pub fast_interval: Duration,
-    /// Time between two probes while the check is down.
-    pub down_interval: Duration,
-    /// Longest time that one probe may take; never longer than `interval`.
-    pub timeout: Duration,
-    /// Good probes in a row that bring it up.
-    pub rise: NonZeroU32,
-    /// Bad probes in a row that take it down.
-    pub fall: NonZeroU32,
-    /// What it is before the first probe.
-    pub initial: Initial,
-}
-
-/// `check.NAME.initial`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Initial {
-    /// Unknown: the first probe decides at once.
-    Unknown,
-    /// Up until `fall` probes say otherwise.
-    Up,
-    /// Down until `rise` probes say otherwise.
-    Down,
 }
 
 /// The question of a check. Two checks with equal kind, address and timeout are one question, asked once.

@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use crate::balance::Balance;
 use crate::health::Policy;
 
+pub use crate::health::Standing;
 pub use check::*;
 pub use http::*;
 pub use mysql::*;
@@ -302,15 +303,6 @@ pub struct Member {
     pub standing: Standing,
     /// Where it stands, as [`Zones`] of its pool numbers it.
     pub zone: Option<ZoneIndex>,
-}
-
-/// Whether a backend works always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// Always.
-    Regular,
-    /// `backup = true`: only when no regular backend is up.
-    Backup,
 }
 
 /// Where something answers.
