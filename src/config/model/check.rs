@@ -4,7 +4,6 @@ use super::http::{ApacheCheck, GrpcCheck, HttpCheck};
 use super::tls::TlsCheck;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use crate::health::{Initial, Timing};
 
