@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::shell::Line;
-use crate::config::model::{Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify};
+use crate::config::model::{
+    Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify,
+};
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
 pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -> String {
