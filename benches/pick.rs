@@ -12,7 +12,7 @@ use evenkeel::balance::hash;
 use evenkeel::balance::rng::Rng;
 use evenkeel::config::{self, Source};
 use evenkeel::health::State;
-use evenkeel::pool::{Backend, Bell, Local, Pool};
+use evenkeel::pool::{Ask, Backend, Bell, Local, Pool};
 
 /// Rounds, and picks in each: a round is well below the time that the system gives a thread at once.
 const ROUNDS: usize = 400;
@@ -63,8 +63,8 @@ fn nanoseconds(pool: &Pool) -> f64 {
     for _ in 0..ROUNDS {
         let begun = Instant::now();
         for turn in 0..PICKS {
-            let key = Some(keys[turn as usize % keys.len()]);
-            drop(black_box(pool.pick(&mut local, &mut rng, black_box(key), &[])));
+            let ask = Ask { key: Some(keys[turn as usize % keys.len()]), ..Ask::default() };
+            drop(black_box(pool.pick(&mut local, &mut rng, black_box(ask), &[])));
         }
         least = least.min(begun.elapsed().as_secs_f64() * 1e9 / PICKS as f64);
     }

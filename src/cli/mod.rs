@@ -12,6 +12,7 @@ mod health;
 mod import;
 mod order;
 mod pcapng;
+mod preset;
 mod probe;
 mod probing;
 mod reload;
@@ -79,6 +80,8 @@ enum Command {
     Reload(reload::Arguments),
     /// Turn the configuration of another program into ours
     Import(import::Arguments),
+    /// List the pools that come with the program, or print one
+    Preset(preset::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
     /// Print the version
@@ -111,6 +114,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Demote(arguments) => order::demote(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Import(arguments) => import::import(&arguments),
+        Command::Preset(arguments) => preset::preset(&arguments),
         Command::Health(arguments) => health::health(&arguments),
         Command::Version => version::version(),
     };

@@ -4,7 +4,8 @@
 //! the field; the data path only ever reads `state`.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ pub struct Backend {
     failures: AtomicU32,
     /// Set by the worker that sends evidence, cleared by the prober that acted on it: at most one notice under way.
     suspected: AtomicBool,
-    /// How often its open work was told to end. Writer: control.
+    /// How often its open work was told to end. Writer: control. Release pairs with Acquire: who sees the number sees
+    /// what may serve since then.
     cuts: AtomicU32,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
@@ -152,11 +154,18 @@ impl Backend {
         self.verdict().state
     }
 
-    /// Whether it is down and gets no work all the same: what waits for it goes elsewhere.
+    /// Whether work that waits for it waits in vain: it is down and serves nothing. One that drains lets its work finish,
+    /// and one that serves although it is down (`all_down`) may answer.
     #[inline]
-    pub fn is_out(&self) -> bool {
+    pub fn has_fallen(&self) -> bool {
         let verdict = self.verdict();
         verdict.state == State::Down && verdict.serves == Serves::Nothing
+    }
+
+    /// Whether it is being taken out: what it has may finish, and nobody should stay for more.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state(), State::Draining | State::Maintenance)
     }
 
     /// Sets the verdict. Called by `probe` only; `Pool::refresh` makes the data path see it.
@@ -240,12 +249,12 @@ impl Backend {
     /// How often its open work was told to end: a session that began at another number is to end now.
     #[inline]
     pub fn cuts(&self) -> u32 {
-        self.cuts.load(Relaxed)
+        self.cuts.load(Acquire)
     }
 
     /// Tells its open work to end; [`super::Pool::cut`] wakes whoever must notice.
     pub(super) fn cut(&self) {
-        self.cuts.fetch_add(1, Relaxed);
+        self.cuts.fetch_add(1, Release);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.

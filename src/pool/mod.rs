@@ -3,11 +3,17 @@
 pub mod backend;
 pub mod budget;
 pub mod events;
+pub mod group;
 pub mod overrides;
 pub mod pick;
+pub mod preferences;
 pub mod ready;
 pub mod slot;
+pub mod spread;
+#[cfg(test)]
+mod town;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +22,8 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use backend::{Backend, CheckStatus, Evidence, Symptom};
 pub use budget::Budget;
 pub use overrides::{Order, OrderKind, Override};
-pub use pick::{Lease, Local};
+pub use pick::{Ask, Lease, Local};
+pub use preferences::{Near, Preferences};
 pub use ready::Ready;
 pub use slot::Slot;
 
@@ -34,6 +41,7 @@ pub struct Pool {
     pub stats: Arc<PerWorker<PoolStats>>,
     /// How many retries its traffic may cost.
     pub budget: Arc<Budget>,
+    preferences: Preferences,
     live: Arc<Live>,
     bell: Arc<Bell>,
 }
@@ -85,13 +93,15 @@ impl Bell {
 impl Pool {
     /// A pool of these backends, one for each member of `config`.
     pub fn new(config: Arc<model::Pool>, backends: Vec<Arc<Backend>>, workers: usize, bell: Arc<Bell>) -> Self {
+        let preferences = Preferences::new(&config.zones);
         let live = Live {
             waiting: AtomicU32::new(0),
-            ready: Mutex::new(Arc::new(Ready::of(&config, &backends))),
+            ready: Mutex::new(Arc::new(Ready::of(&config, &backends, &preferences))),
             version: AtomicU64::new(0),
         };
         let budget = Arc::new(budget_of(&config.retry));
-        Self { config, backends, stats: Arc::new(PerWorker::new(workers)), budget, live: Arc::new(live), bell }
+        let stats = Arc::new(PerWorker::new(workers));
+        Self { config, backends, stats, budget, preferences, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
@@ -103,12 +113,13 @@ impl Pool {
             Arc::new(budget_of(&config.retry))
         };
         let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
-        Self { config, backends, stats, budget, live, bell }
+        let preferences = Preferences::new(&config.zones);
+        Self { config, backends, stats, budget, preferences, live, bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.
     pub fn refresh(&self) {
-        let ready = Arc::new(Ready::of(&self.config, &self.backends));
+        let ready = Arc::new(Ready::of(&self.config, &self.backends, &self.preferences));
         *self.live.ready.lock().unwrap_or_else(PoisonError::into_inner) = ready;
         self.live.version.fetch_add(1, Ordering::Release);
         self.bell.ring(&Notice::Ready);
@@ -123,6 +134,12 @@ impl Pool {
     pub fn cut(&self, backend: &Arc<Backend>) {
         backend.cut();
         self.bell.ring(&Notice::Cut(Arc::clone(backend)));
+    }
+
+    /// Which zone the work of a client prefers; its address without the IPv6 dress of an IPv4 one.
+    #[inline]
+    pub fn near(&self, client: IpAddr) -> Near {
+        self.preferences.of(client)
     }
 
     /// Counts the changes of what may serve.

@@ -44,7 +44,7 @@ pub(super) enum Ready {
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
     Tls(Result<Box<Opener>, String>),
-    Mysql(mysql::Prepared),
+    Mysql(Box<mysql::Prepared>),
 }
 
 impl Question {
@@ -95,7 +95,7 @@ impl Question {
             CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
-            CheckKind::Mysql(check) => Ready::Mysql(mysql::Prepared::new(check, &self.at)),
+            CheckKind::Mysql(check) => Ready::Mysql(Box::new(mysql::Prepared::new(check, &self.at))),
         })
     }
 

@@ -88,7 +88,7 @@ pub async fn relay(
         if timer.poll_elapsed(context) {
             return Poll::Ready(Some(Cause::TunnelIdle));
         }
-        if terms.on_down == OnDown::Close && terms.backend.is_out() {
+        if terms.on_down == OnDown::Close && terms.backend.has_fallen() {
             client.reset_on_drop();
             return Poll::Ready(Some(Cause::BackendDown));
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::{self, Tried};
+use super::attempt::{self, Search, Tried};
 use super::log::{Ended, Line};
 use super::outcome::Cause;
 use super::relay::{Terms, relay};
@@ -13,7 +13,7 @@ use super::worker::{View, Worker, source_key};
 use crate::balance::Balance;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Ask, Lease, Pool};
 use crate::route::Listener;
 
 /// What is noted of a connection for its log line.
@@ -40,8 +40,11 @@ pub async fn serve(
     let timer = Timer::new();
     let begun = Instant::now();
     let mut notes = Notes::default();
-    let key = (pool.config.balance == Balance::Source).then(|| source_key(address.ip().to_canonical()));
-    let reached = reach(&worker, &view, pool_index.0, key, &timer, &mut notes).await;
+    let ip = address.ip().to_canonical();
+    let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
+    let ask = Ask { key, reads: listener.config.reads, near: pool.near(ip) };
+    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
+    let reached = reach(&search, &timer, &mut notes).await;
     // A connection may last for days: it must not keep its table that long.
     drop(view);
     let cause = match reached {
@@ -66,24 +69,17 @@ pub async fn serve(
     log(&worker, &listener, &pool, &notes, address, begun, cause);
 }
 
-async fn reach(
-    worker: &Worker,
-    view: &View,
-    pool_index: u32,
-    key: Option<u64>,
-    timer: &Timer,
-    notes: &mut Notes,
-) -> Result<(Lease, Stream), Cause> {
-    let pool = view.pool(pool_index);
+async fn reach(search: &Search<'_>, timer: &Timer, notes: &mut Notes) -> Result<(Lease, Stream), Cause> {
+    let pool = search.pool();
     let stats = pool.stats.mine();
     let mut tried = Tried::default();
     pool.budget.request();
     loop {
-        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
+        let (lease, waited) = search.lease(&mut tried, timer).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);
-        let deadline = attempt::time_to_connect(worker, view, pool_index, &tried, notes.retries, &lease);
+        let deadline = search.time_to_connect(&tried, notes.retries, lease.backend());
         match attempt::open(&lease, deadline, timer).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
@@ -97,7 +93,7 @@ async fn reach(
                 }
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;
+                let another = notes.retries < pool.config.retry.attempts && search.has_others(&tried);
                 if !another {
                     if !attempt::may_wait_for_a_verdict(pool, notes.retries) {
                         return Err(cause);

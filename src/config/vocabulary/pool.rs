@@ -5,6 +5,7 @@ use super::Words;
 pub(in super::super) const POOL: Words = Words {
     place: "[pool.NAME]",
     keys: &[
+        "preset",
         "backends",
         "follows",
         "port",
@@ -37,7 +38,6 @@ pub(in super::super) const POOL: Words = Words {
         "check",
     ],
     later: &[
-        "preset",
         "sticky",
         "tls",
         "tunnels_max",

@@ -112,7 +112,7 @@ async fn replica(wire: &mut Wire, rule: Replica, version: &str, log: &Log) -> Re
 async fn query(wire: &mut Wire, query: &Query, log: &Log) -> Result<Result<Said, String>, Failure> {
     let answer = ask(wire, &query.sql, "answer to query", log).await?;
     let rows = shown(answer, "answer to query")?;
-    let cell = match rows.rows.first().and_then(|row| row.first()) {
+    let cell = match rows.kept.first().and_then(|row| row.first()) {
         None => Cell::Missing,
         Some(None) => Cell::Null,
         Some(Some(bytes)) => Cell::Value(bytes),
@@ -135,7 +135,7 @@ fn shown(answer: Answer, what: &str) -> Result<Rows, Failure> {
         Answer::Rows(rows) => Ok(rows),
         Answer::Done => Ok(Rows::default()),
         Answer::Refused(refusal) => {
-            let subject = what.rsplit(' ').next().unwrap_or(what);
+            let subject = what.trim_start_matches("answer about ").trim_start_matches("answer to ");
             Err(refusal::of_statement(&refusal, subject))
         }
     }

@@ -20,20 +20,20 @@ use crate::clock;
 use crate::metrics::status_class;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
-use crate::pool::{Lease, Pool};
-use crate::proxy::attempt::{self, Tried};
+use crate::pool::{Ask, Lease, Pool};
+use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
 use crate::proxy::relay::{Terms, relay};
-use crate::proxy::worker::{View, Worker};
+use crate::proxy::worker::{Prospect, View};
 
 /// A request as the exchange needs it.
 #[derive(Debug)]
 pub struct Incoming {
     /// The pool.
     pub pool: u32,
-    /// What it is spread by, for the picks by key.
-    pub key: Option<u64>,
+    /// What it asks of a pick.
+    pub ask: Ask,
     /// How its answer is to be read.
     pub asked: answer::Asked,
     /// Whether it may be sent twice (RFC 9110, section 9.2.2).
@@ -111,7 +111,9 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         Ok(upload) => upload,
         Err(reject) => return connection.refuse_head(reject).await,
     };
-    let asked = ask(connection, &view, &incoming, &pool, &mut upload, &mut notes).await;
+    let worker = Rc::clone(&connection.worker);
+    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask };
+    let asked = ask(connection, &search, &incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
         Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
@@ -124,9 +126,8 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
 /// Asks one backend after the other, as far as the request may be repeated, until one answers.
 async fn ask(
     connection: &mut Connection,
-    view: &View,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Arc<Pool>,
     upload: &mut Upload,
     notes: &mut Notes,
 ) -> Result<Answered, Trouble> {
@@ -137,8 +138,7 @@ async fn ask(
         let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
             same
         } else {
-            let worker = &connection.worker;
-            match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
+            match search.lease(&mut tried, &connection.timer).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
                     tried.push(lease.backend().slot.index);
@@ -148,7 +148,7 @@ async fn ask(
             }
         };
         lease.backend().stats.mine().picks.inc();
-        let result = try_one(connection, view, incoming, pool, upload, notes, &lease, fresh, &tried).await;
+        let result = try_one(connection, search, incoming, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
             Ok(answered) => return Ok(answered),
@@ -168,11 +168,11 @@ async fn ask(
         if !repeatable && cause != Cause::RetriedStatus {
             return Err(failed.trouble);
         }
-        let retried = may_retry(&connection.worker, view, incoming.pool, notes.retries, &mut tried, cause);
+        let retried = may_retry(search, notes.retries, &mut tried, cause);
         retried.map_err(Trouble::Backend)?;
         upload.rewind();
         notes.retries += 1;
-        pool.stats.mine().retries.inc();
+        search.pool().stats.mine().retries.inc();
     }
 }
 
@@ -185,25 +185,17 @@ fn note_failure(notes: &Notes, cause: Cause) {
 }
 
 /// Whether another attempt is made, or what the client is told instead.
-fn may_retry(
-    worker: &Worker,
-    view: &View,
-    index: u32,
-    retries: u8,
-    tried: &mut Tried,
-    cause: Cause,
-) -> Result<(), Cause> {
+fn may_retry(search: &Search<'_>, retries: u8, tried: &mut Tried, cause: Cause) -> Result<(), Cause> {
     // A status was only given up for another answer that is certain to be asked for; it is paid for.
     if cause == Cause::RetriedStatus {
         return Ok(());
     }
-    let pool = view.pool(index);
+    let pool = search.pool();
     // The budget is for load. A connection that did not come about has cost nobody any work, and a backend that is out
     // can be overloaded no more; those that it kept waiting are limited in number.
     let free =
         matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown);
-    if retries < pool.config.retry.attempts && worker.others(view, index, tried) > 0 && (free || can_afford_retry(pool))
-    {
+    if retries < pool.config.retry.attempts && search.has_others(tried) && (free || can_afford_retry(pool)) {
         return Ok(());
     }
     if cause.is_absence() && attempt::may_wait_for_a_verdict(pool, retries) && (free || can_afford_retry(pool)) {
@@ -211,7 +203,7 @@ fn may_retry(
         tried.give_up();
         return Ok(());
     }
-    let nobody = worker.ready(view, index).backends.is_empty();
+    let nobody = search.prospect() != Prospect::Somebody;
     Err(if nobody && cause.is_absence() { Cause::NoBackend } else { cause })
 }
 
