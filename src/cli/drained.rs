@@ -110,10 +110,11 @@ fn judge(view: &BackendView, cut_before: u64, waited: Duration, deadline: Option
     if !open {
         return Look::Safe(view.cut.saturating_sub(cut_before));
     }
-    let mut words = format!("{} in flight", view.in_flight);
-    if view.idle_connections > 0 {
-        words += &format!(", {} idle connections", view.idle_connections);
-    }
+    let idle = match view.idle_connections {
+        0 => String::new(),
+        idle => format!(", {idle} idle connections"),
+    };
+    let words = format!("{} in flight{idle}", view.in_flight);
     match deadline {
         Some(deadline) if waited > deadline + GRACE => Look::Stuck(words),
         _ => Look::Open(words),
