@@ -216,7 +216,7 @@ error[unknown-word]: `type` knows no `htp`
 1 | --listen 127.0.0.1:8080 --backend 127.0.0.1:99999 --check htp:/health
   |                                                           ^^^ not one of its words
   |
-  = help: did you mean \"http\"? it takes \"tcp\", \"http\", \"mysql\" or \"apache\"
+  = help: did you mean \"http\"? it takes \"tcp\", \"http\", \"mysql\", \"apache\", \"postgres\", \"redis\", \"smtp\", \"ldap\", \"script\", \"agent\" or \"exec\"
 
 2 errors
 "

@@ -19,7 +19,7 @@ mod units;
 mod unknown;
 mod vocabulary;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,6 +83,8 @@ struct Cx<'a> {
     problems: RefCell<Vec<Problem>>,
     read: RefCell<Vec<PathBuf>>,
     variables: RefCell<Vec<(String, Option<String>)>>,
+    /// The folders whose commands a check may run, once they have been read.
+    exec_allowed: OnceCell<Vec<PathBuf>>,
 }
 
 impl<'a> Cx<'a> {
@@ -93,6 +95,7 @@ impl<'a> Cx<'a> {
             problems: RefCell::default(),
             read: RefCell::default(),
             variables: RefCell::default(),
+            exec_allowed: OnceCell::new(),
         }
     }
 

@@ -344,7 +344,8 @@ impl<T: Copy> Choice<T> {
         })
     }
 
-    fn list(&self) -> String {
+    /// All of them: `"a", "b" or "c"`.
+    pub(super) fn list(&self) -> String {
         one_of(self.words.iter().map(|(word, _)| format!("\"{word}\"")).collect())
     }
 }

@@ -79,7 +79,7 @@ impl Prepared {
     }
 }
 
-fn client(tls: &CheckTls, at: &Address) -> Result<Client, String> {
+pub(super) fn client(tls: &CheckTls, at: &Address) -> Result<Client, String> {
     let name = match (&tls.server_name, at) {
         (Some(name), _) | (None, Address::Name(name, _)) => name.to_string(),
         (None, Address::Socket(address)) => address.ip().to_string(),
@@ -249,7 +249,7 @@ fn cause(error: &hyper::Error) -> Option<String> {
     source.downcast_ref::<std::io::Error>().map(plain)
 }
 
-fn untrusted(error: &std::io::Error) -> Failure {
+pub(super) fn untrusted(error: &std::io::Error) -> Failure {
     let text = plain(error);
     let remedy = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
         "; name its issuer with `ca = \"file\"`, or set `verify = false`"

@@ -4,22 +4,30 @@
 //! check. The [`Schedule`] runs on control's thread, decides by `health`, and is the only writer of a backend's verdict.
 
 mod agenda;
+mod agent;
 mod apache;
 mod compare;
 mod eager;
+mod exec;
 mod explanation;
 mod flip;
 mod follow;
 mod http;
+mod ldap;
 mod mysql;
 mod names;
+mod postgres;
 mod question;
+mod redis;
 mod report;
 mod schedule;
+mod script;
+mod smtp;
 mod tcp;
 pub mod transcript;
 mod verdicts;
 mod watched;
+mod wire;
 
 pub use explanation::{CheckExplanation, Explanation, Kept, Traffic};
 pub use question::{Question, attempt};

@@ -111,6 +111,17 @@ pub fn printable(bytes: &[u8], width: usize) -> String {
     text
 }
 
+/// Bytes as a person wants to read them: text in one line as it stands, anything else as [`printable`].
+pub fn readable(bytes: &[u8], width: usize) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => match text.char_indices().nth(width) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        },
+        _ => printable(bytes, width),
+    }
+}
+
 /// The texts of a check that nobody may see.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets(Vec<Arc<str>>);
@@ -261,6 +272,11 @@ impl<S> Recorder<S> {
     /// Writes into `log`.
     pub fn new(stream: S, log: &Log) -> Self {
         Self { stream, log: log.clone() }
+    }
+
+    /// Writes down nothing more.
+    pub fn into_inner(self) -> S {
+        self.stream
     }
 }
 

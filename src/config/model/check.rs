@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::wire::{AgentCheck, ExecCheck, LdapCheck, PostgresCheck, RedisCheck, ScriptCheck, SmtpCheck, Telling};
+
 /// `[pool.NAME.check.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -74,6 +76,31 @@ pub enum CheckKind {
     Mysql(MysqlCheck),
     /// Apache's `server-status?auto`.
     Apache(ApacheCheck),
+    /// A `PostgreSQL` server's first words, or a login.
+    Postgres(PostgresCheck),
+    /// `PING` to Redis, and its role.
+    Redis(RedisCheck),
+    /// A mail server's greeting.
+    Smtp(SmtpCheck),
+    /// A bind to a directory.
+    Ldap(LdapCheck),
+    /// Bytes sent and expected.
+    Script(ScriptCheck),
+    /// What an agent says.
+    Agent(AgentCheck),
+    /// A command's exit code.
+    Exec(ExecCheck),
+}
+
+impl CheckKind {
+    /// Whether a good answer tells the role of the backend.
+    pub fn tells_role(&self) -> bool {
+        match self {
+            Self::Postgres(check) => check.account.as_ref().is_some_and(|account| account.recovery.is_some()),
+            Self::Redis(check) => check.role == Telling::Told,
+            _ => false,
+        }
+    }
 }
 
 /// `type = "http"`.

@@ -4,6 +4,7 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod wire;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -17,6 +18,7 @@ use crate::balance::Balance;
 use crate::health::Policy;
 
 pub use check::*;
+pub use wire::*;
 
 /// One complete configuration.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ pub(super) struct Words {
 
 pub(super) const ROOT: Words = Words {
     place: "the top of the file",
-    keys: &["watch", "workers", "admin", "log", "limits", "shutdown", "listener", "pool"],
+    keys: &["watch", "workers", "admin", "log", "limits", "shutdown", "exec", "listener", "pool"],
     later: &[
         "test",
         "discovery",
@@ -95,6 +95,18 @@ pub(super) const SHUTDOWN: Words = Words {
         ("grace_period", "drain"),
         ("graceful_timeout", "drain"),
         ("delay", "lead"),
+    ],
+};
+
+pub(super) const EXEC: Words = Words {
+    place: "[exec]",
+    keys: &["allow"],
+    later: &["at_once", "user"],
+    foreign: &[
+        ("allowed", "allow"),
+        ("folders", "allow"),
+        ("path", "allow = [\"/usr/lib/evenkeel/checks\"]"),
+        ("enabled", "allow = [\"/usr/lib/evenkeel/checks\"]: the folders of the commands that may run"),
     ],
 };
 
@@ -348,6 +360,7 @@ pub(super) const EVERY: &[&Words] = &[
     &LOG,
     &LIMITS,
     &SHUTDOWN,
+    &EXEC,
     &LISTENER,
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,
@@ -361,6 +374,14 @@ pub(super) const EVERY: &[&Words] = &[
     &CHECK_HTTP,
     &CHECK_MYSQL,
     &CHECK_APACHE,
+    &CHECK_POSTGRES,
+    &CHECK_REDIS,
+    &CHECK_SMTP,
+    &CHECK_LDAP,
+    &CHECK_SCRIPT,
+    &CHECK_AGENT,
+    &CHECK_EXEC,
+    &STEP,
     &BODY,
     &CHECK_TLS,
 ];

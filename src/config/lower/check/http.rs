@@ -200,7 +200,7 @@ fn non_empty(text: &str) -> Result<Arc<str>, Fault> {
     Ok(text.into())
 }
 
-fn pattern(text: &str) -> Result<regex::bytes::Regex, Fault> {
+pub(super) fn pattern(text: &str) -> Result<regex::bytes::Regex, Fault> {
     regex::bytes::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
         let whole = error.to_string();
         let why = whole.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
@@ -233,7 +233,7 @@ fn json(body: &Section<'_>, entry: &Entry) -> Option<serde_json::Value> {
 
 /// `Some(None)` is `tls = false`.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
-fn tls(section: &Section<'_>) -> Option<Option<CheckTls>> {
+pub(super) fn tls(section: &Section<'_>) -> Option<Option<CheckTls>> {
     match section.entry("tls")?.node.value {
         Value::Boolean(false) => return Some(None),
         Value::Boolean(true) => return Some(Some(CheckTls { server_name: None, verify: Verify::System })),
