@@ -93,8 +93,8 @@ fn surround(command: &mut Command, question: &Question, address: SocketAddr) {
 }
 
 fn not_started(program: &str, error: &io::Error) -> Failure {
-    // 11 EAGAIN, 12 ENOMEM, 23 ENFILE, 24 EMFILE
-    let layer = if matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24)) { Layer::Local } else { Layer::Answer };
+    // 11 EAGAIN, 12 ENOMEM, 23 ENFILE, 24 EMFILE, 26 ETXTBSY: it is just being replaced
+    let layer = if matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24 | 26)) { Layer::Local } else { Layer::Answer };
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "; is it there, and is what its first line names?",
         io::ErrorKind::PermissionDenied => "; may the balancer's user run it?",

@@ -49,11 +49,12 @@ pub(super) async fn ask(
     let hello = answer(&mut wire, &format!("an answer to {command}")).await?;
     let good = expect_good(&hello, &format!("in answer to {command}"));
     wire.send(b"QUIT\r\n").await;
-    match answer(&mut wire, "a goodbye").await {
+    wire.last_word(async |wire| match answer(wire, "a goodbye").await {
         Ok(goodbye) if (200..300).contains(&goodbye.code) => {}
         Ok(goodbye) => log.note(format!("its goodbye is {}", goodbye.code)),
         Err(failure) => log.note(format!("no goodbye: {}", failure.what)),
-    }
+    })
+    .await;
     wire.close().await;
     good.map(|()| Finding::new(format!("{} {}", banner.code, banner.text)))
 }

@@ -7,9 +7,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::http;
 use super::question::{Question, Ready};
@@ -20,6 +22,8 @@ use crate::net::tls::{Client, TlsStream};
 
 /// Most that may come before it is understood: no answer of a check is longer.
 pub(super) const MAX_HAND: usize = 64 * 1024;
+/// How long the answer to a goodbye is waited for.
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// Room made for one read.
 const PIECE: usize = 4 * 1024;
 
@@ -29,6 +33,8 @@ pub(super) struct Wire {
     line: Recorder<Line>,
     hand: Vec<u8>,
     log: Log,
+    /// When the attempt has to be over.
+    deadline: Instant,
 }
 
 #[derive(Debug)]
@@ -58,7 +64,8 @@ impl Wire {
     /// Opens a connection to `address`, plain.
     pub(super) async fn open(question: &Question, address: SocketAddr, log: &Log) -> Result<Self, Failure> {
         let stream = question.connect(address, log).await?;
-        Ok(Self { line: Recorder::new(Line::Plain(stream), log), hand: Vec::new(), log: log.clone() })
+        let line = Recorder::new(Line::Plain(stream), log);
+        Ok(Self { line, hand: Vec::new(), log: log.clone(), deadline: log.began() + question.timeout })
     }
 
     /// Opens a connection that begins with TLS where the check says so.
@@ -80,13 +87,14 @@ impl Wire {
         if !self.hand.is_empty() {
             return Err(Failure::new(Layer::Protocol, "it spoke on before TLS had begun"));
         }
-        let Line::Plain(stream) = self.line.into_inner() else {
+        let Self { line, log, deadline, .. } = self;
+        let Line::Plain(stream) = line.into_inner() else {
             return Err(Failure::new(Layer::Local, "TLS has begun already"));
         };
         let stream = client.handshake(stream).await.map_err(|error| http::untrusted(&error))?;
-        self.log.note("TLS stands");
-        let line = Recorder::new(Line::Tls(Box::new(stream)), &self.log);
-        Ok(Self { line, hand: Vec::new(), log: self.log })
+        log.note("TLS stands");
+        let line = Recorder::new(Line::Tls(Box::new(stream)), &log);
+        Ok(Self { line, hand: Vec::new(), log, deadline })
     }
 
     /// Sends all of it, or as much as the server takes: one that closes has often said why, and the next read hears
@@ -153,6 +161,14 @@ impl Wire {
             seen = self.hand.len();
             self.fill(waiting_for).await?;
         }
+    }
+
+    /// Waits for the server's last word. What was found stands already: so it waits a little, and never to the end of
+    /// the attempt's time.
+    pub(super) async fn last_word(&mut self, hearing: impl AsyncFnOnce(&mut Self)) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // Late or never is the same.
+        let _ = timeout(LAST_WORD.min(left / 2), hearing(self)).await;
     }
 
     /// Says that nothing more is coming. What becomes of it no longer matters.

@@ -29,8 +29,8 @@ pub(super) async fn ask(
     let found = converse(&mut wire, check, log).await;
     if found.is_ok() {
         wire.send(&command(&["QUIT"])).await;
-        // Its goodbye is read so that we end with FIN; whether it comes no longer matters.
-        let _ = receive(&mut wire, "a goodbye").await;
+        // It is read so that we end with FIN; whether it comes no longer matters.
+        wire.last_word(async |wire| drop(receive(wire, "a goodbye").await)).await;
     }
     wire.close().await;
     found

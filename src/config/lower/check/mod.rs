@@ -10,17 +10,17 @@ mod mysql;
 mod postgres;
 mod redis;
 mod script;
+mod secrets;
 mod smtp;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::nonzero;
 use crate::config::model::{Check, CheckKind, Initial, SendProxy, Timing};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
-use crate::config::tree::{Entry, Node, Table, Text, Value};
+use crate::config::tree::{Entry, Table, Value};
 use crate::config::units::{self, Fault};
 use crate::config::vocabulary::{
     CHECK_AGENT, CHECK_APACHE, CHECK_EXEC, CHECK_HTTP, CHECK_LDAP, CHECK_MYSQL, CHECK_POSTGRES, CHECK_REDIS,
@@ -174,8 +174,7 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<C
         _ => {}
     }
     let kind = kind(&section, kind_of?);
-    let mut secrets = Vec::new();
-    collect_secrets(table, &mut secrets);
+    let secrets = secrets::of(table);
     Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, send_proxy, timing: timing?, secrets })
 }
 
@@ -191,25 +190,6 @@ fn refuse_silent_proxy(section: &Section<'_>, kind: &str) {
         .label("never sent")
         .help("take it out: the port is open or it is not; or ask with another type, such as \"http\" or \"tls\""),
     );
-}
-
-/// Keys whose values are secrets, wherever they stand in a check; beside them, whatever was substituted is one.
-const SECRET_KEYS: &[&str] = &["password", "authorization", "proxy-authorization", "cookie", "x-vault-token"];
-
-fn collect_secrets(table: &Table, secrets: &mut Vec<Arc<str>>) {
-    for entry in &table.entries {
-        let is_secret = SECRET_KEYS.contains(&entry.key.to_ascii_lowercase().as_str());
-        collect_from(&entry.node, is_secret, secrets);
-    }
-}
-
-fn collect_from(node: &Node, is_secret: bool, secrets: &mut Vec<Arc<str>>) {
-    match &node.value {
-        Value::String(Text { value, raw }) if is_secret || raw.is_some() => secrets.push(value.as_str().into()),
-        Value::Table(table) => collect_secrets(table, secrets),
-        Value::List(list) => list.iter().for_each(|node| collect_from(node, is_secret, secrets)),
-        _ => {}
-    }
 }
 
 fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
