@@ -33,6 +33,9 @@ const WINGS: &[(&str, &str)] = &[("proxy", "probe"), ("admin", "proxy")];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls", &["net"]),
     ("tokio_rustls", &["net", "probe"]),
+    ("x509_parser", &["net"]),
+    ("rustls_pki_types", &["net", "config"]),
+    ("h2", &["probe"]),
     ("socket2", &["net"]),
     ("aws_lc_rs", &["net", "probe"]),
     ("md5", &["probe/postgres"]),
@@ -44,7 +47,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics", "admin"]),
     ("arc_swap", &["route/table.rs", "net"]),
     ("toml", &["config"]),
-    ("serde", &["config", "admin", "cli"]),
+    ("serde", &["config", "control", "admin", "cli"]),
     ("annotate_snippets", &["config"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main.rs"]),

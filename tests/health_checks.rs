@@ -70,7 +70,7 @@ fn http(body: Option<BodyRule>) -> CheckKind {
 }
 
 fn mysql(user: &str, password: &str) -> CheckKind {
-    CheckKind::Mysql(MysqlCheck { user: Arc::from(user), password: Arc::from(password) })
+    CheckKind::Mysql(MysqlCheck::login(user, password))
 }
 
 fn question(kind: CheckKind, at: SocketAddr, timeout: Duration) -> Arc<Question> {
@@ -361,7 +361,7 @@ async fn tls_server(names: &[&str]) -> Tls {
 }
 
 fn https(server_name: Option<&str>, verify: Verify) -> CheckKind {
-    let tls = Some(CheckTls { server_name: server_name.map(Arc::from), verify });
+    let tls = Some(CheckTls { server_name: server_name.map(Arc::from), verify, ..CheckTls::default() });
     let request = HttpQuestion { tls, ..ask_for("/") };
     CheckKind::Http(HttpCheck { request, statuses: vec![(200, 200)], body: None })
 }

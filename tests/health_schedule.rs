@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use evenkeel::balance::Balance;
 use evenkeel::config::model::{
     self, Address, Check, CheckKind, HttpCheck, HttpQuestion, Initial, Member, OnDown, PoolTimeouts, Retry, Standing,
-    Timing,
+    Timing, Zones,
 };
-use evenkeel::health::{Expression, State, Symptom};
+use evenkeel::health::{Expression, Policy, State, Symptom};
 use evenkeel::pool::events::Events;
 use evenkeel::pool::{Backend, Bell, Evidence, Notice, Pool};
 use evenkeel::probe::Schedule;
@@ -108,6 +108,7 @@ fn check(name: &str, kind: CheckKind, interval: Duration) -> Check {
     let timing = Timing {
         interval,
         fast_interval: interval,
+        down_interval: interval,
         timeout: interval.min(5 * SECOND),
         rise: NonZeroU32::new(2).unwrap(),
         fall: NonZeroU32::new(3).unwrap(),
@@ -158,13 +159,17 @@ impl House {
             address: backend.address.clone(),
             weight: 1,
             standing: Standing::Regular,
+            zone: None,
         });
         let config = model::Pool {
             name: Arc::from(name),
             members: members.collect(),
             balance: Balance::RoundRobin,
             checks,
-            healthy_when: when,
+            policy: Policy::usual(when),
+            follows: None,
+            on_role_loss: OnDown::Keep,
+            zones: Zones { names: vec![], own: None, clients: vec![], spill_below: 0.0, spill_at: None },
             on_down: OnDown::Keep,
             hold: Duration::ZERO,
             queue: 0,
@@ -526,4 +531,47 @@ async fn names_are_resolved_while_running_and_a_name_without_address_is_down() {
             || line.starts_with("down: check web: resolve: `nowhere.invalid`")),
         "{said:?}"
     );
+}
+
+// === questions of operators ===
+
+#[tokio::test]
+async fn somebody_who_asks_now_gets_fresh_answers_of_all_checks() {
+    let house = House::new();
+    let server = Server::start();
+    let (backend, pool) =
+        house.single(server.at, vec![check("web", web(), MINUTE), check("port", CheckKind::Tcp, MINUTE)]);
+    house.schedule.follow(&[pool]);
+    house.schedule.settled().await;
+    server.fall_ill();
+    let mut found = house.schedule.probe_now("p", Some(&backend.name)).await.unwrap();
+    found.sort_by(|a, b| a.check.cmp(&b.check));
+    assert_eq!(found.iter().map(|probed| &*probed.check).collect::<Vec<_>>(), ["port", "web"]);
+    assert!(found.iter().all(|probed| probed.backend == backend.name));
+    assert!(found[0].report.result.is_ok());
+    assert_eq!(found[1].report.result.as_ref().unwrap_err().to_string(), "answer: HTTP 503, wanted 200-299");
+    assert_eq!(house.schedule.probe_now("p", None).await.unwrap().len(), 2);
+    assert!(house.schedule.probe_now("p", Some("nobody")).await.is_none());
+    assert!(house.schedule.probe_now("nowhere", None).await.is_none());
+}
+
+#[tokio::test]
+async fn an_explanation_has_the_last_good_answer_and_the_last_failure() {
+    let house = House::new();
+    let server = Server::start();
+    let (backend, pool) = house.single(server.at, vec![check("web", web(), MINUTE)]);
+    house.schedule.follow(&[pool]);
+    house.schedule.settled().await;
+    server.fall_ill();
+    house.schedule.probe_now("p", None).await.unwrap();
+    let why = house.schedule.explain("p", &backend.name).await.unwrap();
+    assert_eq!((why.verdict.state, why.checks.len()), (State::Up, 1));
+    let check = &why.checks[0];
+    assert_eq!((check.state, check.against, check.needed), (State::Up, 1, 3));
+    assert_eq!(check.asked_at, Some(server.at));
+    assert!(check.next_in.is_some());
+    assert_eq!(check.last_good.as_ref().unwrap().report.result.as_ref().unwrap().what, "HTTP 200");
+    let bad = check.last_bad.as_ref().unwrap().report.result.as_ref().unwrap_err().to_string();
+    assert_eq!(bad, "answer: HTTP 503, wanted 200-299");
+    assert!(house.schedule.explain("p", "nobody").await.is_none());
 }

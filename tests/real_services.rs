@@ -27,7 +27,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn mysql(user: &str, password: &str) -> CheckKind {
-    CheckKind::Mysql(MysqlCheck { user: Arc::from(user), password: Arc::from(password) })
+    CheckKind::Mysql(MysqlCheck::login(user, password))
 }
 
 fn page(path: &str) -> HttpQuestion {

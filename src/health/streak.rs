@@ -39,6 +39,20 @@ impl Streak {
         self.against > 0 || self.state == State::Unknown
     }
 
+    /// Results in a row that speak against the state.
+    pub fn against(&self) -> u32 {
+        self.against
+    }
+
+    /// How many results in a row against the state would flip it.
+    pub fn needed(&self) -> u32 {
+        match self.state {
+            State::Up => self.fall,
+            State::Unknown => 1,
+            _ => self.rise,
+        }
+    }
+
     /// Takes one result; the new state when it flips the check.
     pub fn see(&mut self, sign: Sign) -> Option<State> {
         let (towards, needed) = match sign {

@@ -44,6 +44,12 @@ impl Counter {
         self.add(1);
     }
 
+    /// Makes it `n`: for what goes up and down. As for `add`, only the owning worker may call it.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The count.
     #[inline]
     pub fn get(&self) -> u64 {
@@ -216,6 +222,10 @@ pub struct BackendStats {
     pub reused: Counter,
     /// Attempts that failed after the connection stood.
     pub failures: Counter,
+    /// Idle connections to it now; goes up and down.
+    pub idle: Counter,
+    /// Sessions ended by the balancer because the backend's role was lost or the time of its drain was over.
+    pub cut: Counter,
     /// Bytes to it.
     pub sent_bytes: Counter,
     /// Bytes from it.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -28,6 +28,17 @@ pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr, deadline:
         socket.bind(SocketAddr::new(source, 0))?;
     }
     timeout(deadline, socket.connect(address)).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Has the system find out when the other side has gone without a word, within about `patience`: what was sent must be
+/// confirmed, and silence is asked through. For connections on which nobody else would notice.
+pub fn watch_over(stream: &TcpStream, patience: Duration) {
+    let patience = patience.max(Duration::from_secs(1));
+    let socket = SockRef::from(stream);
+    // Where the system takes an option not, a connection that is dead is noticed later.
+    let _ = socket.set_tcp_user_timeout(Some(patience));
+    let keepalive = TcpKeepalive::new().with_time(patience).with_interval(Duration::from_secs(1)).with_retries(5);
+    let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
 /// Asks within `deadline` whether the port is open, and leaves. The last step of the handshake is held back and the

@@ -14,7 +14,7 @@ use super::slot::Slot;
 use crate::clock;
 use crate::config::model::Address;
 pub use crate::health::Symptom;
-use crate::health::{State, Verdict};
+use crate::health::{Serves, State, Verdict};
 use crate::metrics::{BackendStats, PerWorker, ProbeStats};
 
 /// One backend of one pool, live.
@@ -150,6 +150,13 @@ impl Backend {
     #[inline]
     pub fn state(&self) -> State {
         self.verdict().state
+    }
+
+    /// Whether it is down and gets no work all the same: what waits for it goes elsewhere.
+    #[inline]
+    pub fn is_out(&self) -> bool {
+        let verdict = self.verdict();
+        verdict.state == State::Down && verdict.serves == Serves::Nothing
     }
 
     /// Sets the verdict. Called by `probe` only; `Pool::refresh` makes the data path see it.

@@ -46,7 +46,18 @@ impl Spread {
 
 type Chosen<'a> = (&'a model::Member, &'a Arc<Backend>);
 
-fn spread(config: &model::Pool, backends: &[Arc<Backend>], chosen: &[Chosen<'_>]) -> Spread {
+/// The weights as they are now. They count against each other only, so where every backend has its full share, they
+/// are as configured, and hundredths of that otherwise.
+fn weights(chosen: &[Chosen<'_>]) -> Vec<u16> {
+    let shares: Vec<u16> = chosen.iter().map(|(_, backend)| backend.verdict().share).collect();
+    if shares.iter().all(|share| *share == 100) {
+        return chosen.iter().map(|(member, _)| member.weight).collect();
+    }
+    let now = |((member, _), share): (&Chosen<'_>, u16)| member.weight.saturating_mul(share).max(1);
+    chosen.iter().zip(shares).map(now).collect()
+}
+
+fn spread(config: &model::Pool, backends: &[Arc<Backend>], chosen: &[Chosen<'_>], weights: &[u16]) -> Spread {
     let serving: HashMap<u64, u32> =
         chosen.iter().zip(0..).map(|((_, backend), at)| (backend.slot.serial, at)).collect();
     let mut positions = Vec::with_capacity(backends.len());
@@ -55,7 +66,10 @@ fn spread(config: &model::Pool, backends: &[Arc<Backend>], chosen: &[Chosen<'_>]
         let position = serving.get(&backend.slot.serial);
         positions.push(position.copied().unwrap_or(0));
         // The name is the identity: a backend that changes its address keeps its keys.
-        identities.push((crate::balance::hash(member.name.as_bytes()), position.map_or(0, |_| member.weight)));
+        identities.push((
+            crate::balance::hash(member.name.as_bytes()),
+            position.map_or(0, |position| weights[*position as usize]),
+        ));
     }
     Spread { maglev: Maglev::new(&identities), positions }
 }
@@ -73,16 +87,16 @@ impl Ready {
                 .members
                 .iter()
                 .zip(backends)
-                .filter(move |(member, backend)| member.standing == standing && backend.state() == State::Up)
+                .filter(move |(member, backend)| member.standing == standing && backend.verdict().serves.work())
         };
         let mut chosen: Vec<_> = up(Standing::Regular).collect();
         if chosen.is_empty() {
             chosen = up(Standing::Backup).collect();
         }
-        let weights: Vec<u16> = chosen.iter().map(|(member, _)| member.weight).collect();
+        let weights: Vec<u16> = weights(&chosen);
         let maglev = match config.balance {
             Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_) if !chosen.is_empty() => {
-                Some(spread(config, backends, &chosen))
+                Some(spread(config, backends, &chosen, &weights))
             }
             _ => None,
         };

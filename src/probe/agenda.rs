@@ -226,6 +226,22 @@ impl Agenda {
         }
     }
 
+    /// Somebody wants to know now: asks as soon as there is room. The number of the attempt that will tell.
+    pub(super) fn now(&mut self, id: QuestionId, now: Instant) -> Option<u64> {
+        let asked = self.asked.get_mut(&id)?;
+        let next = asked.ended + 1;
+        match asked.flight {
+            Flight::Idle => {}
+            Flight::Urgent => return Some(next),
+            Flight::UnderWay | Flight::Again => {
+                asked.flight = Flight::Again;
+                return Some(next + 1);
+            }
+        }
+        self.due_at(id, now);
+        Some(next)
+    }
+
     /// Whether evidence would have to wait for the gap.
     pub(super) fn would_wait(&self, id: QuestionId, now: Instant) -> bool {
         self.asked.get(&id).and_then(Asked::earliest).is_some_and(|at| at > now)
@@ -302,6 +318,16 @@ impl Agenda {
 }
 
 impl Asked {
+    /// How many attempts have ended.
+    pub(super) fn attempts(&self) -> u64 {
+        self.ended
+    }
+
+    /// When it is asked next; `None` while it is being asked.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
     fn earliest(&self) -> Option<Instant> {
         self.started.map(|started| started + self.gap)
     }

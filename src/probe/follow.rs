@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::agenda::{Asked, Asker, QuestionId};
+use super::handle::Follow;
 use super::names::{Names, Whereabouts};
 use super::question::Question;
-use super::schedule::{Order, Runner};
+use super::schedule::Runner;
 use super::watched::{Cause, Watch, Watched, initial};
 use crate::config::model::{Address, Check, CheckKind, Initial, Timing};
 use crate::health::State;
@@ -58,7 +59,7 @@ pub(super) fn settle_at_once(pools: &[Arc<Pool>]) {
 
 impl Runner {
     /// Follows these pools and no others.
-    pub(super) fn follow(&mut self, order: &Order) {
+    pub(super) fn follow(&mut self, order: &Follow) {
         let now = Instant::now();
         self.agenda.forget_askers();
         let mut named = Vec::new();
@@ -90,6 +91,8 @@ impl Runner {
             // It was built from states that may have flipped before it was followed.
             pool.refresh();
         }
+        self.pools.clone_from(&order.pools);
+        self.dismiss_curious();
         self.done.order = order.number;
         tracing::debug!(backends = followed.len(), questions = self.agenda.len(), "probes follow the configuration");
     }

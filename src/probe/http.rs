@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::eager::Eager;
 use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer, plain};
+use super::tls::{self, Opener};
 use super::transcript::{Log, Recorder};
-use crate::config::model::{Address, BodyRule, CheckTls, HttpCheck, HttpQuestion};
-use crate::net::tls::{Client, Resume};
+use crate::config::model::{Address, BodyRule, HttpCheck, HttpQuestion};
 
 /// Most of a body that is read: whatever a health page says, it says early.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -29,7 +29,7 @@ const MAX_HEAD: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Prepared {
     request: Request<Empty<Bytes>>,
-    tls: Option<Client>,
+    tls: Option<Opener>,
 }
 
 /// An answer, as far as it was read.
@@ -50,7 +50,7 @@ pub(super) enum Length {
 
 impl Prepared {
     pub(super) fn new(question: &HttpQuestion, at: &Address) -> Result<Self, String> {
-        let tls = question.tls.as_ref().map(|tls| client(tls, at)).transpose()?;
+        let tls = question.tls.as_ref().map(|tls| Opener::new(tls, at, &[])).transpose()?;
         let default_port = if tls.is_some() { 443 } else { 80 };
         let mut headers = HeaderMap::new();
         for (name, value) in &question.headers {
@@ -77,14 +77,6 @@ impl Prepared {
         *request.headers_mut() = headers;
         Ok(Self { request, tls })
     }
-}
-
-pub(super) fn client(tls: &CheckTls, at: &Address) -> Result<Client, String> {
-    let name = match (&tls.server_name, at) {
-        (Some(name), _) | (None, Address::Name(name, _)) => name.to_string(),
-        (None, Address::Socket(address)) => address.ip().to_string(),
-    };
-    Client::new(&name, &tls.verify, Resume::Never)
 }
 
 fn authority(at: &Address, default_port: u16) -> String {
@@ -124,8 +116,7 @@ pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &Log) -
     match &prepared.tls {
         None => exchange(Recorder::new(stream, log), prepared.request.clone(), log).await,
         Some(tls) => {
-            let stream = tls.handshake(stream).await.map_err(|error| untrusted(&error))?;
-            log.note("TLS stands");
+            let stream = tls.open(stream, log).await?;
             exchange(Recorder::new(stream, log), prepared.request.clone(), log).await
         }
     }
@@ -231,6 +222,9 @@ fn ranges(statuses: &[(u16, u16)]) -> String {
 }
 
 fn no_answer(error: &hyper::Error) -> Failure {
+    if let Some(failure) = io_below(error).and_then(tls::late) {
+        return failure;
+    }
     let what = if error.is_parse() {
         format!("what came is no HTTP answer: {error}")
     } else if let Some(why) = cause(error) {
@@ -245,20 +239,11 @@ fn no_answer(error: &hyper::Error) -> Failure {
 
 /// The system's word below an error of hyper's.
 fn cause(error: &hyper::Error) -> Option<String> {
-    let source = std::error::Error::source(error)?;
-    source.downcast_ref::<std::io::Error>().map(plain)
+    io_below(error).map(plain)
 }
 
-pub(super) fn untrusted(error: &std::io::Error) -> Failure {
-    let text = plain(error);
-    let remedy = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
-        "; name its issuer with `ca = \"file\"`, or set `verify = false`"
-    } else if text.contains("not valid for name") {
-        "; set `server_name` to a name that it has"
-    } else {
-        ""
-    };
-    Failure::new(Layer::Tls, format!("{text}{remedy}"))
+fn io_below(error: &hyper::Error) -> Option<&std::io::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::http::Prepared;
 use super::report::{Failure, Finding, Layer, Report};
+use super::tls::Opener;
 use super::transcript::{Log, Secrets};
 use super::wire::{self, Security};
-use super::{agent, apache, exec, http, ldap, mysql, postgres, redis, script, smtp, tcp};
+use super::{agent, apache, exec, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
 use crate::config::model::{Address, Check, CheckKind, SendProxy};
 use crate::net::connect::connect_from;
 use crate::net::proxy_protocol::{Behalf, Header};
@@ -44,7 +45,8 @@ pub(super) enum Ready {
     Nothing,
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
-    Mysql(mysql::Stragglers),
+    Tls(Result<Box<Opener>, String>),
+    Mysql(mysql::Prepared),
     Wire(Security),
     Postgres(Box<postgres::Prepared>),
     Script(Box<script::Prepared>),
@@ -96,9 +98,10 @@ impl Question {
     pub(super) fn prepared(&self) -> &Ready {
         self.prepared.get_or_init(|| match &self.kind {
             CheckKind::Tcp | CheckKind::Exec(_) => Ready::Nothing,
+            CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
-            CheckKind::Mysql(_) => Ready::Mysql(mysql::Stragglers::default()),
+            CheckKind::Mysql(check) => Ready::Mysql(mysql::Prepared::new(check, &self.at)),
             CheckKind::Postgres(check) => Ready::Postgres(Box::new(postgres::Prepared::new(check, &self.at))),
             CheckKind::Redis(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
             CheckKind::Smtp(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
@@ -190,11 +193,12 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
         // These end by themselves in time. The connection has the deadline, and there is nothing after it:
         CheckKind::Tcp => return tcp::ask(question, address).await,
         // A login under way must not be dropped:
-        CheckKind::Mysql(check) => return Box::pin(mysql::ask(question, check, address, log)).await,
+        CheckKind::Mysql(_) => return Box::pin(mysql::ask(question, address, log)).await,
         // The step is named; what was said before still holds; nothing is left behind:
         CheckKind::Script(check) => return Box::pin(script::ask(question, check, address, log)).await,
         CheckKind::Agent(check) => return Box::pin(agent::ask(question, check, address, log)).await,
         CheckKind::Exec(check) => return Box::pin(exec::ask(question, check, address, log)).await,
+        CheckKind::Tls(_) => Box::pin(tls::ask(question, address, log)),
         CheckKind::Http(check) => Box::pin(http::ask(question, check, address, log)),
         CheckKind::Apache(check) => Box::pin(apache::ask(question, check, address, log)),
         CheckKind::Postgres(check) => Box::pin(postgres::ask(question, check, address, log)),

@@ -9,16 +9,18 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use foldhash::fast::RandomState as FastState;
-use tokio::sync::{mpsc, watch};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::agenda::{Agenda, QuestionId, Wish};
-use super::follow;
+use super::curious::Curious;
+use super::explanation::Kept;
+use super::handle::{Ends, Order, Progress, Schedule};
 use super::names::{Change, Names, Whereabouts};
 use super::question::{Question, attempt};
 use super::report::{Failure, Layer, Report};
@@ -29,7 +31,7 @@ use crate::config::model::Address;
 use crate::health::evidence::{Budget, deserves_knock};
 use crate::health::{State, Symptom};
 use crate::pool::events::Events;
-use crate::pool::{Evidence, Pool};
+use crate::pool::{Evidence, Override, Pool};
 
 /// Probes at once. Each holds a descriptor; and a thousand that wait for dead machines must leave room for the others.
 const MAX_IN_FLIGHT: usize = 1_024;
@@ -43,83 +45,44 @@ const BEAT: Duration = Duration::from_millis(5);
 /// Without anything to do the runner looks up this often.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The handle: says what is to be followed, and when everything has its first verdict.
-#[derive(Debug, Clone)]
-pub struct Schedule {
-    orders: mpsc::UnboundedSender<Order>,
-    given: Arc<AtomicU64>,
-    progress: watch::Receiver<Progress>,
-}
-
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) number: u64,
-    pub(super) pools: Vec<Arc<Pool>>,
-}
-
-/// How far the runner is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Progress {
-    /// The last order carried out.
-    pub(super) order: u64,
-    /// Backends without a verdict.
-    pub(super) unsettled: usize,
-}
-
 impl Schedule {
     /// A schedule that follows nothing yet, and what makes it run: spawn [`Runner::run`] on control's thread. It ends
     /// when the last handle is dropped.
     pub fn new(evidence: mpsc::UnboundedReceiver<Evidence>, events: Arc<Events>) -> (Self, Runner) {
-        let (orders, inbox) = mpsc::unbounded_channel();
-        let (sender, progress) = watch::channel(Progress::default());
+        let (handle, ends) = Self::handle();
         let runner = Runner {
-            orders: inbox,
+            ends,
             evidence,
-            progress: sender,
             done: Progress::default(),
             born: Instant::now(),
             agenda: Agenda::new(),
             names: Names::new(),
+            pools: Vec::new(),
+            overrides: Arc::default(),
             watched: HashMap::default(),
             verdicts: Verdicts::new(events),
             attempts: JoinSet::new(),
             budget: Budget::new(EVIDENCE_PER_SECOND, EVIDENCE_BURST),
             unpaid: VecDeque::new(),
             ejected: BinaryHeap::new(),
+            curious: Vec::new(),
         };
-        (Self { orders, given: Arc::default(), progress }, runner)
-    }
-
-    /// Follows the backends of these pools and of no others, from now on. What needs no probe (a pool without checks,
-    /// `initial = "up"`) has its verdict when this returns; call it before the table is published.
-    pub fn follow(&self, pools: &[Arc<Pool>]) {
-        follow::settle_at_once(pools);
-        let number = self.given.fetch_add(1, Relaxed) + 1;
-        // Nobody listens: the program ends.
-        let _ = self.orders.send(Order { number, pools: pools.to_vec() });
-    }
-
-    /// Waits until every backend that was followed so far has a verdict.
-    pub fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
-        let given = self.given.load(Relaxed);
-        let mut progress = self.progress.clone();
-        async move {
-            // An error means that the runner has ended: nothing more will settle.
-            let _ = progress.wait_for(|done| done.order >= given && done.unsettled == 0).await;
-        }
+        (handle, runner)
     }
 }
 
 /// Asks and decides. See [`Schedule::new`].
 #[derive(Debug)]
 pub struct Runner {
-    orders: mpsc::UnboundedReceiver<Order>,
+    ends: Ends,
     evidence: mpsc::UnboundedReceiver<Evidence>,
-    progress: watch::Sender<Progress>,
     pub(super) done: Progress,
     born: Instant,
     pub(super) agenda: Agenda,
     pub(super) names: Names,
+    /// As the current table has them.
+    pub(super) pools: Vec<Arc<Pool>>,
+    pub(super) overrides: Arc<Vec<Override>>,
     pub(super) watched: HashMap<u64, Watched, FastState>,
     pub(super) verdicts: Verdicts,
     attempts: JoinSet<(QuestionId, Report)>,
@@ -128,6 +91,8 @@ pub struct Runner {
     unpaid: VecDeque<Evidence>,
     /// When which backend's ejection ends.
     ejected: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Those who wait for a probe.
+    pub(super) curious: Vec<Curious>,
 }
 
 impl Runner {
@@ -137,8 +102,8 @@ impl Runner {
             let wake = self.next_due();
             tokio::select! {
                 biased;
-                order = self.orders.recv() => match order {
-                    Some(order) => self.follow(&order),
+                order = self.ends.orders.recv() => match order {
+                    Some(order) => self.obey(order),
                     None => return,
                 },
                 Some(evidence) = self.evidence.recv() => self.take_evidence(evidence),
@@ -147,7 +112,7 @@ impl Runner {
                     while let Some(attempt) = ended {
                         // An attempt is never cancelled; one that panicked has said so itself.
                         if let Ok((id, report)) = attempt {
-                            self.digest(id, &report);
+                            self.digest(id, report);
                         }
                         ended = self.attempts.try_join_next();
                     }
@@ -160,6 +125,19 @@ impl Runner {
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.act(Instant::now());
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Follow(follow) => self.follow(&follow),
+            Order::Override(overrides) => self.overrides = overrides,
+            Order::Remember(_) => {}
+            Order::Explain { pool, backend, answer } => {
+                // Whoever asked does not want to know any more.
+                let _ = answer.send(self.explain(&pool, &backend));
+            }
+            Order::Probe { pool, backend, answer } => self.probe_now(&pool, backend.as_deref(), answer),
         }
     }
 
@@ -179,8 +157,8 @@ impl Runner {
         }
         self.verdicts.publish();
         self.done.unsettled = self.verdicts.unsettled();
-        if *self.progress.borrow() != self.done {
-            self.progress.send_replace(self.done);
+        if *self.ends.progress.borrow() != self.done {
+            self.ends.progress.send_replace(self.done);
         }
     }
 
@@ -221,7 +199,7 @@ impl Runner {
             Err(Whereabouts::Nowhere(why)) => {
                 self.agenda.started(id, now);
                 let result = Err(Failure::new(Layer::Resolve, why));
-                self.digest(id, &Report { result, took: Duration::ZERO, transcript: Transcript::default() });
+                self.digest(id, Report { result, took: Duration::ZERO, transcript: Transcript::default() });
             }
             Err(_pending) => {
                 if let Address::Name(name, _) = &question.at {
@@ -232,7 +210,7 @@ impl Runner {
         }
     }
 
-    fn whereabouts(&self, question: &Question) -> Result<SocketAddr, Whereabouts> {
+    pub(super) fn whereabouts(&self, question: &Question) -> Result<SocketAddr, Whereabouts> {
         match &question.at {
             Address::Socket(address) => Ok(*address),
             Address::Name(name, port) => match self.names.whereabouts(name) {
@@ -243,21 +221,22 @@ impl Runner {
     }
 
     /// Gives an answer to every check that wants it, and plans the next attempt.
-    fn digest(&mut self, id: QuestionId, report: &Report) {
+    fn digest(&mut self, id: QuestionId, report: Report) {
+        let report = Kept { at: Timestamp::now(), report: Arc::new(report) };
         let Some(asked) = self.agenda.get_mut(id) else { return };
         let askers = std::mem::take(&mut asked.askers);
-        let mut wish = Wish { interval: Duration::MAX, calm: true, good: report.result.is_ok() };
+        let mut wish = Wish { interval: Duration::MAX, calm: true, good: report.report.result.is_ok() };
         let mut done_knocking = None;
         for asker in &askers {
             let Some(watched) = self.watched.get_mut(&asker.backend) else { continue };
-            let cause = watched.see(asker.check, report);
+            let cause = watched.see(asker.check, &report);
             if let Some(check) = watched.checks.get(asker.check) {
                 let moving = check.streak.in_transition();
                 wish.calm &= !moving;
                 wish.interval =
                     wish.interval.min(if moving { check.timing.fast_interval } else { check.timing.interval });
             }
-            let is_healed_knock = watched.is_unchecked() && report.result.is_ok();
+            let is_healed_knock = watched.is_unchecked() && report.report.result.is_ok();
             if let Some(cause) = cause {
                 self.decide(asker.backend, &cause);
             }
@@ -273,6 +252,7 @@ impl Runner {
             wish.interval = IDLE;
         }
         self.agenda.ended(id, Instant::now(), wish);
+        self.tell_curious(id, &report.report);
         if let Some(backend) = done_knocking {
             self.stop_knocking(backend, id);
         }

@@ -10,10 +10,10 @@ use tokio::time::timeout_at;
 
 use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
+use super::tls::Opener;
 use super::transcript::{Log, printable, readable};
 use super::wire::{Security, Wire, security};
 use crate::config::model::{Address, ScriptCheck, Step};
-use crate::net::tls::Client;
 
 /// Longest text that is quoted.
 const WIDTH: usize = 120;
@@ -89,13 +89,13 @@ impl Play<'_> {
                 self.connect(*port).await
             }
             Step::Tls(_) => {
-                let client = match self.prepared.steps.get(position) {
-                    Some(Ok(Some(client))) => client,
+                let opener = match self.prepared.steps.get(position) {
+                    Some(Ok(Some(opener))) => opener,
                     Some(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
                     _ => return Err(Failure::new(Layer::Local, "its TLS was not made ready")),
                 };
                 let wire = self.wire.take().ok_or_else(unconnected)?;
-                self.wire = Some(wire.secure(client).await?);
+                self.wire = Some(wire.secure(opener).await?);
                 Ok(())
             }
             Step::Send(bytes) => {
@@ -107,12 +107,12 @@ impl Play<'_> {
     }
 
     async fn connect(&mut self, port: u16) -> Result<(), Failure> {
-        let client: Option<&Client> = match &self.prepared.always {
-            Ok(client) => client.as_ref(),
+        let opener: Option<&Opener> = match &self.prepared.always {
+            Ok(opener) => opener.as_ref(),
             Err(why) => return Err(Failure::new(Layer::Tls, why.clone())),
         };
         let address = SocketAddr::new(self.address.ip(), port);
-        self.wire = Some(Wire::open_with(self.question, client, address, self.log).await?);
+        self.wire = Some(Wire::open_with(self.question, opener, address, self.log).await?);
         Ok(())
     }
 

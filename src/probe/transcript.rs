@@ -253,6 +253,11 @@ impl Log {
         self.with(|writing| writing.transcript.last())
     }
 
+    /// When the certificate that was shown ends, seconds since 1970.
+    pub fn leaf_ends(&self) -> Option<i64> {
+        self.with(|writing| writing.transcript.certificate_expires)
+    }
+
     /// What was written so far.
     pub fn transcript(&self) -> Transcript {
         self.with(|writing| writing.transcript.clone())
@@ -299,8 +304,13 @@ impl<S> Recorder<S> {
         Self { stream, log: log.clone() }
     }
 
-    /// Writes down nothing more.
-    pub fn into_inner(self) -> S {
+    /// The stream itself: what passes here is not written down. For secrets.
+    pub(super) fn unseen(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Stops writing down.
+    pub(super) fn into_inner(self) -> S {
         self.stream
     }
 }

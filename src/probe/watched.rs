@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::agenda::QuestionId;
+use super::explanation::Kept;
 use super::report::{Layer, Report};
 use super::transcript::Transcript;
 use crate::clock;
@@ -32,6 +33,8 @@ pub(super) struct Watch {
     pub(super) timing: Timing,
     /// Evidence has brought a probe that has not ended.
     pub(super) suspected: bool,
+    pub(super) last_good: Option<Kept>,
+    pub(super) last_bad: Option<Kept>,
 }
 
 /// Why a verdict changed, for people.
@@ -54,7 +57,7 @@ impl Cause {
 impl Watch {
     pub(super) fn new(name: Arc<str>, question: QuestionId, timing: Timing) -> Self {
         let streak = Streak::new(timing.rise.get(), timing.fall.get(), initial(timing.initial));
-        Self { name, question, streak, timing, suspected: false }
+        Self { name, question, streak, timing, suspected: false, last_good: None, last_bad: None }
     }
 
     pub(super) fn status(&self) -> CheckStatus {
@@ -105,9 +108,11 @@ impl Watched {
     }
 
     /// Takes the answer to the question of one check: why the check flipped, if it did.
-    pub(super) fn see(&mut self, check: usize, report: &Report) -> Option<Cause> {
-        let position = check;
+    pub(super) fn see(&mut self, check: usize, kept: &Kept) -> Option<Cause> {
+        let (position, report) = (check, &*kept.report);
         let check = self.checks.get_mut(check)?;
+        let last = if report.result.is_ok() { &mut check.last_good } else { &mut check.last_bad };
+        *last = Some(kept.clone());
         let sign = if report.result.is_ok() { Sign::Good } else { Sign::Bad };
         let layer = report.result.as_ref().err().map(|failure| failure.layer);
         count(&self.backend, report);

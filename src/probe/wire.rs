@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::http;
 use super::question::{Question, Ready};
 use super::report::{Failure, Layer};
+use super::tls::{self, Opener};
 use super::transcript::{Log, Recorder};
 use crate::config::model::{Address, CheckTls};
-use crate::net::tls::{Client, TlsStream};
+use crate::net::tls::TlsStream;
 
 /// Most that may come before it is understood: no answer of a check is longer.
 pub(super) const MAX_HAND: usize = 64 * 1024;
@@ -44,17 +44,17 @@ enum Line {
 }
 
 /// The TLS that a check begins every connection with, ready; the sentence says why it cannot be.
-pub(super) type Security = Result<Option<Client>, String>;
+pub(super) type Security = Result<Option<Opener>, String>;
 
 /// Makes the TLS of a check ready.
 pub(super) fn security(tls: Option<&CheckTls>, at: &Address) -> Security {
-    tls.map(|tls| http::client(tls, at)).transpose()
+    tls.map(|tls| Opener::new(tls, at, &[])).transpose()
 }
 
 /// The TLS of a question that was made ready by [`security`].
-pub(super) fn secured(question: &Question) -> Result<Option<&Client>, Failure> {
+pub(super) fn secured(question: &Question) -> Result<Option<&Opener>, Failure> {
     match question.prepared() {
-        Ready::Wire(Ok(client)) => Ok(client.as_ref()),
+        Ready::Wire(Ok(opener)) => Ok(opener.as_ref()),
         Ready::Wire(Err(why)) => Err(Failure::new(Layer::Tls, why.clone())),
         _ => Err(Failure::new(Layer::Local, "this question was made ready for another protocol")),
     }
@@ -71,19 +71,19 @@ impl Wire {
     /// Opens a connection that begins with TLS where the check says so.
     pub(super) async fn open_with(
         question: &Question,
-        client: Option<&Client>,
+        opener: Option<&Opener>,
         address: SocketAddr,
         log: &Log,
     ) -> Result<Self, Failure> {
         let wire = Self::open(question, address, log).await?;
-        match client {
-            Some(client) => wire.secure(client).await,
+        match opener {
+            Some(opener) => wire.secure(opener).await,
             None => Ok(wire),
         }
     }
 
     /// TLS begins. What came before belongs to the plain part: nobody may have slipped in a word of the other.
-    pub(super) async fn secure(self, client: &Client) -> Result<Self, Failure> {
+    pub(super) async fn secure(self, opener: &Opener) -> Result<Self, Failure> {
         if !self.hand.is_empty() {
             return Err(Failure::new(Layer::Protocol, "it spoke on before TLS had begun"));
         }
@@ -91,8 +91,7 @@ impl Wire {
         let Line::Plain(stream) = line.into_inner() else {
             return Err(Failure::new(Layer::Local, "TLS has begun already"));
         };
-        let stream = client.handshake(stream).await.map_err(|error| http::untrusted(&error))?;
-        log.note("TLS stands");
+        let stream = opener.open(stream, &log).await?;
         let line = Recorder::new(Line::Tls(Box::new(stream)), &log);
         Ok(Self { line, hand: Vec::new(), log, deadline })
     }
@@ -125,7 +124,8 @@ impl Wire {
                 Layer::Protocol,
                 format!("more than {} KiB came before {waiting_for}", MAX_HAND / 1024),
             )),
-            Err(error) => Err(Failure::broken(&error, waiting_for)),
+            // A server that does not like our certificate says so after the handshake.
+            Err(error) => Err(tls::late(&error).unwrap_or_else(|| Failure::broken(&error, waiting_for))),
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::outcome::Cause;
 use super::worker::{View, Worker};
-use crate::health::State;
 use crate::net::connect;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
@@ -175,7 +174,7 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
             // Registers for the new one.
             let _ = timer.poll_elapsed(context);
         }
-        if backend.state() == State::Down { Poll::Ready(Err(Cause::BackendDown)) } else { Poll::Pending }
+        if backend.is_out() { Poll::Ready(Err(Cause::BackendDown)) } else { Poll::Pending }
     })
     .await;
     timer.mark(None);

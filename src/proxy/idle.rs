@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::health::Serves;
 use crate::net::stream::Stream;
 use crate::pool::Backend;
 
@@ -53,6 +54,7 @@ impl Idle {
             return None;
         }
         while let Some(entry) = set.connections.pop() {
+            set.count();
             let too_old = now.saturating_duration_since(entry.since) >= entry.lifetime;
             let quiet = || match wanted {
                 Wanted::Repeatable => entry.stream.is_quiet(),
@@ -68,7 +70,9 @@ impl Idle {
     /// Keeps a connection, unless there are `most` already or the backend is no longer one.
     #[inline]
     pub fn keep(&self, backend: &Arc<Backend>, stream: Stream, now: Instant, lifetime: Duration, most: usize) {
-        if backend.is_retired() || stream.place != backend.moves() {
+        // One that drains is to be left alone soon: whoever stops it looks for connections.
+        let unwanted = backend.verdict().serves == Serves::Nothing;
+        if unwanted || backend.is_retired() || stream.place != backend.moves() {
             return;
         }
         let mut sets = self.0.borrow_mut();
@@ -82,6 +86,7 @@ impl Idle {
         }
         if set.connections.len() < most {
             set.connections.push(Entry { stream, since: now, lifetime });
+            set.count();
         }
     }
 
@@ -99,9 +104,22 @@ impl Idle {
             let Some(set) = place else { continue };
             set.connections
                 .retain(|entry| now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet());
+            set.count();
             if set.connections.is_empty() || set.backend.is_retired() {
                 *place = None;
             }
         }
+    }
+}
+
+impl Set {
+    fn count(&self) {
+        self.backend.stats.mine().idle.set(self.connections.len() as u64);
+    }
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        self.backend.stats.mine().idle.set(0);
     }
 }

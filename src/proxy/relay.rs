@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use super::outcome::Cause;
 use crate::config::model::OnDown;
-use crate::health::State;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
@@ -89,7 +88,7 @@ pub async fn relay(
         if timer.poll_elapsed(context) {
             return Poll::Ready(Some(Cause::TunnelIdle));
         }
-        if terms.on_down == OnDown::Close && terms.backend.state() == State::Down {
+        if terms.on_down == OnDown::Close && terms.backend.is_out() {
             client.reset_on_drop();
             return Poll::Ready(Some(Cause::BackendDown));
         }

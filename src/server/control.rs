@@ -18,6 +18,8 @@ use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
 use crate::config::model::Watch;
+use crate::control::orders::{Around, Orders};
+use crate::control::state_file::{self, StateFile};
 use crate::control::{Life, Phase, ReloadRequest};
 use crate::net::listen;
 use crate::pool::Bell;
@@ -51,6 +53,7 @@ pub(super) struct Control {
     pub(super) workers_count: usize,
     pub(super) life: Arc<Life>,
     pub(super) events: Arc<Events>,
+    pub(super) orders: Orders,
     logs: AccessLogs,
     files: Vec<PathBuf>,
     seen: u64,
@@ -128,13 +131,26 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
     let (evidence, reports) = mpsc::unbounded_channel();
     let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()) };
+    let file = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
+    let state = file.as_ref().map(StateFile::load).transpose()?.unwrap_or_default();
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
-    schedule.follow(&table.pools);
-    table.pools.iter().for_each(|pool| pool.refresh());
+    schedule
+        .remember(state.active.iter().map(|(pool, backend)| (pool.as_str().into(), backend.as_str().into())).collect());
     let published = Arc::new(Published::new(table));
     let life = Arc::new(Life::default());
+    let around = Around {
+        table: Arc::clone(&published),
+        schedule: schedule.clone(),
+        events: Arc::clone(&events),
+        life: Arc::clone(&life),
+    };
+    // What operators have ordered is obeyed from the first verdict on.
+    let (orders, keeper) = Orders::new(around, file, state);
+    let table = published.load();
+    schedule.follow(&table.pools);
+    table.pools.iter().for_each(|pool| pool.refresh());
     let logs = AccessLogs::start(loaded.config.log.access, Arc::clone(&life.access_log_dropped))?;
     let workers = Workers::start(workers_count, &published, &foundation.bell, &logs)?;
     let mut control = Control {
@@ -146,6 +162,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         workers_count,
         life,
         events,
+        orders,
         logs,
         files: Vec::new(),
         seen: 0,
@@ -154,6 +171,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let admin = serve_admin(&control, &loaded, wish)?;
     reload::first(&mut control, &loaded)?;
     tokio::spawn(runner.run());
+    tokio::spawn(keeper.run());
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
@@ -186,6 +204,8 @@ fn serve_admin(
         table: Arc::clone(&control.published),
         life: Arc::clone(&control.life),
         events: Arc::clone(&control.events),
+        orders: control.orders.clone(),
+        schedule: control.schedule.clone(),
         reload: wish,
         first_token: loaded.config.admin.token.clone(),
         started: Timestamp::now(),

@@ -16,6 +16,7 @@ pub mod fake;
 pub mod load;
 pub mod open_loop;
 pub mod origin;
+pub mod probing;
 pub mod process;
 pub mod real;
 

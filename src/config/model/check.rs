@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mysql::MysqlCheck;
 use super::wire::{AgentCheck, ExecCheck, LdapCheck, PostgresCheck, RedisCheck, ScriptCheck, SmtpCheck, Telling};
 
 /// `[pool.NAME.check.NAME]`.
@@ -70,6 +71,8 @@ pub enum Initial {
 pub enum CheckKind {
     /// A connection is accepted; invisible to servers that count connections without a login.
     Tcp,
+    /// A TLS handshake.
+    Tls(TlsCheck),
     /// An HTTP answer.
     Http(HttpCheck),
     /// A `MySQL` or `MariaDB` login.
@@ -96,6 +99,7 @@ impl CheckKind {
     /// Whether a good answer tells the role of the backend.
     pub fn tells_role(&self) -> bool {
         match self {
+            Self::Mysql(check) => check.facts.read_only.is_some() || check.facts.group.is_some(),
             Self::Postgres(check) => check.account.as_ref().is_some_and(|account| account.recovery.is_some()),
             Self::Redis(check) => check.role == Telling::Told,
             _ => false,
@@ -136,6 +140,52 @@ pub struct CheckTls {
     pub server_name: Option<Arc<str>>,
     /// What the certificate must prove.
     pub verify: Verify,
+    /// Older versions of TLS are refused.
+    pub least: TlsVersion,
+    /// The certificate that we show.
+    pub identity: Option<Identity>,
+    /// A certificate that ends sooner is a failure.
+    pub expires_in: Option<Duration>,
+}
+
+impl Default for CheckTls {
+    /// What `tls = true` says.
+    fn default() -> Self {
+        Self { server_name: None, verify: Verify::System, least: TlsVersion::V1_2, identity: None, expires_in: None }
+    }
+}
+
+/// `type = "tls"`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct TlsCheck {
+    /// What the handshake must prove.
+    pub tls: CheckTls,
+    /// Protocols offered by ALPN, of which the backend must take one; none: it is not asked.
+    pub protocols: Vec<Arc<str>>,
+}
+
+/// Versions of TLS; those before 1.2 are not spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// Our own certificate with its key, as `cert` and `key` of a check name them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Ours first, then those that signed it; DER.
+    pub chain: Vec<Arc<[u8]>>,
+    /// DER of whatever form; never shown.
+    pub key: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({} certificates and a key)", self.chain.len())
+    }
 }
 
 /// How far a backend's certificate is trusted.
@@ -181,15 +231,6 @@ impl std::hash::Hash for Pattern {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.0.as_str().hash(state);
     }
-}
-
-/// `type = "mysql"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MysqlCheck {
-    /// Who logs in. A user that the server does not know is fine: "access denied" proves that it is alive.
-    pub user: Arc<str>,
-    /// Password, by `mysql_native_password`; empty: none.
-    pub password: Arc<str>,
 }
 
 /// `type = "apache"`.

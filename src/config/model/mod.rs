@@ -4,6 +4,7 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod mysql;
 mod wire;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::balance::Balance;
 use crate::health::Policy;
 
 pub use check::*;
+pub use mysql::*;
 pub use wire::*;
 
 /// One complete configuration.

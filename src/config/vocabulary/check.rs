@@ -11,10 +11,10 @@ macro_rules! check_words {
         Words {
             place: concat!("a check of type \"", $kind, "\""),
             keys: &[
-                "type", "interval", "fast_interval", "timeout", "rise", "fall", "initial", "port", "host",
+                "type", "interval", "fast_interval", "down_interval", "timeout", "rise", "fall", "initial", "port", "host",
                 "send_proxy" $(, $key)*
             ],
-            later: &["jitter", "down_interval", "up_interval", "proxy", "on", "weight", "verdict", "log"
+            later: &["jitter", "up_interval", "proxy", "on", "weight", "verdict", "log"
                 $(, $later)*],
             foreign: $foreign,
         }
@@ -28,7 +28,7 @@ macro_rules! foreign {
             $($extra,)*
             ("inter", "interval"),
             ("fastinter", "fast_interval"),
-            ("downinter", "interval"),
+            ("downinter", "down_interval"),
             ("period", "interval"),
             ("every", "interval"),
             ("fails", "fall"),
@@ -61,28 +61,50 @@ const CHECK_FOREIGN: &[(&str, &str)] = foreign![
     ("hostname", "headers = { Host = \"name\" }"),
     ("host_header", "headers = { Host = \"name\" }"),
     ("ssl", "tls"),
+    ("sni", "server_name"),
+    ("insecure", "verify = false"),
+    ("expiry", "expires_in"),
+    ("days", "expires_in"),
     ("scheme", "tls = true"),
+    ("donor", "galera = \"synced-or-donor\""),
+    ("available_when_donor", "galera = \"synced-or-donor\""),
+    ("max_lag", "replica = { lag_max = \"5s\" }"),
+    ("max_replication_lag", "replica = { lag_max = \"5s\" }"),
+    ("db", "database"),
+    ("dbname", "database"),
+    ("sql", "query"),
+    ("not_equals", "not"),
 ];
 
 pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], [], STEPS_FOREIGN);
+pub(in super::super) const CHECK_TLS_ONLY: Words = check_words!(
+    "tls",
+    ["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in", "alpn"],
+    ["pin", "starttls"]
+);
 pub(in super::super) const CHECK_HTTP: Words =
     check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
-    ["user", "password"],
     [
+        "user",
+        "password",
+        "database",
+        "tls",
+        "public_key",
+        "keep",
+        "read_only",
+        "replica",
         "galera",
+        "group_replication",
+        "connections",
         "query",
         "equals",
-        "replica",
-        "read_only",
-        "group_replication",
-        "tls",
-        "connections",
-        "keep",
-        "database",
-        "donor"
-    ]
+        "not",
+        "above",
+        "below"
+    ],
+    []
 );
 pub(in super::super) const CHECK_APACHE: Words =
     check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
@@ -155,18 +177,38 @@ pub(in super::super) const BODY: Words = Words {
     ],
 };
 
+pub(in super::super) const REPLICA: Words = Words {
+    place: "replica = { ... } of a check",
+    keys: &["lag_max"],
+    later: &[],
+    foreign: &[("max_lag", "lag_max"), ("lag", "lag_max"), ("seconds_behind_master", "lag_max = \"5s\"")],
+};
+
 pub(in super::super) const CHECK_TLS: Words = Words {
     place: "tls = { ... } of a check",
-    keys: &["server_name", "verify", "ca"],
-    later: &["cert", "key", "min_version", "alpn", "pin", "expires_in"],
-    foreign: &[
-        ("sni", "server_name"),
-        ("insecure", "verify = false"),
-        ("insecure_skip_verify", "verify = false"),
-        ("skip_verify", "verify = false"),
-        ("cafile", "ca"),
-        ("ca_file", "ca"),
-        ("ca-file", "ca"),
-        ("name", "server_name"),
-    ],
+    keys: &["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in"],
+    later: &["pin"],
+    foreign: TLS_FOREIGN,
 };
+
+const TLS_FOREIGN: &[(&str, &str)] = &[
+    ("sni", "server_name"),
+    ("alpn", "a check of type \"tls\" has alpn; one over HTTP says what it speaks by http = \"2\""),
+    ("insecure", "verify = false"),
+    ("insecure_skip_verify", "verify = false"),
+    ("skip_verify", "verify = false"),
+    ("cafile", "ca"),
+    ("ca_file", "ca"),
+    ("ca-file", "ca"),
+    ("name", "server_name"),
+    ("certificate", "cert"),
+    ("client_cert", "cert"),
+    ("crt", "cert"),
+    ("private_key", "key"),
+    ("client_key", "key"),
+    ("minimum_version", "min_version"),
+    ("ssl_min_ver", "min_version"),
+    ("version", "min_version"),
+    ("expiry", "expires_in"),
+    ("days", "expires_in"),
+];

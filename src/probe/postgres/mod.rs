@@ -76,15 +76,15 @@ pub(super) async fn ask(
 
 /// A connection, with TLS where the check says so.
 async fn open(question: &Question, prepared: &Prepared, address: SocketAddr, log: &Log) -> Result<Wire, Failure> {
-    let client = match &prepared.security {
-        Ok(client) => client.as_ref(),
+    let opener = match &prepared.security {
+        Ok(opener) => opener.as_ref(),
         Err(why) => return Err(Failure::new(Layer::Tls, why.clone())),
     };
     let mut wire = Wire::open(question, address, log).await?;
-    let Some(client) = client else { return Ok(wire) };
+    let Some(opener) = opener else { return Ok(wire) };
     wire.send(&packet::SSL_REQUEST).await;
     match wire.exactly(1, "an answer to the wish for TLS").await?.first() {
-        Some(b'S') => wire.secure(client).await,
+        Some(b'S') => wire.secure(opener).await,
         Some(b'N') => Err(Failure::new(Layer::Tls, "it has no TLS: set ssl = on there, or take `tls` out here")),
         Some(byte) => {
             let came = readable(&[*byte], WIDTH);

@@ -12,7 +12,6 @@ use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::upload::{Trouble, Upload};
-use crate::health::State;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::stream::Stream;
 use crate::pool::{Backend, Lease, Pool, Symptom};
@@ -251,7 +250,7 @@ async fn wait(
         }
         // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
         // whatever has come of its head.
-        if incoming.idempotent && upload.is_repeatable() && backend.state() == State::Down {
+        if incoming.idempotent && upload.is_repeatable() && backend.is_out() {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
         }
         Poll::Pending

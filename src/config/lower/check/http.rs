@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::super::route::{header_name, method};
 use crate::config::address;
-use crate::config::model::{ApacheCheck, BodyRule, CheckTls, HttpCheck, HttpQuestion, Pattern, Verify};
+use crate::config::model::{ApacheCheck, BodyRule, HttpCheck, HttpQuestion, Pattern};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
-use crate::config::substitute;
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::units::Fault;
-use crate::config::vocabulary::{BODY, CHECK_TLS};
+use crate::config::vocabulary::BODY;
 
 /// What is good where nothing is said: any answer that is neither of the client's nor of the server's fault.
 const STATUSES: (u16, u16) = (200, 399);
@@ -45,7 +41,7 @@ fn request(section: &Section<'_>, usual_path: &str) -> Option<HttpQuestion> {
     let method = if section.has("method") { section.parsed("method", method) } else { Some("GET".into()) };
     let path = if section.has("path") { section.parsed("path", address::path) } else { Some(usual_path.into()) };
     let headers = headers(section);
-    let tls = if section.has("tls") { Some(tls(section)) } else { None };
+    let tls = super::tls::tls(section);
     let (mut host, mut further) = (None, Vec::new());
     for (name, value) in headers? {
         if name.eq_ignore_ascii_case("host") {
@@ -54,16 +50,7 @@ fn request(section: &Section<'_>, usual_path: &str) -> Option<HttpQuestion> {
             further.push((name, value));
         }
     }
-    Some(HttpQuestion {
-        method: method?,
-        path: path?,
-        host,
-        headers: further,
-        tls: match tls {
-            Some(tls) => tls?,
-            None => None,
-        },
-    })
+    Some(HttpQuestion { method: method?, path: path?, host, headers: further, tls: tls? })
 }
 
 fn headers(section: &Section<'_>) -> Option<Vec<(Arc<str>, Arc<str>)>> {
@@ -229,78 +216,4 @@ fn json(body: &Section<'_>, entry: &Entry) -> Option<serde_json::Value> {
             None
         }
     }
-}
-
-/// `Some(None)` is `tls = false`.
-#[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
-pub(super) fn tls(section: &Section<'_>) -> Option<Option<CheckTls>> {
-    match section.entry("tls")?.node.value {
-        Value::Boolean(false) => return Some(None),
-        Value::Boolean(true) => return Some(Some(CheckTls { server_name: None, verify: Verify::System })),
-        Value::Table(_) => {}
-        _ => {
-            let node = &section.entry("tls")?.node;
-            let help = "write tls = true, or tls = { server_name = \"web.example.com\", ca = \"ca.pem\" }";
-            section.wrong_type(node, "tls", "true or a table", help);
-            return None;
-        }
-    }
-    let tls = section.section("tls", &CHECK_TLS)?;
-    let server_name = if tls.has("server_name") { Some(tls.parsed("server_name", server_name)) } else { None };
-    let verify = tls.boolean("verify").unwrap_or(true);
-    let verify = match (tls.entry("ca"), verify) {
-        (Some(ca), false) => {
-            tls.cx.report(
-                Problem::error("conflict", ca.key_at, "`ca` without verification proves nothing")
-                    .label("never looked at")
-                    .second(tls.entry("verify")?.node.at, "verification is off")
-                    .help("take verify = false out, or the `ca`"),
-            );
-            None
-        }
-        (Some(_), true) => roots(&tls).map(Verify::Roots),
-        (None, true) => Some(Verify::System),
-        (None, false) => Some(Verify::Nothing),
-    };
-    let server_name = match server_name {
-        Some(name) => Some(name?),
-        None => None,
-    };
-    Some(Some(CheckTls { server_name, verify: verify? }))
-}
-
-fn server_name(text: &str) -> Result<Arc<str>, Fault> {
-    match address::host_pattern(text) {
-        Ok(crate::config::model::HostPattern::Exact(name)) => Ok(name),
-        Ok(_) => {
-            Err(Fault::new("host", format!("`{text}` is not one name"), "a wildcard").help("write the name in full"))
-        }
-        Err(fault) => Err(fault),
-    }
-}
-
-fn roots(tls: &Section<'_>) -> Option<Vec<Arc<[u8]>>> {
-    let path = tls.text("ca")?;
-    let node = &tls.entry("ca")?.node;
-    let content = substitute::read_bytes(tls.cx, node.at, path)?;
-    let roots = certificates(&String::from_utf8_lossy(&content));
-    if let Some(roots) = roots.filter(|roots| !roots.is_empty()) {
-        return Some(roots);
-    }
-    let fault = Fault::new("certificate", format!("`{path}` holds no certificate"), "expected a PEM file");
-    tls.fault(node, fault.help("a PEM file has lines like -----BEGIN CERTIFICATE-----"));
-    None
-}
-
-/// The certificates of a PEM file, DER; `None` when one of them is damaged.
-fn certificates(pem: &str) -> Option<Vec<Arc<[u8]>>> {
-    let sections = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
-    sections
-        .map(|section| {
-            let text: String = section.split("-----END").next()?.split_whitespace().collect();
-            let der = BASE64.decode(text).ok()?;
-            // Every certificate is an ASN.1 sequence.
-            (der.first() == Some(&0x30)).then(|| der.into())
-        })
-        .collect()
 }

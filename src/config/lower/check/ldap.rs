@@ -1,12 +1,12 @@
 //! What a check of type `ldap` binds as.
 
 use super::account::{needs, sendable};
-use super::http;
+use super::tls;
 use crate::config::model::{LdapAccount, LdapCheck};
 use crate::config::section::Section;
 
 pub(super) fn ldap(section: &Section<'_>) -> Option<LdapCheck> {
-    let tls = if section.has("tls") { Some(http::tls(section)) } else { None };
+    let tls = tls::tls(section);
     let user_help = "write user = \"cn=evenkeel,dc=example,dc=com\" too, or take both out to bind as nobody";
     let password_help = "write password = \"${LDAP_PASSWORD}\" too: a bind without one succeeds for any name";
     let whole =
@@ -22,9 +22,6 @@ pub(super) fn ldap(section: &Section<'_>) -> Option<LdapCheck> {
             Some(account) => Some(account?),
             None => None,
         },
-        tls: match tls {
-            Some(tls) => tls?,
-            None => None,
-        },
+        tls: tls?,
     })
 }

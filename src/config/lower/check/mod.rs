@@ -12,6 +12,7 @@ mod redis;
 mod script;
 mod secrets;
 mod smtp;
+mod tls;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::config::tree::{Entry, Table, Value};
 use crate::config::units::{self, Fault};
 use crate::config::vocabulary::{
     CHECK_AGENT, CHECK_APACHE, CHECK_EXEC, CHECK_HTTP, CHECK_LDAP, CHECK_MYSQL, CHECK_POSTGRES, CHECK_REDIS,
-    CHECK_SCRIPT, CHECK_SMTP, CHECK_TCP, Words,
+    CHECK_SCRIPT, CHECK_SMTP, CHECK_TCP, CHECK_TLS_ONLY, Words,
 };
 
 pub(super) use exec::allowed as exec_allowed;
@@ -41,6 +42,7 @@ const STREAK_MAX: i64 = 10_000;
 #[derive(Clone, Copy)]
 enum Type {
     Tcp,
+    Tls,
     Http,
     Mysql,
     Apache,
@@ -57,6 +59,7 @@ impl Type {
     fn words(self) -> &'static Words {
         match self {
             Self::Tcp => &CHECK_TCP,
+            Self::Tls => &CHECK_TLS_ONLY,
             Self::Http => &CHECK_HTTP,
             Self::Mysql => &CHECK_MYSQL,
             Self::Apache => &CHECK_APACHE,
@@ -82,6 +85,7 @@ const STREAKS: (u32, u32) = (2, 3);
 const TYPE: Choice<Type> = Choice {
     words: &[
         ("tcp", Type::Tcp),
+        ("tls", Type::Tls),
         ("http", Type::Http),
         ("mysql", Type::Mysql),
         ("apache", Type::Apache),
@@ -94,6 +98,9 @@ const TYPE: Choice<Type> = Choice {
         ("exec", Type::Exec),
     ],
     foreign: &[
+        ("ssl", "tls"),
+        ("certificate", "tls"),
+        ("ssl-hello-chk", "tls"),
         ("https", "write type = \"http\" and tls = true"),
         ("mariadb", "mysql"),
         ("httpchk", "http"),
@@ -121,7 +128,7 @@ const TYPE: Choice<Type> = Choice {
         ("external-check", "exec"),
         ("command", "exec"),
     ],
-    later: &["tls", "ssl", "grpc", "udp", "dns", "galera"],
+    later: &["grpc", "udp", "dns", "galera"],
 };
 
 const INITIAL: Choice<Initial> = Choice {
@@ -216,6 +223,7 @@ fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &
 fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
     Some(match kind {
         Type::Tcp => CheckKind::Tcp,
+        Type::Tls => CheckKind::Tls(tls::check(section)?),
         Type::Http => CheckKind::Http(http::http(section)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
         Type::Apache => CheckKind::Apache(http::apache(section)?),
@@ -241,24 +249,20 @@ fn host(text: &str) -> Result<IpAddr, Fault> {
 }
 
 fn timing(section: &Section<'_>, (rise, fall): (u32, u32)) -> Option<Timing> {
-    let interval = section.positive_duration("interval");
+    let interval = interval(section, "interval");
     let given = interval.is_some() || !section.has("interval");
     let interval = interval.unwrap_or(Duration::from_secs(2));
-    if interval < INTERVAL_MIN {
-        let node = &section.entry("interval")?.node;
-        let fault = Fault::new(
-            "range",
-            format!("`interval` of {} is too short", units::written(interval)),
-            "a flood of probes",
-        );
-        section.fault(node, fault.help("write \"10ms\" or more"));
-    }
+    let down = self::interval(section, "down_interval").unwrap_or(interval);
     let timeout = section.positive_duration("timeout");
     let fast = section.positive_duration("fast_interval");
     let mut fits = given;
-    for (key, value) in [("timeout", timeout), ("fast_interval", fast)] {
-        if let Some(value) = value.filter(|value| given && *value > interval) {
-            longer_than_interval(section, key, value, interval);
+    for (key, value, limit, what) in [
+        ("timeout", timeout, ("interval", interval), "the interval"),
+        ("fast_interval", fast, ("interval", interval), "the interval"),
+        ("timeout", timeout, ("down_interval", down), "the interval while down"),
+    ] {
+        if let Some(value) = value.filter(|value| fits && *value > limit.1) {
+            longer_than_interval(section, (key, value), limit, what);
             fits = false;
         }
     }
@@ -270,23 +274,38 @@ fn timing(section: &Section<'_>, (rise, fall): (u32, u32)) -> Option<Timing> {
     let initial = section.choice("initial", &INITIAL).unwrap_or(Initial::Unknown);
     fits.then(|| Timing {
         interval,
-        down_interval: interval,
+        down_interval: down,
         fast_interval: fast.unwrap_or((interval / 4).max(FAST_INTERVAL_MIN).min(interval)),
-        timeout: timeout.unwrap_or(Duration::from_secs(1).min(interval)),
+        timeout: timeout.unwrap_or(Duration::from_secs(1).min(interval).min(down)),
         rise,
         fall,
         initial,
     })
 }
 
-fn longer_than_interval(section: &Section<'_>, key: &str, value: Duration, interval: Duration) {
+fn interval(section: &Section<'_>, key: &str) -> Option<Duration> {
+    let interval = section.positive_duration(key)?;
+    if interval < INTERVAL_MIN {
+        let node = &section.entry(key)?.node;
+        let message = format!("`{key}` of {} is too short", units::written(interval));
+        section.fault(node, Fault::new("range", message, "a flood of probes").help("write \"10ms\" or more"));
+    }
+    Some(interval)
+}
+
+fn longer_than_interval(
+    section: &Section<'_>,
+    (key, value): (&str, Duration),
+    (limiting, limit): (&str, Duration),
+    what: &str,
+) {
     let Some(entry) = section.entry(key) else { return };
-    let limit = units::written(interval);
-    let message = format!("`{key}` of {} is longer than the interval of {limit}", units::written(value));
+    let limit = units::written(limit);
+    let message = format!("`{key}` of {} is longer than {what} of {limit}", units::written(value));
     let problem = Problem::error("too-long", entry.node.at, message)
         .help(format!("make it {limit} or less, or the interval longer"));
-    section.cx.report(match section.entry("interval") {
-        Some(interval) => problem.label("longer").second(interval.node.at, "the interval"),
+    section.cx.report(match section.entry(limiting) {
+        Some(interval) => problem.label("longer").second(interval.node.at, what),
         None => problem.label("the interval is 2s where none is given"),
     });
 }

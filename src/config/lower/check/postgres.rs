@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::account::{needs, password, sendable};
-use super::{compare, http};
+use super::{compare, tls};
 use crate::config::model::{PostgresAccount, PostgresCheck, Recovery};
 use crate::config::problem::Problem;
 use crate::config::section::{Choice, Section};
@@ -24,7 +24,7 @@ const RECOVERY: Choice<Recovery> = Choice {
 const LOGIN_KEYS: [&str; 8] = ["password", "database", "query", "equals", "not", "above", "below", "recovery"];
 
 pub(super) fn postgres(section: &Section<'_>) -> Option<PostgresCheck> {
-    let tls = if section.has("tls") { Some(http::tls(section)) } else { None };
+    let tls = tls::tls(section);
     let login = needs(section, &LOGIN_KEYS, "user", "write user = \"evenkeel\" too: the account that logs in");
     let (recovery, lag) = (section.choice("recovery", &RECOVERY), lag(section));
     let query = compare::query(section);
@@ -45,13 +45,7 @@ pub(super) fn postgres(section: &Section<'_>) -> Option<PostgresCheck> {
         recovery,
         query,
     });
-    Some(PostgresCheck {
-        account,
-        tls: match tls {
-            Some(tls) => tls?,
-            None => None,
-        },
-    })
+    Some(PostgresCheck { account, tls: tls? })
 }
 
 /// `Some(None)`: none is given.

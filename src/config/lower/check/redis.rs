@@ -1,7 +1,7 @@
 //! What a check of type `redis` asks.
 
 use super::account::{needs, password, sendable};
-use super::http;
+use super::tls;
 use crate::config::model::{MasterLink, RedisCheck, Telling};
 use crate::config::section::{Choice, Section};
 
@@ -12,7 +12,7 @@ const MASTER_LINK: Choice<MasterLink> = Choice {
 };
 
 pub(super) fn redis(section: &Section<'_>) -> Option<RedisCheck> {
-    let tls = if section.has("tls") { Some(http::tls(section)) } else { None };
+    let tls = tls::tls(section);
     let login = needs(section, &["user"], "password", "write password = \"${REDIS_PASSWORD}\" too");
     let user = section.parsed("user", sendable("user"));
     let password = password(section);
@@ -25,9 +25,6 @@ pub(super) fn redis(section: &Section<'_>) -> Option<RedisCheck> {
         password,
         role: if role { Telling::Told } else { Telling::Untold },
         master_link,
-        tls: match tls {
-            Some(tls) => tls?,
-            None => None,
-        },
+        tls: tls?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::http;
+use super::{http, tls};
 use crate::config::model::{CheckTls, Pattern, ScriptCheck, Step};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
@@ -18,7 +18,7 @@ const BYTES_MAX: usize = 8 * 1024;
 const FORM: &str = "write steps = [{ send = \"PING\\r\\n\" }, { expect = \"+PONG\" }]";
 
 pub(super) fn script(section: &Section<'_>) -> Option<ScriptCheck> {
-    let tls = if section.has("tls") { Some(http::tls(section)) } else { None };
+    let tls = tls::tls(section);
     if !section.has("steps") {
         section.missing("steps", FORM);
     }
@@ -32,10 +32,7 @@ pub(super) fn script(section: &Section<'_>) -> Option<ScriptCheck> {
     }
     let steps: Vec<Option<Step>> = nodes.iter().map(|node| step(section, node)).collect();
     let steps: Vec<Step> = steps.into_iter().collect::<Option<_>>()?;
-    let tls: Option<CheckTls> = match tls {
-        Some(tls) => tls?,
-        None => None,
-    };
+    let tls = tls?;
     refuse_tls_twice(section, nodes, &steps, tls.as_ref())?;
     if !steps.iter().any(|step| matches!(step, Step::Expect(_) | Step::Matches(_))) {
         let entry = section.entry("steps")?;
@@ -77,7 +74,7 @@ fn step<'a>(section: &Section<'a>, node: &'a Node) -> Option<Step> {
         "expect_regex" => step.parsed(key, pattern).map(Step::Matches),
         "connect" => Some(Step::Connect(u16::try_from(step.integer(key, 1..=65535)?).ok()?)),
         "tls" => {
-            let tls = http::tls(&step)?.map(Step::Tls);
+            let tls = tls::tls(&step)?.map(Step::Tls);
             if tls.is_none() {
                 let problem = Problem::error("no-effect", table.entries[0].key_at, "`tls = false` is no step");
                 section.cx.report(problem.label("does nothing").help("take it out; a connection is plain by itself"));

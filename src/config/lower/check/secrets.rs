@@ -7,6 +7,9 @@ use crate::config::tree::{Node, Table, Text, Value};
 /// Keys whose values are secrets, wherever they stand in a check; beside them, whatever was substituted is one.
 const SECRET_KEYS: &[&str] = &["password", "authorization", "proxy-authorization", "cookie", "x-vault-token"];
 
+/// A shorter piece is not masked within a text.
+const PIECE_MIN: usize = 3;
+
 /// The secrets of a check.
 pub(super) fn of(table: &Table) -> Vec<Arc<str>> {
     let mut secrets = Vec::new();
@@ -24,10 +27,11 @@ fn from_table(table: &Table, secrets: &mut Vec<Arc<str>>) {
 fn from_node(node: &Node, is_secret: bool, secrets: &mut Vec<Arc<str>>) {
     match &node.value {
         Value::String(Text { value, raw }) => {
-            if let Some(raw) = raw {
-                secrets.extend(substituted(value, raw).map(Arc::from));
-            }
-            if is_secret || raw.is_some() {
+            let pieces: Vec<&str> = raw.as_deref().map_or_else(Vec::new, |raw| substituted(value, raw).collect());
+            // Pieces that cannot be told apart from any other text hide the whole.
+            let are_enough = !pieces.is_empty() && pieces.iter().all(|piece| piece.len() >= PIECE_MIN);
+            secrets.extend(pieces.into_iter().map(Arc::from));
+            if is_secret || (raw.is_some() && !are_enough) {
                 secrets.push(value.as_str().into());
             }
         }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::http;
+use super::tls;
 use crate::config::model::{Hello, SmtpCheck};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::units::Fault;
 
 pub(super) fn smtp(section: &Section<'_>) -> Option<SmtpCheck> {
-    let tls = if section.has("tls") { Some(http::tls(section)) } else { None };
+    let tls = tls::tls(section);
     if let (Some(helo), Some(ehlo)) = (section.entry("helo"), section.entry("ehlo")) {
         section.cx.report(
             Problem::error("conflict", ehlo.key_at, "`helo` and `ehlo` at once")
@@ -26,13 +26,7 @@ pub(super) fn smtp(section: &Section<'_>) -> Option<SmtpCheck> {
     } else {
         Some(Hello::Helo("localhost".into()))
     };
-    Some(SmtpCheck {
-        hello: hello?,
-        tls: match tls {
-            Some(tls) => tls?,
-            None => None,
-        },
-    })
+    Some(SmtpCheck { hello: hello?, tls: tls? })
 }
 
 fn name(text: &str) -> Result<Arc<str>, Fault> {
