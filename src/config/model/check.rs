@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub use crate::health::{Initial, Timing};
 
 use super::mysql::MysqlCheck;
+use super::wire::{AgentCheck, ExecCheck, LdapCheck, PostgresCheck, RedisCheck, ScriptCheck, SmtpCheck, Telling};
 
 /// `[pool.NAME.check.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,20 @@ pub enum CheckKind {
     Apache(ApacheCheck),
     /// The health service of gRPC.
     Grpc(GrpcCheck),
+    /// A `PostgreSQL` server's first words, or a login.
+    Postgres(PostgresCheck),
+    /// `PING` to Redis, and its role.
+    Redis(RedisCheck),
+    /// A mail server's greeting.
+    Smtp(SmtpCheck),
+    /// A bind to a directory.
+    Ldap(LdapCheck),
+    /// Bytes sent and expected.
+    Script(ScriptCheck),
+    /// What an agent says.
+    Agent(AgentCheck),
+    /// A command's exit code.
+    Exec(ExecCheck),
 }
 
 impl CheckKind {
@@ -60,7 +75,17 @@ impl CheckKind {
         match self {
             Self::Http(check) => check.status.tells_role(),
             Self::Mysql(check) => check.facts.read_only.is_some() || check.facts.group.is_some(),
-            Self::Tcp | Self::Tls(_) | Self::Apache(_) | Self::Grpc(_) => false,
+            Self::Postgres(check) => check.account.as_ref().is_some_and(|account| account.recovery.is_some()),
+            Self::Redis(check) => check.role == Telling::Told,
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Apache(_)
+            | Self::Grpc(_)
+            | Self::Smtp(_)
+            | Self::Ldap(_)
+            | Self::Script(_)
+            | Self::Agent(_)
+            | Self::Exec(_) => false,
         }
     }
 }

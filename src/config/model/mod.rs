@@ -7,6 +7,7 @@ mod check;
 mod http;
 mod mysql;
 mod tls;
+mod wire;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -24,6 +25,7 @@ pub use check::*;
 pub use http::*;
 pub use mysql::*;
 pub use tls::*;
+pub use wire::*;
 
 /// One complete configuration.
 #[derive(Debug, Clone)]

@@ -3,6 +3,8 @@
 //! PURE. It is shown by `why` and pasted into a terminal, so it is quoted for a shell, and holds no secret: these stand
 //! as variables (`"$PASSWORD"`), which whoever pastes it sets before.
 
+mod wire;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,6 +25,13 @@ pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -
         CheckKind::Mysql(login) => mysql(check, login, &at),
         CheckKind::Tls(handshake) => s_client(check, handshake, &at),
         CheckKind::Grpc(grpc) => health_probe(check, grpc, &at),
+        CheckKind::Postgres(postgres) => wire::postgres(check, postgres, &at),
+        CheckKind::Redis(redis) => wire::redis(check, redis, &at),
+        CheckKind::Smtp(smtp) => wire::smtp(check, smtp, &at),
+        CheckKind::Ldap(ldap) => wire::ldap(check, ldap, &at),
+        CheckKind::Script(script) => wire::script(check, script, &at),
+        CheckKind::Agent(agent) => wire::agent(check, agent, &at),
+        CheckKind::Exec(exec) => wire::exec(check, exec, &at),
     };
     let by_curl = matches!(check.kind, CheckKind::Http(_) | CheckKind::Apache(_));
     match check.send_proxy {
@@ -232,7 +241,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Color, Source};
 
-    fn command_of(backend: &str, asked_at: Option<&str>, check: &str) -> String {
+    pub(super) fn command_of(backend: &str, asked_at: Option<&str>, check: &str) -> String {
         let text = format!(
             "listener.l = {{ bind = '127.0.0.1:0', protocol = 'tcp', pool = 'p' }}\n\
              pool.p.backends = ['{backend}']\npool.p.check.c = {{ {check} }}"
