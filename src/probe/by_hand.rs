@@ -3,12 +3,13 @@
 //! PURE. It is shown by `why` and pasted into a terminal, so it is quoted for a shell, and holds no secret: these stand
 //! as variables (`"$PASSWORD"`), which whoever pastes it sets before.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::shell::Line;
 use crate::config::model::{
-    Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify,
+    Address, ApacheCheck, Check, CheckKind, CheckTls, HttpQuestion, MysqlCheck, MysqlFacts, SendProxy, TlsCheck,
+    TlsVersion, Verify,
 };
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
@@ -66,14 +67,34 @@ fn tcp(check: &Check, at: &Place) -> String {
 
 fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
     let mut line = Line::new("openssl s_client", &check.secrets, "SECRET");
-    let name = handshake.tls.server_name.as_deref().unwrap_or(&at.name);
+    let tls = &handshake.tls;
+    let name = tls.server_name.as_deref().unwrap_or(&at.name);
     let host = at.host();
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    line.plain("-connect").word(&format!("{host}:{}", at.port)).plain("-servername").word(name);
+    line.plain("-connect").word(&format!("{host}:{}", at.port));
+    let is_ip = name.parse::<IpAddr>().is_ok();
+    if is_ip {
+        line.plain("-noservername");
+    } else {
+        line.plain("-servername").word(name);
+    }
+    if tls.verify != Verify::Nothing {
+        line.plain("-verify_return_error").plain(if is_ip { "-verify_ip" } else { "-verify_hostname" }).word(name);
+    }
+    if matches!(tls.verify, Verify::Roots(_)) {
+        line.plain("-CAfile \"$CA_FILE\"");
+    }
+    if tls.identity.is_some() {
+        line.plain("-cert \"$CERT_FILE\" -key \"$KEY_FILE\"");
+    }
+    line.plain(if tls.least == TlsVersion::V1_3 { "-tls1_3" } else { "-no_ssl3 -no_tls1 -no_tls1_1" });
     if !handshake.protocols.is_empty() {
         line.plain("-alpn").word(&handshake.protocols.join(","));
     }
     line.plain("</dev/null");
+    if let Some(within) = tls.expires_in {
+        line.plain("| openssl x509 -noout -enddate -checkend").word(&within.as_secs().to_string());
+    }
     line.finish()
 }
 
@@ -97,10 +118,8 @@ fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
     }
     let (scheme, usual_port) = if question.tls.is_some() { ("https", 443) } else { ("http", 80) };
     let tls_name = question.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-    match question.tls.as_ref().map(|tls| &tls.verify) {
-        Some(Verify::Nothing) => _ = line.plain("-k"),
-        Some(Verify::Roots(_)) => _ = line.plain("--cacert \"$CA_FILE\""),
-        Some(Verify::System) | None => {}
+    if let Some(tls) = &question.tls {
+        curl_tls(&mut line, tls);
     }
     let name = tls_name.unwrap_or(&at.name);
     let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
@@ -113,6 +132,20 @@ fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
     headers(&mut line, question, at, &authority, usual_port);
     line.word(&format!("{scheme}://{authority}{}", question.path));
     line.finish()
+}
+
+fn curl_tls(line: &mut Line, tls: &CheckTls) {
+    match tls.verify {
+        Verify::Nothing => _ = line.plain("-k"),
+        Verify::Roots(_) => _ = line.plain("--cacert \"$CA_FILE\""),
+        Verify::System => {}
+    }
+    if tls.least == TlsVersion::V1_3 {
+        line.plain("--tlsv1.3");
+    }
+    if tls.identity.is_some() {
+        line.plain("--cert \"$CERT_FILE\" --key \"$KEY_FILE\"");
+    }
 }
 
 /// The headers that `curl` would not send by itself, or would send otherwise.
@@ -147,8 +180,42 @@ fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     } else {
         line.glued("--password=", &login.password);
     }
-    line.plain("-e 'SELECT 1'");
+    if let Some(tls) = &login.tls {
+        line.plain(if tls.verify == Verify::Nothing { "--ssl" } else { "--ssl --ssl-verify-server-cert" });
+        if matches!(tls.verify, Verify::Roots(_)) {
+            line.plain("--ssl-ca=\"$CA_FILE\"");
+        }
+        if tls.identity.is_some() {
+            line.plain("--ssl-cert=\"$CERT_FILE\" --ssl-key=\"$KEY_FILE\"");
+        }
+    }
+    line.plain("-e").word(&questions(&login.facts));
+    if let Some(database) = &login.database {
+        line.word(database);
+    }
     line.finish()
+}
+
+/// What shows the facts that the check judges.
+fn questions(facts: &MysqlFacts) -> String {
+    let mut asked: Vec<&str> = Vec::new();
+    if facts.read_only.is_some() {
+        asked.push("SELECT @@global.read_only");
+    }
+    if facts.replica.is_some() {
+        asked.push("SHOW REPLICA STATUS\\G");
+    }
+    if facts.galera.is_some() {
+        asked.push("SHOW GLOBAL STATUS LIKE 'wsrep_%'");
+    }
+    if facts.group.is_some() {
+        asked.push("SELECT * FROM performance_schema.replication_group_members");
+    }
+    if facts.connections.is_some() {
+        asked.push("SELECT @@max_connections; SHOW GLOBAL STATUS LIKE 'Threads_connected'");
+    }
+    asked.extend(facts.query.as_ref().map(|query| &*query.sql));
+    if asked.is_empty() { "SELECT 1".to_owned() } else { asked.join("; ") }
 }
 
 fn bracketed(address: SocketAddr) -> String {
@@ -245,6 +312,22 @@ mod tests {
                 "type = 'mysql', user = 'o''k', send_proxy = 'v2'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u 'o'\\''k' --skip-password \
                  -e 'SELECT 1'  # without the PROXY header that the check sends first",
+            ),
+            (
+                "type = 'mysql', user = 'm', database = 'app', tls = { verify = false }, replica = { lag_max = '5s' }, \
+                 query = 'SELECT 1 FROM t'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u m --skip-password --ssl \
+                 -e 'SHOW REPLICA STATUS\\G; SELECT 1 FROM t' app",
+            ),
+            (
+                "type = 'tls', server_name = 'db.example.com', expires_in = '7d', alpn = ['h2']",
+                "openssl s_client -connect 10.0.0.1:3306 -servername db.example.com -verify_return_error \
+                 -verify_hostname db.example.com -no_ssl3 -no_tls1 -no_tls1_1 -alpn h2 </dev/null \
+                 | openssl x509 -noout -enddate -checkend 604800",
+            ),
+            (
+                "type = 'tls', verify = false, min_version = '1.3'",
+                "openssl s_client -connect 10.0.0.1:3306 -noservername -tls1_3 </dev/null",
             ),
         ];
         for (check, expected) in rows {
