@@ -71,7 +71,11 @@ async fn until_drained(port: &AdminPort, of: &Of, patience: &Patience) -> anyhow
         match judge(&view, before, patience.begun.elapsed(), patience.deadline) {
             // Twice: a worker may have had it in its hands at the first look.
             Look::Safe(cut) if safe_before => {
-                let cut = if cut == 0 { String::new() } else { format!("; {cut} sessions were cut") };
+                let cut = match cut {
+                    0 => String::new(),
+                    1 => "; 1 session was cut".to_owned(),
+                    cut => format!("; {cut} sessions were cut"),
+                };
                 say(&format!("{of} may be stopped now, after {}{cut}\n", span(patience.begun.elapsed().as_secs_f64())));
                 return Ok(Ending::Good);
             }

@@ -5,7 +5,7 @@
 
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::mysql::statements;
@@ -78,18 +78,29 @@ fn tcp(check: &Check, at: &Place) -> String {
 
 fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
     let mut line = Line::new("openssl s_client", &check.secrets, "SECRET");
-    let name = handshake.tls.server_name.as_deref().unwrap_or(&at.name);
+    let tls = &handshake.tls;
+    let name = tls.server_name.as_deref().unwrap_or(&at.name);
     let host = at.host();
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    line.plain("-connect").word(&format!("{host}:{}", at.port)).plain("-servername").word(name);
+    line.plain("-connect").word(&format!("{host}:{}", at.port));
+    let is_ip = name.parse::<IpAddr>().is_ok();
+    if is_ip {
+        line.plain("-noservername");
+    } else {
+        line.plain("-servername").word(name);
+    }
+    if tls.verify != Verify::Nothing {
+        line.plain("-verify_return_error").plain(if is_ip { "-verify_ip" } else { "-verify_hostname" }).word(name);
+    }
+    line.plain(if tls.least == TlsVersion::V1_3 { "-tls1_3" } else { "-no_ssl3 -no_tls1 -no_tls1_1" });
     if !handshake.protocols.is_empty() {
         line.plain("-alpn").word(&handshake.protocols.join(","));
     }
-    if handshake.tls.least == TlsVersion::V1_3 {
-        line.plain("-min_protocol TLSv1.3");
-    }
-    files(&mut line, &handshake.tls, ["-CAfile", "-cert", "-key"]);
+    files(&mut line, tls, ["-CAfile", "-cert", "-key"]);
     line.plain("</dev/null");
+    if let Some(within) = tls.expires_in {
+        line.plain("| openssl x509 -noout -enddate -checkend").word(&within.as_secs().to_string());
+    }
     line.finish()
 }
 
@@ -209,8 +220,14 @@ fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     } else {
         line.glued("--password=", &login.password);
     }
-    if let Some(Verify::Roots(_)) = login.tls.as_ref().map(|tls| &tls.verify) {
-        line.plain("--ssl-ca=\"$CA_FILE\"");
+    if let Some(tls) = &login.tls {
+        line.plain(if tls.verify == Verify::Nothing { "--ssl" } else { "--ssl --ssl-verify-server-cert" });
+        if matches!(tls.verify, Verify::Roots(_)) {
+            line.plain("--ssl-ca=\"$CA_FILE\"");
+        }
+        if tls.identity.is_some() {
+            line.plain("--ssl-cert=\"$CERT_FILE\" --ssl-key=\"$KEY_FILE\"");
+        }
     }
     if let Some(database) = &login.database {
         line.plain("-D").word(database);
@@ -345,6 +362,22 @@ mod tests {
                 "type = 'mysql', user = 'o''k', send_proxy = 'v2'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u 'o'\\''k' --skip-password \
                  -e 'SELECT 1'  # without the PROXY header that the check sends first",
+            ),
+            (
+                "type = 'mysql', user = 'm', database = 'app', tls = { verify = false }, replica = { lag_max = '5s' }, \
+                 query = 'SELECT 1 FROM t'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u m --skip-password --ssl \
+                 -e 'SHOW REPLICA STATUS\\G; SELECT 1 FROM t' app",
+            ),
+            (
+                "type = 'tls', server_name = 'db.example.com', expires_in = '7d', alpn = ['h2']",
+                "openssl s_client -connect 10.0.0.1:3306 -servername db.example.com -verify_return_error \
+                 -verify_hostname db.example.com -no_ssl3 -no_tls1 -no_tls1_1 -alpn h2 </dev/null \
+                 | openssl x509 -noout -enddate -checkend 604800",
+            ),
+            (
+                "type = 'tls', verify = false, min_version = '1.3'",
+                "openssl s_client -connect 10.0.0.1:3306 -noservername -tls1_3 </dev/null",
             ),
         ];
         for (check, expected) in rows {
