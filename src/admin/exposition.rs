@@ -226,6 +226,7 @@ impl<'t> Backends<'t> {
             add("down", it.backend.probes.flips_down.get() as f64);
         }));
         families.push(self.single(&family::BACKEND_WEIGHT, |it| f64::from(it.weight)));
+        families.push(self.single(&family::BACKEND_SHARE, |it| f64::from(it.backend.verdict().share) / 100.0));
     }
 
     fn traffic(&self, families: &mut Vec<MetricFamily>) {
@@ -248,6 +249,7 @@ impl<'t> Backends<'t> {
             sum(&family::BACKEND_CONNECT_FAILURES, |it| &it.connect_failures),
             sum(&family::BACKEND_REUSED, |it| &it.reused),
             sum(&family::BACKEND_FAILURES, |it| &it.failures),
+            sum(&family::BACKEND_CUT, |it| &it.cut),
             sum(&family::BACKEND_RECEIVED, |it| &it.received_bytes),
             sum(&family::BACKEND_SENT, |it| &it.sent_bytes),
         ]);

@@ -182,7 +182,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 16] = [
+pub const FAILURES: [&str; 18] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -199,6 +199,8 @@ pub const FAILURES: [&str; 16] = [
     "backend_down",
     "retried_status",
     "local",
+    "cut",
+    "connection_lost",
 ];
 
 /// What a worker counts of a backend.
@@ -216,6 +218,8 @@ pub struct BackendStats {
     pub reused: Counter,
     /// Attempts that failed after the connection stood.
     pub failures: Counter,
+    /// Sessions and exchanges that were told to end.
+    pub cut: Counter,
     /// Bytes to it.
     pub sent_bytes: Counter,
     /// Bytes from it.

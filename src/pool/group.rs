@@ -56,17 +56,9 @@ impl Candidate<'_> {
 
 impl Group {
     /// Lays out `chosen`; `backends` are all of the pool.
-    pub(super) fn of(
-        config: &model::Pool,
-        backends: &[Arc<Backend>],
-        chosen: &[Candidate<'_>],
-        number: usize,
-    ) -> Self {
+    pub(super) fn of(config: &model::Pool, backends: &[Arc<Backend>], chosen: &[Candidate<'_>], number: usize) -> Self {
         let weights: Vec<u32> = chosen.iter().map(Candidate::weight).collect();
-        let by_key = matches!(
-            config.balance,
-            Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_)
-        );
+        let by_key = matches!(config.balance, Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_));
         let servers = || {
             let server = |it: &Candidate<'_>| Server { member: it.index, share: it.verdict.share };
             chosen.iter().map(server).collect::<Vec<_>>()

@@ -75,9 +75,8 @@ impl Ranges {
     /// Networks either contain each other or are apart. So the longest prefix wins where each range begins with the
     /// innermost network that holds it: a network's start opens it, its end gives back to the one around it.
     fn of<'a>(networks: impl Iterator<Item = &'a (IpNet, Near)>) -> Self {
-        let mut sorted: Vec<(u128, u128, Near)> = networks
-            .map(|(network, near)| (number(network.network()), number(network.broadcast()), *near))
-            .collect();
+        let mut sorted: Vec<(u128, u128, Near)> =
+            networks.map(|(network, near)| (number(network.network()), number(network.broadcast()), *near)).collect();
         // The outer one first where two begin alike; of two that are the same, the first of the configuration.
         sorted.sort_by_key(|(first, last, _)| (*first, std::cmp::Reverse(*last)));
         sorted.dedup_by_key(|(first, last, _)| (*first, *last));
@@ -196,9 +195,6 @@ mod tests {
     fn each_zone_that_clients_prefer_is_numbered_once() {
         let networks = [("10.0.0.0/8", 0), ("11.0.0.0/8", 2), ("12.0.0.0/8", 2)];
         assert_eq!(Preferences::new(&zones(Some(0), &networks)).zones(), [Some(ZoneIndex(0)), Some(ZoneIndex(2))]);
-        assert_eq!(
-            Preferences::new(&zones(None, &networks)).zones(),
-            [None, Some(ZoneIndex(0)), Some(ZoneIndex(2))]
-        );
+        assert_eq!(Preferences::new(&zones(None, &networks)).zones(), [None, Some(ZoneIndex(0)), Some(ZoneIndex(2))]);
     }
 }

@@ -53,8 +53,7 @@ impl Spread {
         debug_assert_eq!(config.members.len(), backends.len());
         let full = serving.iter().map(|server| server.share).max().unwrap_or(0).max(1);
         // The name is the identity: a backend that changes its address keeps its keys.
-        let mut own: Vec<(u64, u16)> =
-            config.members.iter().map(|member| (hash(member.name.as_bytes()), 0)).collect();
+        let mut own: Vec<(u64, u16)> = config.members.iter().map(|member| (hash(member.name.as_bytes()), 0)).collect();
         let mut reduced = own.clone();
         let mut positions = vec![0; own.len()];
         let mut kept = vec![ALL; own.len()];
@@ -86,7 +85,11 @@ impl Lent {
     fn lookup(&self, key: u64, member: usize) -> usize {
         let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let kept = self.kept.get(member).is_none_or(|kept| (mixed >> 32) as u32 <= *kept);
-        if kept { member } else { self.maglev.lookup((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)) as usize }
+        if kept {
+            member
+        } else {
+            self.maglev.lookup((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)) as usize
+        }
     }
 }
 

@@ -48,8 +48,11 @@ impl Town {
             Arc::new(Backend::new(pool, name, address, 1, evidence.clone()))
         });
         let made = made.collect();
-        let mut town =
-            Self { pool: Pool::new(config, made, 1, Arc::<Bell>::default()), local: Local::new(7), rng: Rng::seeded(7) };
+        let mut town = Self {
+            pool: Pool::new(config, made, 1, Arc::<Bell>::default()),
+            local: Local::new(7),
+            rng: Rng::seeded(7),
+        };
         let names: String = (0..backends.len()).map(|at| char::from(b'a' + at as u8)).collect();
         town.say(&names, WELL);
         town
@@ -66,7 +69,7 @@ impl Town {
     }
 
     pub(super) fn pick(&mut self, ask: Ask, tried: &[u32]) -> Option<Lease> {
-        self.pool.pick(&mut self.local, &mut self.rng, ask, tried)
+        self.pool.pick(&mut self.local, &mut self.rng, &ask, tried)
     }
 
     /// Who gets how many percent of the work.

@@ -65,10 +65,10 @@ impl Idle {
         None
     }
 
-    /// Keeps a connection, unless there are `most` already or the backend is no longer one.
+    /// Keeps a connection, unless there are `most` already or the backend is no longer one or gets no more work.
     #[inline]
     pub fn keep(&self, backend: &Arc<Backend>, stream: Stream, now: Instant, lifetime: Duration, most: usize) {
-        if backend.is_retired() || stream.place != backend.moves() {
+        if backend.is_retired() || backend.is_out() || stream.place != backend.moves() {
             return;
         }
         let mut sets = self.0.borrow_mut();
@@ -92,14 +92,15 @@ impl Idle {
         }
     }
 
-    /// Closes what is too old, what the backend has closed, and what leads to backends that are no longer.
+    /// Closes what is too old, what the backend has closed, and what leads to backends that are no longer or get no more
+    /// work.
     pub fn sweep(&self) {
         let now = Instant::now();
         for place in self.0.borrow_mut().iter_mut() {
             let Some(set) = place else { continue };
             set.connections
                 .retain(|entry| now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet());
-            if set.connections.is_empty() || set.backend.is_retired() {
+            if set.connections.is_empty() || set.backend.is_retired() || set.backend.is_out() {
                 *place = None;
             }
         }
