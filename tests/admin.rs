@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use evenkeel::admin::view::{EventsView, Overview, PoolView};
+use evenkeel::admin::events::EventsView;
+use evenkeel::admin::view::{Overview, PoolView};
 use evenkeel::admin::{self, AdminState, Exposition};
 use evenkeel::config::{self, Color, Source};
+use evenkeel::control::orders::{Around, Orders};
 use evenkeel::control::{Life, Phase, ReloadRequest};
 use evenkeel::health::State;
 use evenkeel::pool::events::{Event, Events};
 use evenkeel::pool::{Backend, CheckStatus};
+use evenkeel::probe::Schedule;
 use evenkeel::route::{Foundation, Published, Table};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,10 +60,22 @@ struct Program {
 
 fn program(token: Option<&str>, backends: usize) -> Program {
     let (reload, reloads) = mpsc::channel(4);
+    let (table, life) = (Arc::new(Published::new(table(token, backends))), Arc::new(Life::default()));
+    let events = Arc::new(Events::default());
+    let (schedule, _) = Schedule::new(mpsc::unbounded_channel().1, Arc::clone(&events));
+    let around = Around {
+        table: Arc::clone(&table),
+        schedule: schedule.clone(),
+        events: Arc::clone(&events),
+        life: Arc::clone(&life),
+    };
+    let (orders, _) = Orders::start(around, None).unwrap();
     let state = AdminState {
-        table: Arc::new(Published::new(table(token, backends))),
-        life: Arc::new(Life::default()),
-        events: Arc::new(Events::default()),
+        table,
+        life,
+        events,
+        orders,
+        schedule,
         reload,
         first_token: token.map(Into::into),
         started: Timestamp::from_second(1_700_000_000).unwrap(),
@@ -84,7 +99,14 @@ impl Program {
 }
 
 fn check(name: &str, state: State, reason: &str) -> CheckStatus {
-    CheckStatus { name: name.into(), state, reason: reason.into(), duration: Duration::from_millis(2), at: 0 }
+    CheckStatus {
+        name: name.into(),
+        state,
+        reason: reason.into(),
+        duration: Duration::from_millis(2),
+        at: 0,
+        certificate_expires: None,
+    }
 }
 
 // === a client that says exactly what it is told ===
@@ -181,8 +203,12 @@ const BACKEND_LINES: &str = r#"evenkeel_backend_connect_failures_total{pool="web
 evenkeel_backend_connect_failures_total{pool="web",backend="b2"} 0
 evenkeel_backend_connects_total{pool="web",backend="b1"} 0
 evenkeel_backend_connects_total{pool="web",backend="b2"} 0
+evenkeel_backend_cut_total{pool="web",backend="b1"} 0
+evenkeel_backend_cut_total{pool="web",backend="b2"} 0
 evenkeel_backend_failures_total{pool="web",backend="b1"} 0
 evenkeel_backend_failures_total{pool="web",backend="b2"} 0
+evenkeel_backend_idle_connections{pool="web",backend="b1"} 0
+evenkeel_backend_idle_connections{pool="web",backend="b2"} 0
 evenkeel_backend_in_flight{pool="web",backend="b1"} 0
 evenkeel_backend_in_flight{pool="web",backend="b2"} 0
 evenkeel_backend_info{pool="web",backend="b1",address="10.0.0.1:1"} 1
@@ -318,7 +344,7 @@ async fn pools_show_backends_and_what_their_checks_said() {
     let alone: PoolView = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(alone.backends.len(), 2);
     let reply = ask(address, "GET", "/api/v1/pools/nope", "").await;
-    assert_eq!((reply.status, reply.body.as_str()), (404, "{\"error\":\"no pool has the name \\\"nope\\\"\"}\n"));
+    assert_eq!((reply.status, reply.body.as_str()), (404, "{\"error\":\"there is no pool `nope`; there are: web\"}\n"));
 }
 
 #[tokio::test]

@@ -200,8 +200,12 @@ fn a_wrong_flag_is_underlined_on_the_command_line() {
     let listen = ["127.0.0.1:8080".to_owned()];
     let backends = ["127.0.0.1:99999".to_owned()];
     let problems = config::from_flags(&flags(&listen, &backends, "htp:/health")).unwrap_err();
+    let text_of = text(&problems);
+    // Which types there are is not what this is about.
+    let (before, types) = text_of.split_once("it takes ").unwrap();
+    let after = types.split_once('\n').unwrap().1;
     assert_eq!(
-        text(&problems),
+        format!("{before}it takes ...\n{after}"),
         "error[port]: port 99999 is out of range
  --> command line:1:35
   |
@@ -216,7 +220,7 @@ error[unknown-word]: `type` knows no `htp`
 1 | --listen 127.0.0.1:8080 --backend 127.0.0.1:99999 --check htp:/health
   |                                                           ^^^ not one of its words
   |
-  = help: did you mean \"http\"? it takes \"tcp\", \"http\", \"mysql\" or \"apache\"
+  = help: did you mean \"http\"? it takes ...
 
 2 errors
 "

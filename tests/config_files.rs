@@ -33,6 +33,13 @@ fn the_reference_names_the_defaults_of_sections_left_out() {
     .unwrap()
     .config;
     let own = &reference.pools[0];
+    let mut usual_policy = bare.pools[0].policy.clone();
+    // Only an example is possible, and what it stands for.
+    usual_policy.healthy_when = own.policy.healthy_when.clone();
+    assert_eq!(own.policy, usual_policy);
+    assert_eq!(own.on_role_loss, bare.pools[0].on_role_loss);
+    assert_eq!(own.zones.spill_below, bare.pools[0].zones.spill_below);
+    assert_eq!(reference.probes_at_once, bare.probes_at_once);
     assert_eq!(reference.admin, bare.admin);
     assert_eq!(reference.log, bare.log);
     assert_eq!(reference.limits, bare.limits);

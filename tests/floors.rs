@@ -33,6 +33,12 @@ const WINGS: &[(&str, &str)] = &[("proxy", "probe"), ("admin", "proxy")];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls", &["net"]),
     ("tokio_rustls", &["net", "probe"]),
+    ("x509_parser", &["net"]),
+    // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.
+    ("rustls_pki_types", &["net", "config", "probe/mysql"]),
+    ("aws_lc_rs", &["net", "probe/mysql"]),
+    ("ed25519_dalek", &["probe/mysql"]),
+    ("h2", &["probe"]),
     ("socket2", &["net"]),
     ("hyper", &["probe", "admin", "cli"]),
     ("hyper_util", &["probe", "admin", "cli"]),
@@ -41,7 +47,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics", "admin"]),
     ("arc_swap", &["route/table.rs", "net"]),
     ("toml", &["config"]),
-    ("serde", &["config", "admin", "cli"]),
+    ("serde", &["config", "control", "admin", "cli"]),
     ("annotate_snippets", &["config"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main.rs"]),

@@ -4,6 +4,8 @@
 
 mod compare;
 mod cpu;
+mod failover;
+mod leader;
 mod load;
 mod origin;
 mod peers;
@@ -18,6 +20,7 @@ const USAGE: &str =
     "usage: evenkeel-bench compare [--full] [--rounds N] [--seconds S] [--kinds A,B] [--peers A,B] [--json FILE]
        evenkeel-bench reload  [--rounds N]
        evenkeel-bench probes  [--seconds S]
+       evenkeel-bench failover [--rounds N]
 EVENKEEL=FILE names the program to measure (default target/release/evenkeel).";
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         ("compare", Ok(options)) => compare::run(&options),
         ("reload", Ok(options)) => reload::run(&options),
         ("probes", Ok(options)) => probes::run(&options),
+        ("failover", Ok(options)) => failover::run(&options),
         (_, Err(problem)) => Err(problem),
         _ => Err(USAGE.to_owned()),
     };

@@ -13,6 +13,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::cpu;
 
+/// Names the port for HTTP; without it, or with 0, the system chooses.
+const PORT: &str = "EVENKEEL_ORIGIN_PORT";
+
 /// The ports of a running origin.
 pub struct Origin {
     pub http: u16,
@@ -24,9 +27,19 @@ pub struct Origin {
 impl Origin {
     /// Starts one on the load's CPU.
     pub fn start() -> Self {
+        Self::start_at(0)
+    }
+
+    /// The same, at this port for HTTP.
+    pub fn start_at(http: u16) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
         let mut child = cpu::pinned(cpu::OF_LOAD, || {
-            Command::new(program).arg("origin").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+            Command::new(program)
+                .arg("origin")
+                .env(PORT, http.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
         })
         .expect("this program starts again");
         let mut line = String::new();
@@ -34,6 +47,10 @@ impl Origin {
         io::BufRead::read_line(&mut out, &mut line).expect("the origin says its ports");
         let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().expect("a port")).collect();
         Self { http: ports[0], echo: ports[1], echo_once: ports[2], child }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// CPU time used, nanoseconds.
@@ -80,9 +97,11 @@ fn serve() -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut listeners = Vec::new();
     let doors = [Door::Http, Door::Echo, Door::EchoOnce];
+    let http = std::env::var(PORT).ok().and_then(|port| port.parse().ok()).unwrap_or(0);
     for token in 0..doors.len() {
+        let port = if token == 0 { http } else { 0 };
         // All addresses, because the probes ask at ten thousand addresses of the loopback network.
-        let listening = Listening::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+        let listening = Listening::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
         // The standard library's 128 would drop connections whenever this thread is held up for some milliseconds.
         rustix::net::listen(&listening, 4096)?;
         listening.set_nonblocking(true)?;

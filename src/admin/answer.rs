@@ -1,73 +1,27 @@
 //! One request of the admin port: which path, may it, and the answer.
 //!
-//! Called by the accept loop for each request. The list of paths in [`PATHS`] is what `GET /` prints; whatever may
-//! take long (10,000 backends as text) is made on a thread of its own, so that control goes on.
+//! Called by the accept loop for each request. Whatever may take long (10,000 backends as text) is made on a thread of
+//! its own, so that control goes on.
 
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::access::{self, Refusal};
-use super::{AdminState, Desk, MAX_BODY_BYTES, READ_TIMEOUT, view};
+use super::place::{PATHS, Place, decoded};
+use super::{AdminState, Desk, MAX_BODY_BYTES, READ_TIMEOUT, events, orders, view, why};
 use crate::control::Phase;
+use crate::control::orders::Refused;
 use crate::health::State;
 
-const PATHS: &str = "\
-evenkeel admin port
-
-GET  /metrics             for Prometheus
-GET  /livez               200 while the program runs
-GET  /readyz              200 when it is ready for work, else 503; ?pool=NAME also asks for a backend that is up
-GET  /healthz             the same as /readyz
-GET  /api/v1/pools        pools, backends and checks
-GET  /api/v1/pools/NAME   one pool
-GET  /api/v1/events       what happened lately
-POST /api/v1/reload       read the configuration again (header X-Evenkeel-Request: 1)
-";
-
 type Answer = Response<Full<Bytes>>;
-
-/// A path of the admin port.
-#[derive(Debug, PartialEq, Eq)]
-enum Place {
-    Index,
-    Live,
-    Ready,
-    Metrics,
-    Pools,
-    Pool(String),
-    Events,
-    Reload,
-}
-
-impl Place {
-    fn of(path: &str) -> Option<Self> {
-        Some(match path {
-            "/" => Self::Index,
-            "/livez" => Self::Live,
-            "/readyz" | "/healthz" => Self::Ready,
-            "/metrics" => Self::Metrics,
-            "/api/v1/pools" => Self::Pools,
-            "/api/v1/events" => Self::Events,
-            "/api/v1/reload" => Self::Reload,
-            _ => Self::Pool(decoded(path.strip_prefix("/api/v1/pools/")?)),
-        })
-    }
-
-    fn allows(&self, method: &Method) -> bool {
-        match self {
-            Self::Reload => method == Method::POST,
-            _ => method == Method::GET || method == Method::HEAD,
-        }
-    }
-}
 
 /// Answers one request.
 pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
@@ -75,7 +29,7 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
         return problem(StatusCode::NOT_FOUND, "no such path; GET / lists them");
     };
     if !place.allows(request.method()) {
-        let allowed = if place == Place::Reload { "POST" } else { "GET, HEAD" };
+        let allowed = if place.acts() { "POST" } else { "GET, HEAD" };
         let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allowed}"));
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return answer;
@@ -90,19 +44,69 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
     if let Err(refusal) = access::may_read(request.headers(), token.as_deref()) {
         return refused(refusal);
     }
-    match place {
-        Place::Index | Place::Live | Place::Ready => text(StatusCode::OK, PATHS),
-        Place::Metrics => metrics(desk).await,
-        Place::Pools => made_apart(&desk.state, |state| json(StatusCode::OK, &view::overview(state))).await,
-        Place::Pool(name) => match view::pool(&desk.state, &name) {
-            Some(pool) => json(StatusCode::OK, &pool),
-            None => problem(StatusCode::NOT_FOUND, &format!("no pool has the name {name:?}")),
-        },
-        Place::Events => json(StatusCode::OK, &view::events(&desk.state)),
-        Place::Reload => match access::may_act(request.headers()) {
-            Ok(()) => reload(request, &desk.state).await,
+    if place.acts() {
+        return match access::may_act(request.headers()) {
+            Ok(()) => act(place, request, &desk.state).await,
             Err(refusal) => refused(refusal),
+        };
+    }
+    show(place, request.uri().query(), desk).await
+}
+
+/// Shows what there is at a place.
+async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
+    let state = &desk.state;
+    match place {
+        Place::Live | Place::Ready | Place::Index | Place::Reload | Place::Probe(..) | Place::Order(..) => {
+            text(StatusCode::OK, PATHS)
+        }
+        Place::Metrics => metrics(desk).await,
+        Place::Pools => made_apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
+        Place::Pool(name) => found(view::pool(state, &name)),
+        Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
+        Place::Overrides => json(StatusCode::OK, &orders::overview(&state.orders.standing(), &state.table.load())),
+        Place::Events => match events::Wanted::of(query.unwrap_or_default(), decoded) {
+            Ok(wanted) => json(StatusCode::OK, &events::events(state, &wanted).await),
+            Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
         },
+        Place::PoolWhy(pool) => found(why::of_pool(state, &pool).await),
+        Place::Why(pool, backend) => found(why::of_backend(state, &pool, &backend).await),
+    }
+}
+
+/// Does what is asked for at a place.
+async fn act(place: Place, request: Request<Incoming>, state: &AdminState) -> Answer {
+    let body = match whole_body(request).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    match place {
+        Place::Reload => reload(state).await,
+        Place::Probe(pool, backend) => found(why::probe(state, &pool, backend.as_deref()).await),
+        Place::Order(verb, pool, backend) => match orders::wish(verb, &pool, backend.as_deref(), &body) {
+            Ok(wish) => found(state.orders.wish(wish).await.map(|done| orders::done(&done))),
+            Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
+        },
+        // Nothing else acts.
+        _ => problem(StatusCode::NOT_FOUND, "nothing is done here"),
+    }
+}
+
+/// What was found or done, or why not.
+fn found(found: Result<impl Serialize, Refused>) -> Answer {
+    match found {
+        Ok(value) => json(StatusCode::OK, &value),
+        Err(Refused::Unknown(what)) => problem(StatusCode::NOT_FOUND, &what),
+        Err(Refused::Conflict(what)) => problem(StatusCode::CONFLICT, &what),
+        Err(Refused::Stopping) => problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping"),
+    }
+}
+
+async fn whole_body(request: Request<Incoming>) -> Result<Bytes, Answer> {
+    match timeout(READ_TIMEOUT, Limited::new(request.into_body(), MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is broken or longer than 1 MiB")),
+        Err(_elapsed) => Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
     }
 }
 
@@ -140,7 +144,7 @@ async fn made_apart(state: &Arc<AdminState>, make: fn(&AdminState) -> Answer) ->
     answer.unwrap_or_else(|_ended| problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer was broken off"))
 }
 
-async fn reload(request: Request<Incoming>, state: &AdminState) -> Answer {
+async fn reload(state: &AdminState) -> Answer {
     #[derive(Serialize)]
     struct Accepted {
         message: String,
@@ -150,12 +154,6 @@ async fn reload(request: Request<Incoming>, state: &AdminState) -> Answer {
         problems: String,
     }
 
-    // The body says nothing yet; it is read so that the connection can be used again.
-    match timeout(READ_TIMEOUT, Limited::new(request.into_body(), MAX_BODY_BYTES).collect()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(_)) => return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is broken or longer than 1 MiB"),
-        Err(_elapsed) => return problem(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
-    }
     let (answer, answered) = oneshot::channel();
     if state.reload.send(answer).await.is_err() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping");
@@ -211,46 +209,4 @@ fn with_type(content_type: &'static str, status: StatusCode, body: Bytes) -> Ans
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     answer
-}
-
-/// `%41` as `A`; what is no escape stays as it is, and what is no UTF-8 matches no name.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = text.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let escape = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| bytes[at] == b'%');
-        out.push(escape.unwrap_or(bytes[at]));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_listed_path_is_a_place() {
-        let listed = PATHS.lines().skip(2).map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next().unwrap_or_default(), words.next().unwrap_or_default())
-        });
-        for (method, path) in listed {
-            let place = Place::of(path).unwrap_or_else(|| panic!("{path}"));
-            assert!(place.allows(&Method::from_bytes(method.as_bytes()).unwrap()), "{method} {path}");
-        }
-        assert_eq!(Place::of("/api/v2/pools"), None);
-        assert_eq!(Place::of("/metrics/"), None);
-    }
-
-    #[test]
-    fn escapes_in_names_are_read() {
-        for (written, read) in
-            [("web", "web"), ("us%2Deast", "us-east"), ("100%", "100%"), ("%zz", "%zz"), ("%C3%A9", "é"), ("é%", "é%")]
-        {
-            assert_eq!(decoded(written), read);
-        }
-    }
 }

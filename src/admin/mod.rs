@@ -5,8 +5,12 @@
 
 mod access;
 mod answer;
+pub mod events;
 mod exposition;
+pub mod orders;
+mod place;
 pub mod view;
+pub mod why;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,8 +26,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::control::orders::Orders;
 use crate::control::{Life, ReloadSender};
 use crate::pool::events::Events;
+use crate::probe::Schedule;
 use crate::route::Published;
 
 pub use exposition::Exposition;
@@ -52,6 +58,10 @@ pub struct AdminState {
     pub life: Arc<Life>,
     /// What happened lately.
     pub events: Arc<Events>,
+    /// What operators order.
+    pub orders: Orders,
+    /// Who explains, and probes on request.
+    pub schedule: Schedule,
     /// Where to ask for a reload.
     pub reload: ReloadSender,
     /// The token of the start. The socket is of the start, too: a reload that takes the token away would open a port

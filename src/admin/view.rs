@@ -1,21 +1,25 @@
-//! What the API shows: pools, backends, checks and events as plain values that JSON carries.
+//! What the API shows: pools, backends, and checks as plain values that JSON carries.
 //!
 //! The command line reads the same types back, so that both sides agree by construction. A view is a moment's copy;
 //! nothing here changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
+use super::orders::{self, OverrideView, override_view};
 use crate::balance::Balance;
 use crate::clock;
-use crate::config::model::{self, Standing};
+use crate::config::model::{self, Config, PoolIndex, ZoneIndex};
 use crate::control::Phase;
-use crate::health::{Expression, State};
+use crate::control::orders::{Refused, Standing, find, find_pool};
+use crate::health::{Expression, Mode, State};
 use crate::metrics::{FAILURES, STATUS_CLASSES};
-use crate::pool::{Backend, Pool};
+use crate::pool::{Backend, Override, Pool};
+use crate::probe::Incumbent;
 
 /// `GET /api/v1/pools`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +36,10 @@ pub struct Overview {
     pub listeners: Vec<ListenerView>,
     /// Pools in the order of the configuration.
     pub pools: Vec<PoolView>,
+    /// Orders of operators that have no effect now, because what they name is not there.
+    pub dormant: Vec<OverrideView>,
+    /// Why orders of operators would not survive a restart, where there are some and that is so.
+    pub orders_warning: Option<String>,
 }
 
 /// A listener.
@@ -54,6 +62,12 @@ pub struct ListenerView {
 pub struct PoolView {
     /// Its name.
     pub name: String,
+    /// Who gets work: `active-active`, `leader` or `active-standby`.
+    pub mode: String,
+    /// The pool whose verdicts it takes over.
+    pub follows: Option<String>,
+    /// The active backend, where one alone does the work.
+    pub active: Option<String>,
     /// How a backend is picked, as the configuration says it.
     pub balance: String,
     /// When a backend counts as up; empty without checks.
@@ -85,12 +99,26 @@ pub struct BackendView {
     pub weight: u16,
     /// Whether it works only when no other does.
     pub backup: bool,
+    /// Where it stands, where the configuration says so.
+    pub zone: Option<String>,
     /// The verdict.
     pub state: String,
+    /// `active`, `standby` or `read`, where its checks tell one.
+    pub role: Option<String>,
+    /// Whether ordinary work goes there.
+    pub gets_work: bool,
+    /// Whether reads that ask for standbys go there.
+    pub gets_reads: bool,
+    /// Percent of its weight that it has now.
+    pub share_percent: u16,
     /// How long the verdict has stood.
     pub since_seconds: f64,
     /// Requests, tunnels and TCP connections under way.
     pub in_flight: u32,
+    /// Connections to it on which nothing is under way.
+    pub idle_connections: u64,
+    /// Sessions ended because its role was lost or the time of its drain was over.
+    pub cut: u64,
     /// Response time of the recent past; absent before the first answer.
     pub latency_seconds: Option<f64>,
     /// Requests and TCP connections given to it.
@@ -105,6 +133,8 @@ pub struct BackendView {
     pub sent_bytes: u64,
     /// What its checks last said.
     pub checks: Vec<CheckView>,
+    /// What operators have ordered of it.
+    pub overrides: Vec<OverrideView>,
 }
 
 /// What a check last said.
@@ -122,57 +152,59 @@ pub struct CheckView {
     pub age_seconds: f64,
 }
 
-/// `GET /api/v1/events`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventsView {
-    /// Oldest first.
-    pub events: Vec<EventView>,
-}
-
-/// An event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventView {
-    /// When, RFC 3339.
-    pub at: String,
-    /// One word.
-    pub kind: String,
-    /// The pool, where one is concerned.
-    pub pool: Option<String>,
-    /// The backend, where one is concerned.
-    pub backend: Option<String>,
-    /// For people.
-    pub message: String,
-}
-
 /// All of it.
 pub fn overview(state: &AdminState) -> Overview {
     let table = state.table.load();
+    let standing = state.orders.standing();
+    let around = Around::of(state, &standing);
+    let all = orders::overview(&standing, &table);
     Overview {
         version: state.version.to_owned(),
         phase: phase_word(state.life.phase()).to_owned(),
         generation: table.generation,
         uptime_seconds: (jiff::Timestamp::now() - state.started).total(jiff::Unit::Second).unwrap_or_default(),
         listeners: table.listeners.iter().map(|listener| listener_view(listener)).collect(),
-        pools: table.pools.iter().map(|pool| pool_view(pool)).collect(),
+        pools: table.pools.iter().map(|pool| pool_view(pool, &table.config, &around)).collect(),
+        orders_warning: all.warning.filter(|_| !all.overrides.is_empty()),
+        dormant: all.overrides.into_iter().filter(|one| one.dormant.is_some()).collect(),
     }
 }
 
 /// The pool of that name.
-pub fn pool(state: &AdminState, name: &str) -> Option<PoolView> {
+///
+/// # Errors
+/// The name that may have been meant.
+pub fn pool(state: &AdminState, name: &str) -> Result<PoolView, Refused> {
     let table = state.table.load();
-    table.pools.iter().find(|pool| &*pool.config.name == name).map(|pool| pool_view(pool))
+    let standing = state.orders.standing();
+    Ok(pool_view(find_pool(&table, name)?, &table.config, &Around::of(state, &standing)))
 }
 
-/// What happened lately.
-pub fn events(state: &AdminState) -> EventsView {
-    let events = state.events.list().into_iter().map(|event| EventView {
-        at: event.at.to_string(),
-        kind: event.kind.to_owned(),
-        pool: event.pool.map(|name| name.to_string()),
-        backend: event.backend.map(|name| name.to_string()),
-        message: event.message,
-    });
-    EventsView { events: events.collect() }
+/// The backend of that name.
+///
+/// # Errors
+/// The name that may have been meant.
+pub fn backend(state: &AdminState, pool: &str, backend: &str) -> Result<BackendView, Refused> {
+    find(&state.table.load(), pool, backend)?;
+    let view = self::pool(state, pool)?;
+    let found = view.backends.into_iter().find(|view| view.name == backend);
+    found.ok_or_else(|| Refused::Unknown(format!("pool `{pool}` has no backend `{backend}`")))
+}
+
+/// What is known beside the table.
+struct Around<'s> {
+    overrides: HashMap<(&'s str, &'s str), Vec<&'s Override>>,
+    active: Arc<Vec<Incumbent>>,
+}
+
+impl<'s> Around<'s> {
+    fn of(state: &AdminState, standing: &'s Standing) -> Self {
+        let mut overrides: HashMap<_, Vec<_>> = HashMap::new();
+        for one in standing.overrides.iter() {
+            overrides.entry((&*one.pool, &*one.backend)).or_default().push(one);
+        }
+        Self { overrides, active: Arc::clone(&state.schedule.incumbents().borrow()) }
+    }
 }
 
 /// The word for a phase.
@@ -197,9 +229,14 @@ fn listener_view(listener: &crate::route::Listener) -> ListenerView {
     }
 }
 
-fn pool_view(pool: &Pool) -> PoolView {
+fn pool_view(pool: &Pool, config: &Config, around: &Around<'_>) -> PoolView {
+    let active = around.active.iter().find(|(name, _)| *name == pool.config.name);
+    let followed = pool.config.follows.and_then(|PoolIndex(index)| config.pools.get(index as usize));
     PoolView {
         name: pool.config.name.to_string(),
+        mode: mode_word(&pool.config.policy.mode).to_owned(),
+        follows: followed.map(|followed| followed.name.to_string()),
+        active: active.map(|(_, backend)| backend.to_string()),
         balance: balance_text(&pool.config.balance),
         healthy_when: expression_text(&pool.config.policy.healthy_when, &pool.config.checks),
         backends_up: pool.backends.iter().filter(|backend| backend.state() == State::Up).count(),
@@ -211,12 +248,17 @@ fn pool_view(pool: &Pool) -> PoolView {
             .backends
             .iter()
             .zip(&pool.config.members)
-            .map(|(backend, member)| backend_view(backend, member))
+            .map(|(backend, member)| {
+                let zone = member.zone.and_then(|ZoneIndex(zone)| pool.config.zones.names.get(usize::from(zone)));
+                backend_view(backend, member, zone.map(ToString::to_string), around)
+            })
             .collect(),
     }
 }
 
-fn backend_view(backend: &Backend, member: &model::Member) -> BackendView {
+fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>, around: &Around<'_>) -> BackendView {
+    let verdict = backend.verdict();
+    let overrides = around.overrides.get(&(&*backend.pool, &*backend.name)).map(Vec::as_slice).unwrap_or_default();
     let latency = backend.latency_micros();
     let checks = backend.checks().into_iter().map(|check| CheckView {
         name: check.name.to_string(),
@@ -230,10 +272,17 @@ fn backend_view(backend: &Backend, member: &model::Member) -> BackendView {
         address: backend.address.to_string(),
         resolved: backend.socket_address().map(|address| address.to_string()),
         weight: member.weight,
-        backup: member.standing == Standing::Backup,
-        state: backend.state().word().to_owned(),
+        backup: member.standing == model::Standing::Backup,
+        zone,
+        state: verdict.state.word().to_owned(),
+        role: verdict.role.map(|role| role.word().to_owned()),
+        gets_work: verdict.serves.work(),
+        gets_reads: verdict.serves.reads(),
+        share_percent: verdict.share,
         since_seconds: backend.in_state_for().as_secs_f64(),
         in_flight: backend.in_flight(),
+        idle_connections: backend.stats.sum(|it| &it.idle),
+        cut: backend.stats.sum(|it| &it.cut),
         latency_seconds: (latency > 0).then(|| f64::from(latency) / 1e6),
         picks: backend.stats.sum(|it| &it.picks),
         responses: seen(&STATUS_CLASSES, |at| backend.stats.sum(|it| &it.responses[at])),
@@ -241,6 +290,15 @@ fn backend_view(backend: &Backend, member: &model::Member) -> BackendView {
         received_bytes: backend.stats.sum(|it| &it.received_bytes),
         sent_bytes: backend.stats.sum(|it| &it.sent_bytes),
         checks: checks.collect(),
+        overrides: overrides.iter().map(|one| override_view(one, None)).collect(),
+    }
+}
+
+fn mode_word(mode: &Mode) -> &'static str {
+    match mode {
+        Mode::ActiveActive => "active-active",
+        Mode::Leader(_) => "leader",
+        Mode::ActiveStandby(_) => "active-standby",
     }
 }
 
@@ -266,7 +324,7 @@ fn balance_text(balance: &Balance) -> String {
 }
 
 /// The expression as `healthy_when` would say it.
-fn expression_text(expression: &Expression, checks: &[model::Check]) -> String {
+pub(super) fn expression_text(expression: &Expression, checks: &[model::Check]) -> String {
     let joined = |parts: &[Expression], word: &str| {
         let parts: Vec<_> = parts.iter().map(|part| operand_text(part, checks)).collect();
         parts.join(word)

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use evenkeel::net::connect::connect;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::time::timeout;
 
 const DEFAULT_PORT: u16 = 8404;
@@ -43,9 +44,27 @@ pub(super) struct Answer {
 impl AdminPort {
     /// Sends one request and waits for the whole answer, at most `patience` long.
     pub(super) fn ask(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        let token = self.token()?;
+        self.send(method, path, Bytes::new(), patience)
+    }
+
+    /// Sends a value to a path that acts.
+    pub(super) fn post(&self, path: &str, body: &impl Serialize, patience: Duration) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), patience)
+    }
+
+    fn send(&self, method: Method, path: &str, body: Bytes, patience: Duration) -> anyhow::Result<Answer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        let asked = runtime.block_on(async { timeout(patience, exchange(&self.admin, method, path, token)).await });
+        runtime.block_on(self.exchange(method, path, body, patience))
+    }
+
+    /// The same as `ask`, for whoever has a runtime.
+    pub(super) async fn asking(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
+        self.exchange(method, path, Bytes::new(), patience).await
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes, patience: Duration) -> anyhow::Result<Answer> {
+        let exchange = exchange(&self.admin, method, path, self.token()?, body);
+        let asked = timeout(patience, exchange).await;
         let answer = asked.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
         if answer.status == StatusCode::UNAUTHORIZED {
             bail!("{} asks for a token: give the file that holds it with --token-file", self.admin);
@@ -68,11 +87,21 @@ impl Answer {
         }
         let error = serde_json::from_str::<serde_json::Value>(&self.body).ok();
         let error = error.as_ref().and_then(|value| value["error"].as_str()).unwrap_or(self.body.trim());
+        if self.status.is_client_error() {
+            // What was asked for is wrong, not the port that says so.
+            bail!("{error}");
+        }
         bail!("answer {}: {error}", self.status.as_u16())
     }
 }
 
-async fn exchange(admin: &Location, method: Method, path: &str, token: Option<String>) -> anyhow::Result<Answer> {
+async fn exchange(
+    admin: &Location,
+    method: Method,
+    path: &str,
+    token: Option<String>,
+    body: Bytes,
+) -> anyhow::Result<Answer> {
     let missing = || format!("nothing answers at {admin}; is evenkeel running, and is its admin port there?");
     let found = tokio::net::lookup_host((admin.host.as_str(), admin.port)).await.with_context(missing)?;
     let mut last = None;
@@ -97,13 +126,20 @@ async fn exchange(admin: &Location, method: Method, path: &str, token: Option<St
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Empty::<Bytes>::new()).context("the token has characters that a header cannot carry")?;
+    let request = request.body(Full::new(body)).context("the token has characters that a header cannot carry")?;
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP"))?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
     let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
     Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// What a path or query may carry as it is; everything else as `%41`.
+pub(super) fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let pieces = text.bytes().map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") });
+    pieces.collect()
 }
 
 /// A host and a port.
@@ -156,6 +192,13 @@ impl FromStr for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_survive_paths_and_queries() {
+        assert_eq!(encoded("us-east_1.a"), "us-east_1.a");
+        assert_eq!(encoded("a b&pool=c"), "a%20b%26pool%3Dc");
+        assert_eq!(encoded("[::1]:80/x"), "%5B%3A%3A1%5D%3A80%2Fx");
+    }
 
     #[test]
     fn a_location_is_read_in_every_usual_form() {

@@ -6,15 +6,24 @@
 mod check;
 mod client;
 mod demo;
+mod drained;
+mod events;
 mod health;
 mod import;
+mod order;
+mod pcapng;
+mod preset;
+mod probe;
+mod probing;
 mod reload;
 mod run;
 mod serve;
 mod source;
 mod status;
 mod terminal;
+mod transcript;
 mod version;
+mod why;
 
 use std::process::ExitCode;
 
@@ -49,10 +58,30 @@ enum Command {
     Demo(demo::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
+    /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
+    Why(why::Arguments),
+    /// Ask the checks of a running evenkeel now
+    Probe(probe::Arguments),
+    /// Show what happened, or follow what happens
+    Events(events::Arguments),
+    /// Give a backend no new work and let it finish what it has
+    Drain(order::Drain),
+    /// Give a backend no work at all, whatever its checks say
+    Maintenance(order::Maintenance),
+    /// Take back what keeps work from a backend: drain, maintenance, demotion
+    Ready(order::Ready),
+    /// Give a backend a part of its configured weight
+    Weight(order::Weight),
+    /// Make a backend the active one of its pool
+    Promote(order::Promote),
+    /// Make any other backend the active one of its pool
+    Demote(order::Demote),
     /// Make a running evenkeel read its configuration again
     Reload(reload::Arguments),
     /// Turn the configuration of another program into ours
     Import(import::Arguments),
+    /// List the pools that come with the program, or print one
+    Preset(preset::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
     /// Print the version
@@ -74,8 +103,18 @@ pub(crate) fn start() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Why(arguments) => why::why(&arguments),
+        Command::Probe(arguments) => probe::probe(&arguments),
+        Command::Events(arguments) => events::events(&arguments),
+        Command::Drain(arguments) => order::drain(&arguments),
+        Command::Maintenance(arguments) => order::maintenance(&arguments),
+        Command::Ready(arguments) => order::ready(&arguments),
+        Command::Weight(arguments) => order::weight(&arguments),
+        Command::Promote(arguments) => order::promote(&arguments),
+        Command::Demote(arguments) => order::demote(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Import(arguments) => import::import(&arguments),
+        Command::Preset(arguments) => preset::preset(&arguments),
         Command::Health(arguments) => health::health(&arguments),
         Command::Version => version::version(),
     };

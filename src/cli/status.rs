@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use evenkeel::admin::orders::OverrideView;
 use evenkeel::admin::view::{BackendView, Overview, PoolView};
 use hyper::Method;
 
 use super::Ending;
 use super::client::AdminPort;
-use super::terminal::{Grid, Ink, Paint, Side, say};
+use super::terminal::{Grid, Ink, Page, Paint, Side, say};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,6 +47,18 @@ fn page(overview: &Overview, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&heading(pool, paint));
         text.push_str(&backends(pool, paint));
+        for one in pool.backends.iter().flat_map(|backend| &backend.overrides) {
+            text.push_str(&order(one, &one.backend, paint));
+        }
+    }
+    if !overview.dormant.is_empty() {
+        text.push_str("\norders without effect now:\n");
+        for one in &overview.dormant {
+            text.push_str(&order(one, &format!("{}/{}", one.pool, one.backend), paint));
+        }
+    }
+    if let Some(warning) = &overview.orders_warning {
+        text.push_str(&Ink::Yellow.on(&format!("\nwhat operators have ordered: {warning}\n"), paint));
     }
     text
 }
@@ -58,15 +71,33 @@ fn heading(pool: &PoolView, paint: Paint) -> String {
         _ => Ink::Green,
     };
     let share = ink.on(&format!("{up} of {all} up"), paint);
-    let when = if pool.healthy_when.is_empty() { String::new() } else { format!(", up when {}", pool.healthy_when) };
-    let waiting = if pool.waiting == 0 { String::new() } else { format!(", {} waiting", pool.waiting) };
-    format!("{}: {share}, {}{when}{waiting}\n", Ink::Bold.on(&pool.name, paint), pool.balance)
+    let mut text = Page::default();
+    text.add(format!("{}: {share}, ", Ink::Bold.on(&pool.name, paint)));
+    if pool.mode == "active-active" {
+        text.add(&pool.balance);
+    } else {
+        let nobody = || Ink::Red.on("nobody is active", paint);
+        let active = pool.active.as_ref().map_or_else(nobody, |active| format!("{active} is active"));
+        text.add(format!("{}, {active}", pool.mode));
+    }
+    if let Some(followed) = &pool.follows {
+        text.add(format!(", follows {followed}"));
+    }
+    if !pool.healthy_when.is_empty() {
+        text.add(format!(", up when {}", pool.healthy_when));
+    }
+    if pool.waiting > 0 {
+        text.add(format!(", {} waiting", pool.waiting));
+    }
+    text.line("");
+    text.finish()
 }
 
 fn backends(pool: &PoolView, paint: Paint) -> String {
-    let mut grid = Grid::new(&[
-        ("  BACKEND", Side::Left),
-        ("ADDRESS", Side::Left),
+    let mut columns = vec![("  BACKEND", Side::Left), ("ADDRESS", Side::Left)];
+    let zones = pool.backends.iter().any(|backend| backend.zone.is_some());
+    columns.extend(zones.then_some(("ZONE", Side::Left)));
+    columns.extend([
         ("STATE", Side::Left),
         ("FOR", Side::Right),
         ("WEIGHT", Side::Right),
@@ -76,28 +107,59 @@ fn backends(pool: &PoolView, paint: Paint) -> String {
         ("LATENCY", Side::Right),
         ("CHECKS", Side::Left),
     ]);
+    let mut grid = Grid::new(&columns);
     for backend in &pool.backends {
-        let ink = match backend.state.as_str() {
-            "up" => Ink::Green,
-            "down" => Ink::Red,
-            _ => Ink::Yellow,
-        };
         let plain = |text: String| (text, Ink::None);
         let backup = if backend.backup { " (backup)" } else { "" };
-        grid.row(vec![
-            plain(format!("  {}{backup}", backend.name)),
-            plain(backend.address.clone()),
-            (backend.state.clone(), ink),
+        let mut cells = vec![plain(format!("  {}{backup}", backend.name)), plain(backend.address.clone())];
+        if zones {
+            cells.push(plain(backend.zone.clone().unwrap_or_else(|| "-".to_owned())));
+        }
+        cells.extend([
+            state(backend),
             plain(span(backend.since_seconds)),
-            plain(backend.weight.to_string()),
+            plain(weight(backend)),
             plain(backend.in_flight.to_string()),
             plain(backend.picks.to_string()),
             plain(backend.failures.to_string()),
             plain(backend.latency_seconds.map_or_else(|| "-".to_owned(), latency)),
             (checks(backend), Ink::Dim),
         ]);
+        grid.row(cells);
     }
     grid.render(paint)
+}
+
+fn state(backend: &BackendView) -> (String, Ink) {
+    let ink = state_ink(&backend.state);
+    let role = backend.role.as_ref().map_or_else(String::new, |role| format!(" ({role})"));
+    (format!("{}{role}", backend.state), ink)
+}
+
+/// The colour of a state.
+pub(super) fn state_ink(state: &str) -> Ink {
+    match state {
+        "up" => Ink::Green,
+        "down" => Ink::Red,
+        _ => Ink::Yellow,
+    }
+}
+
+/// The configured weight, and how much of it the backend has now where that is not all.
+fn weight(backend: &BackendView) -> String {
+    match backend.share_percent {
+        100 => backend.weight.to_string(),
+        share => format!("{share}% of {}", backend.weight),
+    }
+}
+
+/// `  ! b2: drain by alice 3m 2s ago, 56m 58s left: kernel update`
+pub(super) fn order(one: &OverrideView, of: &str, paint: Paint) -> String {
+    let left = one.left_seconds.map_or_else(String::new, |left| format!(", {} left", span(left)));
+    let reason = if one.reason.is_empty() { String::new() } else { format!(": {}", one.reason) };
+    let dormant = one.dormant.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+    let text = format!("{of}: {} by {} {} ago{left}{reason}{dormant}", one.words, one.owner, span(one.age_seconds));
+    format!("  {} {text}\n", Ink::Yellow.on("!", paint))
 }
 
 fn checks(backend: &BackendView) -> String {
@@ -106,14 +168,8 @@ fn checks(backend: &BackendView) -> String {
 }
 
 /// A length of time in its two largest units.
-fn span(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
-        3_600..86_400 => format!("{}h {}m", whole / 3_600, whole % 3_600 / 60),
-        _ => format!("{}d {}h", whole / 86_400, whole % 86_400 / 3_600),
-    }
+pub(super) fn span(seconds: f64) -> String {
+    evenkeel::control::span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 fn latency(seconds: f64) -> String {
@@ -135,9 +191,16 @@ mod tests {
             resolved: None,
             weight: 1,
             backup: name == "spare",
+            zone: None,
             state: state.into(),
+            role: None,
+            gets_work: state == "up",
+            gets_reads: state == "up",
+            share_percent: 100,
             since_seconds: 200.0,
             in_flight: 2,
+            idle_connections: 0,
+            cut: 0,
             latency_seconds: (state == "up").then_some(0.0012),
             picks: 1204,
             responses: BTreeMap::new(),
@@ -151,12 +214,12 @@ mod tests {
                 duration_seconds: 0.001,
                 age_seconds: 1.0,
             }],
+            overrides: Vec::new(),
         }
     }
 
-    #[test]
-    fn the_page_lines_up() {
-        let overview = Overview {
+    fn overview(backends: Vec<BackendView>) -> Overview {
+        Overview {
             version: "1.2.3".into(),
             phase: "ready".into(),
             generation: 3,
@@ -170,6 +233,9 @@ mod tests {
             }],
             pools: vec![PoolView {
                 name: "web".into(),
+                mode: "active-active".into(),
+                follows: None,
+                active: None,
                 balance: "round-robin".into(),
                 healthy_when: "home".into(),
                 backends_up: 1,
@@ -177,9 +243,16 @@ mod tests {
                 failed: BTreeMap::new(),
                 retries: 0,
                 waiting: 0,
-                backends: vec![backend("b1", "up"), backend("spare", "down")],
+                backends,
             }],
-        };
+            dormant: Vec::new(),
+            orders_warning: None,
+        }
+    }
+
+    #[test]
+    fn the_page_lines_up() {
+        let overview = overview(vec![backend("b1", "up"), backend("spare", "down")]);
         let expected = "\
 evenkeel 1.2.3, ready, configuration 3, running for 2h 5m
 listener front: http on 127.0.0.1:8080, 4 connections open
@@ -194,9 +267,46 @@ web: 1 of 2 up, round-robin, up when home
     }
 
     #[test]
-    fn spans_show_two_units() {
-        for (seconds, text) in [(0.2, "0s"), (59.9, "59s"), (61.0, "1m 1s"), (3_600.0, "1h 0m"), (90_000.0, "1d 1h")] {
-            assert_eq!(span(seconds), text);
-        }
+    fn orders_roles_zones_and_shares_are_shown_where_there_are_any() {
+        let order = OverrideView {
+            pool: "db".into(),
+            backend: "b1".into(),
+            order: "weight".into(),
+            words: "weight 50%".into(),
+            owner: "alice".into(),
+            reason: "slow disk".into(),
+            since: String::new(),
+            age_seconds: 182.0,
+            until: None,
+            left_seconds: Some(3_600.0),
+            dormant: None,
+        };
+        let mut first = backend("b1", "up");
+        first.zone = Some("dc-a".into());
+        first.role = Some("active".into());
+        first.share_percent = 50;
+        first.overrides = vec![order.clone()];
+        let mut overview = overview(vec![first, backend("b2", "up")]);
+        overview.pools[0].mode = "leader".into();
+        overview.pools[0].active = Some("b1".into());
+        overview.pools[0].backends_up = 2;
+        overview.pools[0].follows = Some("other".into());
+        let dormant = Some("pool `db` has no backend `b9` now".into());
+        overview.dormant = vec![OverrideView { backend: "b9".into(), left_seconds: None, dormant, ..order }];
+        overview.orders_warning = Some("it does not survive a restart".into());
+        let expected = "
+web: 2 of 2 up, leader, b1 is active, follows other, up when home
+  BACKEND  ADDRESS         ZONE  STATE           FOR    WEIGHT  NOW  PICKS  FAILED  LATENCY  CHECKS
+  b1       127.0.0.1:9001  dc-a  up (active)  3m 20s  50% of 1    2   1204       0   1.2 ms  home up: HTTP 200
+  b2       127.0.0.1:9001  -     up           3m 20s         1    2   1204       0   1.2 ms  home up: HTTP 200
+  ! b1: weight 50% by alice 3m 2s ago, 1h 0m left: slow disk
+
+orders without effect now:
+  ! db/b9: weight 50% by alice 3m 2s ago: slow disk (pool `db` has no backend `b9` now)
+
+what operators have ordered: it does not survive a restart
+";
+        let shown = page(&overview, Paint::Plain);
+        assert_eq!(shown.split_once("connections open\n").unwrap().1, expected);
     }
 }

@@ -8,6 +8,7 @@ mod flags;
 pub mod import;
 mod lower;
 pub mod model;
+mod presets;
 mod problem;
 mod render;
 mod section;
@@ -24,12 +25,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use flags::{Flags, from_flags};
+pub use presets::{PRESETS, Preset};
 pub use problem::{Color, Problem, Problems, Reported, Second, Severity};
 pub use source::{Source, fingerprint};
+pub use units::written as written_duration;
+pub use unknown::nearest;
 
-use problem::Files;
+use problem::{At, Files};
 use syntax::Damage;
 use tree::Table;
+
+/// A duration as configurations write it, for whoever reads one from a command line.
+///
+/// # Errors
+/// What is wrong with it and what to write instead, in one line.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    units::duration(text).map_err(|fault| match fault.help {
+        Some(help) => format!("{}: {help}", fault.message),
+        None => fault.message,
+    })
+}
 
 /// A configuration that may be used.
 #[derive(Debug, Clone)]
@@ -71,6 +86,7 @@ pub fn load_with(source: &Source, environment: &Environment<'_>) -> Result<Loade
         }
     }
     let syntax_problems = cx.problems.borrow().len();
+    presets::apply(&cx, &mut root);
     let config = lower::lower(&cx, &root);
     cx.suppress_consequences(syntax_problems, &damage);
     cx.finish(config)
@@ -83,6 +99,8 @@ struct Cx<'a> {
     problems: RefCell<Vec<Problem>>,
     read: RefCell<Vec<PathBuf>>,
     variables: RefCell<Vec<(String, Option<String>)>>,
+    /// Where presets are named: the place of all that they bring.
+    presets: RefCell<Vec<(At, &'static str)>>,
 }
 
 impl<'a> Cx<'a> {
@@ -93,11 +111,27 @@ impl<'a> Cx<'a> {
             problems: RefCell::default(),
             read: RefCell::default(),
             variables: RefCell::default(),
+            presets: RefCell::default(),
         }
     }
 
-    fn report(&self, problem: Problem) {
+    fn report(&self, mut problem: Problem) {
+        if let Some(preset) = problem.at.and_then(|at| self.preset_at(at)) {
+            let note = format!(
+                "this comes with the preset, which `evenkeel preset {preset}` shows; a key of the pool's own wins"
+            );
+            problem.note.get_or_insert(note);
+        }
         self.problems.borrow_mut().push(problem);
+    }
+
+    fn note_preset(&self, at: At, name: &'static str) {
+        self.presets.borrow_mut().push((at, name));
+    }
+
+    /// The preset that brought what has this place.
+    fn preset_at(&self, at: At) -> Option<&'static str> {
+        self.presets.borrow().iter().find(|(place, _)| *place == at).map(|(_, name)| *name)
     }
 
     fn note_file(&self, path: &Path) {

@@ -4,6 +4,7 @@
 //! default and goes on, because a configuration with an error is never used.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cx;
@@ -125,6 +126,13 @@ impl<'a> Section<'a> {
         self.cx.report(
             Problem::error("wrong-type", node.at, format!("`{key}` takes {wanted}, not {noun}")).label(noun).help(help),
         );
+    }
+
+    /// Reports what a parser found wrong with a key.
+    pub(super) fn fault_at(&self, at: At, fault: Fault) {
+        let mut problem = Problem::error(fault.code, at, fault.message).label(fault.label);
+        problem.help = fault.help;
+        self.cx.report(problem);
     }
 
     /// Reports what a parser found wrong with a text, at the text.
@@ -297,6 +305,57 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A number between two bounds, whole or not.
+    pub(super) fn number(&self, key: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        let node = &self.entry(key)?.node;
+        let number = match &node.value {
+            Value::Float(number) => *number,
+            Value::Integer(number) => *number as f64,
+            _ => {
+                let help = format!("it goes from {} to {}", range.start(), range.end());
+                self.wrong_type(node, key, "a number", &help);
+                return None;
+            }
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        let fault = Fault::new("range", format!("`{key}` = {number} is out of range"), "too small or too large");
+        self.fault(node, fault.help(format!("it goes from {} to {}", range.start(), range.end())));
+        None
+    }
+
+    /// A share from 0 to 1: `"20%"` or 0.2.
+    pub(super) fn share(&self, key: &str) -> Option<f32> {
+        let node = &self.entry(key)?.node;
+        let number = match &node.value {
+            Value::Float(number) => *number,
+            Value::Integer(number) => *number as f64,
+            _ => return self.parsed(key, units::share),
+        };
+        if (0.0..=1.0).contains(&number) {
+            return Some(number as f32);
+        }
+        let fault = Fault::new("share", format!("`{key}` = {number} is out of range"), "a share goes from 0 to 1");
+        let percent = if (1.0..=100.0).contains(&number) {
+            format!("write \"{number}%\"")
+        } else {
+            "write \"20%\" or 0.2".into()
+        };
+        self.fault(node, fault.help(percent));
+        None
+    }
+
+    /// Whether an option is this word.
+    pub(super) fn says(&self, key: &str, word: &str) -> bool {
+        self.entry(key).is_some_and(|entry| matches!(&entry.node.value, Value::String(text) if text.value == word))
+    }
+
+    /// Whether an option is switched off: `key = false`.
+    pub(super) fn is_off(&self, key: &str) -> bool {
+        self.entry(key).is_some_and(|entry| matches!(entry.node.value, Value::Boolean(false)))
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &str) -> Option<bool> {
         let node = &self.entry(key)?.node;
@@ -344,7 +403,8 @@ impl<T: Copy> Choice<T> {
         })
     }
 
-    fn list(&self) -> String {
+    /// Its words, as an operator writes them.
+    pub(super) fn list(&self) -> String {
         one_of(self.words.iter().map(|(word, _)| format!("\"{word}\"")).collect())
     }
 }
@@ -356,6 +416,15 @@ pub(super) fn one_of(mut words: Vec<String>) -> String {
         Some(last) => format!("{} or {last}", words.join(", ")),
         None => String::new(),
     }
+}
+
+/// A name that stands in the text of an option.
+pub(super) fn name(text: &str) -> Result<Arc<str>, Fault> {
+    if is_name(text) {
+        return Ok(text.into());
+    }
+    let fault = Fault::new("name", format!("`{text}` cannot be a name"), "not a name");
+    Err(fault.help("names are up to 64 letters, digits, `-`, `_` and `.`"))
 }
 
 /// Names of listeners, pools and checks stand in metrics, logs and expressions.

@@ -119,7 +119,8 @@ pub(super) fn read_bytes(cx: &Cx<'_>, at: At, path: &str) -> Option<Vec<u8>> {
     }
 }
 
-fn resolve(cx: &Cx<'_>, at: At, path: &str) -> PathBuf {
+/// A path as it is meant: relative to the folder of the file that names it.
+pub(super) fn resolve(cx: &Cx<'_>, at: At, path: &str) -> PathBuf {
     let folder = cx.files.file(at.file).path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     folder.join(path)
 }

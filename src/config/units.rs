@@ -89,7 +89,7 @@ fn unit_of_time(word: &str) -> Option<(&'static str, u64)> {
 }
 
 /// A duration as an operator would write it.
-pub(super) fn written(duration: Duration) -> String {
+pub fn written(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
         if millis >= size && millis.is_multiple_of(size) {

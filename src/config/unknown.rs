@@ -52,7 +52,7 @@ fn quoted(ours: &str) -> String {
 }
 
 /// The candidate that someone may have meant.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_ascii_lowercase().replace('-', "_");
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
@@ -102,12 +102,19 @@ mod tests {
             "[listener.NAME.limits]" => &["[listener.web.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]"],
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],
-            "[pool.NAME]" | "an entry of `backends`" => &["[pool.web]"],
+            "[pool.NAME]" => &["[pool.web]", "[pool.follower]"],
+            "an entry of `backends`"
+            | "no_leader = { ... }"
+            | "all_down = { ... }"
+            | "flaps = { ... }"
+            | "outliers = { ... }"
+            | "disagree = { ... }" => &["[pool.web]"],
             "[pool.NAME.retry]" => &["[pool.web.retry]"],
             "[pool.NAME.timeouts]" => &["[pool.web.timeouts]"],
-            "a check of type \"http\"" | "a check of type \"tcp\"" | "tls = { ... } of a check" => {
-                &["[pool.web.check.home]"]
-            }
+            "a check of type \"tcp\"" | "tls = { ... } of a check" => &["[pool.web.check.home]"],
+            "a check of type \"http\"" => &["[pool.web.check.home]", "[pool.web.check.role]"],
+            "a check of type \"grpc\"" => &["[pool.web.check.home]", "[pool.web.check.service]"],
+            "a check of type \"tls\"" => &["[pool.web.check.home]", "[pool.web.check.certificate]"],
             "a check of type \"mysql\"" => &["[pool.web.check.home]", "[pool.web.check.login]"],
             "a check of type \"apache\"" => &["[pool.web.check.home]", "[pool.web.check.server]"],
             "body = { ... }" => &["[pool.web.check.home]", "[pool.web.check.words]", "[pool.web.check.db]"],

@@ -1,4 +1,9 @@
-//! What control knows of the program's own life: readiness, reloads, and the way to ask for one.
+//! The program's own life (readiness, reloads, the way to ask for one), and what operators order.
+
+mod judge;
+pub mod orders;
+pub mod overrides;
+pub mod state_file;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +24,10 @@ pub struct Life {
     pub last_reload_at: AtomicU64,
     /// How long the last reload took, microseconds.
     pub last_reload_micros: AtomicU64,
+    /// Times that the state file was written.
+    pub state_writes: AtomicU64,
+    /// Times that it could not be written.
+    pub state_write_failures: AtomicU64,
     /// Buffers of access-log lines dropped because their reader fell behind.
     pub access_log_dropped: Arc<AtomicU64>,
 }
@@ -60,3 +69,34 @@ pub type ReloadRequest = oneshot::Sender<Result<String, String>>;
 
 /// Where to ask for a reload.
 pub type ReloadSender = mpsc::Sender<ReloadRequest>;
+
+/// A time for people, to the second.
+pub fn written_at(at: jiff::Timestamp) -> String {
+    let second = jiff::Timestamp::from_second(at.as_second()).unwrap_or(at);
+    second.to_string().replace('T', " ")
+}
+
+/// A length of time for people, in its two largest units: `2h 5m`.
+pub fn span(length: std::time::Duration) -> String {
+    let whole = length.as_secs();
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h {}m", whole / 3_600, whole % 3_600 / 60),
+        _ => format!("{}d {}h", whole / 86_400, whole % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn spans_show_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_600, "1h 0m"), (90_000, "1d 1h")] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -44,6 +44,7 @@ families! {
     LAST_RELOAD_TIME: Gauge "evenkeel_config_last_reload_timestamp_seconds" "When a reload last took effect, seconds since 1970; 0 before the first.";
     LAST_RELOAD_DURATION: Gauge "evenkeel_config_last_reload_duration_seconds" "How long the last reload took.";
 
+    STATE_WRITES: Counter "evenkeel_state_file_writes_total" "Times that the state file was to be written, by result: ok or failed.";
     LOG_DROPPED: Counter "evenkeel_access_log_dropped_total" "Buffers of access-log lines dropped because their reader fell behind.";
 
     LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
@@ -83,7 +84,9 @@ families! {
     BACKEND_CONNECT_FAILURES: Counter "evenkeel_backend_connect_failures_total" "Connections to the backend that could not be opened.";
     BACKEND_REUSED: Counter "evenkeel_backend_reused_total" "Requests that went over an idle connection.";
     BACKEND_FAILURES: Counter "evenkeel_backend_failures_total" "Attempts that failed after the connection stood.";
-    BACKEND_CUT: Counter "evenkeel_backend_cut_total" "TCP connections, tunnels and requests of the backend that were ended before their time: its role was lost, or its drain was over.";
+    BACKEND_IDLE: Gauge "evenkeel_backend_idle_connections" "Connections to the backend on which nothing is under way.";
+    BACKEND_CUT: Counter "evenkeel_backend_cut_total" "TCP connections, tunnels and requests that the balancer ended because the backend's role was lost or the time of its drain was over.";
+    BACKEND_ORDERED: Gauge "evenkeel_backend_ordered" "What operators have ordered of the backend, as a label: drain, maintenance, weight, promote or demote; always 1.";
     BACKEND_RECEIVED: Counter "evenkeel_backend_received_bytes_total" "Bytes received from the backend.";
     BACKEND_SENT: Counter "evenkeel_backend_sent_bytes_total" "Bytes sent to the backend.";
 

@@ -44,6 +44,12 @@ impl Counter {
         self.add(1);
     }
 
+    /// Makes it `n`: for what goes up and down. As for `add`, only the owning worker may call it.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The count.
     #[inline]
     pub fn get(&self) -> u64 {
@@ -218,7 +224,9 @@ pub struct BackendStats {
     pub reused: Counter,
     /// Attempts that failed after the connection stood.
     pub failures: Counter,
-    /// Sessions and exchanges that were told to end.
+    /// Idle connections to it now; goes up and down.
+    pub idle: Counter,
+    /// Sessions ended by the balancer because the backend's role was lost or the time of its drain was over.
     pub cut: Counter,
     /// Bytes to it.
     pub sent_bytes: Counter,
@@ -239,6 +247,10 @@ pub struct ProbeStats {
     pub flips_up: Counter,
     /// Times the verdict became down.
     pub flips_down: Counter,
+    /// Times it was taken out because traffic spoke against it.
+    pub ejections: Counter,
+    /// Times it was kept out because it went up and down too often.
+    pub holds: Counter,
 }
 
 /// Where a probe failed; positions of [`ProbeStats::bad`]. `local`: the balancer itself lacked a descriptor or memory,

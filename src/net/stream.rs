@@ -10,14 +10,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::buffer::{Buffer, Size};
-
-/// Shortest time that [`Stream::watch`] can tell from a segment or two that were lost.
-const LOST_AFTER_MIN: Duration = Duration::from_secs(4);
+use super::connect::watch_over;
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
@@ -117,20 +115,10 @@ impl Stream {
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
     }
 
-    /// Asks the system to give the connection up when the other side's system has been out of touch for about
-    /// `lost_after`: it acknowledges nothing that is sent (`TCP_USER_TIMEOUT`), or nothing is sent and it answers no
-    /// question whether it is still there (keepalive). Reading or writing fails then, see [`is_lost`]. Other than
-    /// without it, a side that lives and takes nothing for so long is given up as well (tcp(7)).
-    ///
-    /// The first question comes after a quarter of the time, and at least three get no answer before the end: a lost
-    /// segment or two must not cost a connection. The system counts in seconds; less than four are none.
-    pub fn watch(&self, lost_after: Duration) {
-        let lost_after = lost_after.max(LOST_AFTER_MIN);
-        let quarter = Duration::from_secs((lost_after.as_secs() / 4).max(1));
-        let questions = TcpKeepalive::new().with_time(quarter).with_interval(quarter);
-        let socket = SockRef::from(&self.socket);
-        // A socket that is gone already needs no watch.
-        let _ = socket.set_tcp_keepalive(&questions).and_then(|()| socket.set_tcp_user_timeout(Some(lost_after)));
+    /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
+    /// writing fails then by an error that [`is_lost`] knows.
+    pub fn watch(&self, patience: Duration) {
+        watch_over(&self.socket, patience);
     }
 
     /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.

@@ -3,24 +3,29 @@
 //! An attempt ([`attempt`]) goes through `net`, as traffic does, and ends in a [`Report`] within the deadline of its
 //! check. The [`Schedule`] runs on control's thread, decides by `health`, and is the only writer of a backend's verdict.
 
-mod agenda;
 mod apache;
+pub mod by_hand;
 mod compare;
 mod curious;
-mod eager;
 mod explain;
 mod explanation;
-mod flip;
 mod follow;
+mod grpc;
 mod handle;
 mod http;
 mod mysql;
 mod names;
+mod news;
+mod orders;
 mod question;
 mod report;
+mod sampling;
 mod schedule;
+mod shell;
 mod tcp;
+mod tls;
 pub mod transcript;
+mod unpaid;
 mod verdicts;
 mod watched;
 

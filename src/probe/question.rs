@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::http::Prepared;
 use super::report::{Failure, Finding, Layer, Report};
+use super::tls::Opener;
 use super::transcript::{Log, Secrets};
-use super::{apache, http, mysql, tcp};
+use super::{apache, grpc, http, mysql, tcp, tls};
 use crate::config::model::{Address, Check, CheckKind, SendProxy};
 use crate::net::connect::connect_from;
 use crate::net::proxy_protocol::{Behalf, Header};
@@ -42,7 +43,9 @@ pub(super) enum Ready {
     Nothing,
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
-    Mysql(mysql::Stragglers),
+    Tls(Result<Box<Opener>, String>),
+    Grpc(Result<Box<grpc::Prepared>, String>),
+    Mysql(Box<mysql::Prepared>),
 }
 
 impl Question {
@@ -90,9 +93,11 @@ impl Question {
     pub(super) fn prepared(&self) -> &Ready {
         self.prepared.get_or_init(|| match &self.kind {
             CheckKind::Tcp => Ready::Nothing,
+            CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
-            CheckKind::Mysql(_) => Ready::Mysql(mysql::Stragglers::default()),
+            CheckKind::Grpc(check) => Ready::Grpc(grpc::Prepared::new(check, &self.at, self.timeout).map(Box::new)),
+            CheckKind::Mysql(check) => Ready::Mysql(Box::new(mysql::Prepared::new(check, &self.at))),
         })
     }
 
@@ -177,14 +182,18 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
     let in_time = match &question.kind {
         // The connection has the deadline, and there is nothing after it.
         CheckKind::Tcp => Ok(tcp::ask(question, address).await),
+        CheckKind::Tls(_) => tokio::time::timeout(timeout, Box::pin(tls::ask(question, address, log))).await,
         CheckKind::Http(check) => {
             tokio::time::timeout(timeout, Box::pin(http::ask(question, check, address, log))).await
         }
         CheckKind::Apache(check) => {
             tokio::time::timeout(timeout, Box::pin(apache::ask(question, check, address, log))).await
         }
+        CheckKind::Grpc(check) => {
+            tokio::time::timeout(timeout, Box::pin(grpc::ask(question, check, address, log))).await
+        }
         // It ends by itself in time: a login under way must not be dropped.
-        CheckKind::Mysql(check) => Ok(Box::pin(mysql::ask(question, check, address, log)).await),
+        CheckKind::Mysql(_) => Ok(Box::pin(mysql::ask(question, address, log)).await),
     };
     in_time.unwrap_or_else(|_elapsed| {
         let last = log.last().unwrap_or_else(|| "not connected".to_owned());

@@ -217,6 +217,11 @@ impl Log {
         self.with(|writing| writing.transcript.last())
     }
 
+    /// When the certificate that was shown ends, seconds since 1970.
+    pub fn leaf_ends(&self) -> Option<i64> {
+        self.with(|writing| writing.transcript.certificate_expires)
+    }
+
     /// What was written so far.
     pub fn transcript(&self) -> Transcript {
         self.with(|writing| writing.transcript.clone())
@@ -261,6 +266,16 @@ impl<S> Recorder<S> {
     /// Writes into `log`.
     pub fn new(stream: S, log: &Log) -> Self {
         Self { stream, log: log.clone() }
+    }
+
+    /// The stream itself: what passes here is not written down. For secrets.
+    pub(super) fn unseen(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Stops writing down.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 }
 

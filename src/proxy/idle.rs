@@ -53,6 +53,7 @@ impl Idle {
             return None;
         }
         while let Some(entry) = set.connections.pop() {
+            set.count();
             let too_old = now.saturating_duration_since(entry.since) >= entry.lifetime;
             let quiet = || match wanted {
                 Wanted::Repeatable => entry.stream.is_quiet(),
@@ -82,6 +83,7 @@ impl Idle {
         }
         if set.connections.len() < most {
             set.connections.push(Entry { stream, since: now, lifetime });
+            set.count();
         }
     }
 
@@ -100,9 +102,22 @@ impl Idle {
             let Some(set) = place else { continue };
             set.connections
                 .retain(|entry| now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet());
+            set.count();
             if set.connections.is_empty() || set.backend.is_retired() || set.backend.is_out() {
                 *place = None;
             }
         }
+    }
+}
+
+impl Set {
+    fn count(&self) {
+        self.backend.stats.mine().idle.set(self.connections.len() as u64);
+    }
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        self.backend.stats.mine().idle.set(0);
     }
 }

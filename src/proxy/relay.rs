@@ -60,6 +60,8 @@ pub struct Terms<'a> {
     pub lost_after: Duration,
 }
 
+/// A backend that is out of touch for less may have lost a segment or two: the system counts in seconds.
+const LOST_AFTER_MIN: Duration = Duration::from_secs(4);
 /// After a silence of this length the system is asked to watch the connection.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -82,7 +84,7 @@ impl<'a> Terms<'a> {
     /// What pool and listener say of work under this lease.
     pub fn new(lease: &'a Lease, pool: &model::Pool, listener: &model::Listener) -> Self {
         let idle = pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle);
-        Self { lease, on_down: pool.on_down, idle, lost_after: pool.timeouts.response.min(idle) }
+        Self { lease, on_down: pool.on_down, idle, lost_after: pool.timeouts.response.min(idle).max(LOST_AFTER_MIN) }
     }
 }
 

@@ -18,6 +18,8 @@ use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
 use crate::config::model::Watch;
+use crate::control::orders::{Around, Orders};
+use crate::control::state_file;
 use crate::control::{Life, Phase, ReloadRequest};
 use crate::net::listen;
 use crate::pool::Bell;
@@ -51,6 +53,7 @@ pub(super) struct Control {
     pub(super) workers_count: usize,
     pub(super) life: Arc<Life>,
     pub(super) events: Arc<Events>,
+    pub(super) orders: Orders,
     logs: AccessLogs,
     files: Vec<PathBuf>,
     seen: u64,
@@ -109,21 +112,27 @@ struct Calls {
     reload: Option<Signal>,
 }
 
+impl Calls {
+    fn of(signals: Signals) -> std::io::Result<Self> {
+        Ok(match signals {
+            Signals::Ignore => Self { stop: None, reload: None },
+            Signals::Obey => Self {
+                stop: Some([
+                    signal(SignalKind::terminate())?,
+                    signal(SignalKind::interrupt())?,
+                    signal(SignalKind::quit())?,
+                ]),
+                reload: Some(signal(SignalKind::hangup())?),
+            },
+        })
+    }
+}
+
 type Begun = (Started, Control, mpsc::Receiver<ReloadRequest>, Calls);
 
 fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     // First of all: a signal that comes while starting must not be lost.
-    let calls = match signals {
-        Signals::Ignore => Calls { stop: None, reload: None },
-        Signals::Obey => Calls {
-            stop: Some([
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::quit())?,
-            ]),
-            reload: Some(signal(SignalKind::hangup())?),
-        },
-    };
+    let calls = Calls::of(signals)?;
     let loaded = read().map_err(StartError::Configuration)?;
     let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
     let (evidence, reports) = mpsc::unbounded_channel();
@@ -131,10 +140,21 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
-    schedule.follow(&table.pools);
-    table.pools.iter().for_each(|pool| pool.refresh());
+    schedule.limit(loaded.config.probes_at_once);
     let published = Arc::new(Published::new(table));
     let life = Arc::new(Life::default());
+    let around = Around {
+        table: Arc::clone(&published),
+        schedule: schedule.clone(),
+        events: Arc::clone(&events),
+        life: Arc::clone(&life),
+    };
+    // Before anything is followed: what operators have ordered is obeyed from the first verdict on.
+    let place = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
+    let (orders, keeper) = Orders::start(around, place)?;
+    let table = published.load();
+    schedule.follow(&table.pools);
+    table.pools.iter().for_each(|pool| pool.refresh());
     let logs = AccessLogs::start(loaded.config.log.access, Arc::clone(&life.access_log_dropped))?;
     let workers = Workers::start(workers_count, &published, &foundation.bell, &logs)?;
     let mut control = Control {
@@ -146,6 +166,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         workers_count,
         life,
         events,
+        orders,
         logs,
         files: Vec::new(),
         seen: 0,
@@ -154,6 +175,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let admin = serve_admin(&control, &loaded, wish)?;
     reload::first(&mut control, &loaded)?;
     tokio::spawn(runner.run());
+    tokio::spawn(keeper.run());
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
@@ -186,6 +208,8 @@ fn serve_admin(
         table: Arc::clone(&control.published),
         life: Arc::clone(&control.life),
         events: Arc::clone(&control.events),
+        orders: control.orders.clone(),
+        schedule: control.schedule.clone(),
         reload: wish,
         first_token: loaded.config.admin.token.clone(),
         started: Timestamp::now(),

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::model::Config;
+use crate::control::state_file::StateError;
 
 /// Reads the configuration; called at the start and for each reload.
 pub type Loader = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
@@ -46,6 +47,9 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// What operators have ordered cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The system refused a thread or a runtime.
     #[error("the system gave no thread: {0}")]
     Thread(#[from] std::io::Error),

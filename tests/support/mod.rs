@@ -12,10 +12,13 @@ pub mod balancer;
 pub mod client;
 pub mod eventually;
 pub mod load;
+pub mod mysql;
 pub mod open_loop;
 pub mod origin;
+pub mod probing;
 pub mod process;
 pub mod real;
+pub mod systems;
 
 pub use backend_process::BackendProcess;
 pub use balancer::Balancer;

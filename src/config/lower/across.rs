@@ -8,6 +8,7 @@ use super::super::model::Protocol;
 use super::super::problem::{At, Problem};
 use super::super::section::Section;
 use super::listener::ListenerRead;
+use super::pool::PoolRead;
 use super::{AdminRead, Pools};
 
 /// Addresses taken so far: exactly, by port for every address of a family, and by port for any single address.
@@ -90,9 +91,10 @@ fn admin_clash(address: SocketAddr, at: Option<At>, first: At, who: &str) -> Pro
 }
 
 /// Pools that nobody uses, and those spread by what a listener cannot see.
-pub(super) fn pools(cx: &Cx<'_>, pools: &Pools<'_>, listeners: &[ListenerRead], meant: usize) {
+pub(super) fn pools(cx: &Cx<'_>, pools: &Pools<'_>, reads: &[PoolRead], listeners: &[ListenerRead], meant: usize) {
     let mut used = vec![false; pools.names.len()];
-    for (pool, _) in listeners.iter().flat_map(|read| &read.uses) {
+    let followed = reads.iter().filter_map(|read| Some(read.follows.as_ref()?.pool));
+    for pool in listeners.iter().flat_map(|read| &read.uses).map(|(pool, _)| *pool).chain(followed) {
         if let Some(used) = used.get_mut(pool.0 as usize) {
             *used = true;
         }
@@ -110,12 +112,12 @@ pub(super) fn pools(cx: &Cx<'_>, pools: &Pools<'_>, listeners: &[ListenerRead], 
 }
 
 /// Pools spread by a part of the request, used by a listener that sees no requests.
-pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], spread: &[Option<At>]) {
+pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], pools: &[PoolRead]) {
     for read in listeners.iter().filter(|read| read.protocol == Protocol::Tcp) {
         for (pool, at) in &read.uses {
-            if let Some(Some(balance)) = spread.get(pool.0 as usize) {
+            if let Some(balance) = pools.get(pool.0 as usize).and_then(|read| read.by_request) {
                 cx.report(
-                    Problem::error("needs-http", *balance, "this way to spread work needs HTTP")
+                    Problem::error("needs-http", balance, "this way to spread work needs HTTP")
                         .label("looks into the request")
                         .second(*at, format!("used here by [listener.{}], which speaks tcp", read.name))
                         .help("write balance = \"source\" to keep a client with its backend, or protocol = \"http\""),

@@ -11,7 +11,7 @@ use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
 use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
-use super::route::{self, RouteRead};
+use super::route::{self, READS, RouteRead};
 use super::{Pools, connections};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
@@ -61,6 +61,7 @@ pub(super) fn listener<'a>(
     let protocol = section.choice("protocol", &PROTOCOL).unwrap_or(Protocol::Http);
     let binds = binds(&section);
     let pool = pools.find(&section, "pool");
+    let reads = reads(&section);
     let routes = routes(&section, protocol, pools);
     let idle = !section.has("pool") && !section.has("route");
     if idle && !has_later(&section) {
@@ -81,7 +82,7 @@ pub(super) fn listener<'a>(
         binds: binds.iter().map(|(address, _)| *address).collect(),
         protocol,
         pool,
-        reads: Reads::Active,
+        reads,
         routes,
         limits,
         timeouts,
@@ -92,6 +93,22 @@ pub(super) fn listener<'a>(
 /// Whether a feature that is not there yet stands in for the pool, such as `redirect`.
 fn has_later(section: &Section<'_>) -> bool {
     ["redirect", "respond"].iter().any(|key| section.has(key))
+}
+
+/// Which backends of the listener's own pool get its work; routes say so for theirs.
+fn reads(section: &Section<'_>) -> Reads {
+    if let Some(entry) = section.table.get("reads").filter(|_| !section.has("pool") && section.has("route")) {
+        section.cx.report(
+            Problem::warning(
+                "no-effect",
+                entry.key_at,
+                "`reads` has no effect on a listener without a pool of its own",
+            )
+            .label("says so for `pool` only")
+            .help("write it in each [[listener.NAME.route]] that shall read from standbys"),
+        );
+    }
+    section.choice("reads", &READS).unwrap_or_default()
 }
 
 fn binds(section: &Section<'_>) -> Vec<(SocketAddr, At)> {

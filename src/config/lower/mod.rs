@@ -12,14 +12,13 @@ mod route;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::balance::Balance;
-
 use super::Cx;
 use super::address;
-use super::model::{self, AccessLog, Admin, Config, Level, Log, LogFormat, PoolIndex, ProcessLimits, Shutdown, Watch};
+use super::model::{AccessLog, Admin, Config, Level, Log, LogFormat, PoolIndex, ProcessLimits, Shutdown, Watch};
 use super::problem::{At, Problem};
 use super::section::{Choice, Section};
 use super::substitute;
@@ -39,6 +38,9 @@ const CONNECTIONS: u32 = 20_000;
 
 /// Probes under way at once where nothing is said: each holds a descriptor.
 const PROBES_AT_ONCE: u32 = 1_024;
+
+/// More at once than any machine's descriptors are for.
+const PROBES_MAX: i64 = 100_000;
 
 /// The pools by name, valid or not.
 struct Pools<'a> {
@@ -85,31 +87,30 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     let index = |position: usize| PoolIndex(u32::try_from(position).unwrap_or(u32::MAX));
     let by_name = names.iter().enumerate().map(|(position, (name, _))| (*name, index(position))).collect();
     let names = Pools { by_name, names };
-    let pools: Vec<_> = sections.iter().map(|(entry, table)| pool::pool(cx, entry, table)).collect();
+    let mut pools: Vec<_> = sections.iter().map(|(entry, table)| pool::pool(cx, entry, table, &names)).collect();
+    pool::follows::resolve(cx, &names, &mut pools);
     let listeners: Vec<_> = top
         .named("listener", "web")
         .into_iter()
-        .map(|(entry, table)| listener::listener(cx, entry, table, &names, limits.connections))
+        .map(|(entry, table)| listener::listener(cx, entry, table, &names, limits.process.connections))
         .collect();
     across::listeners(&top, &listeners, &admin);
-    across::pools(cx, &names, &listeners, listener_sections(root));
-    let spread: Vec<Option<At>> =
-        sections.iter().zip(&pools).map(|((_, table), pool)| spread_by_request(table, pool.as_ref())).collect();
-    across::balance(cx, &listeners, &spread);
+    across::pools(cx, &names, &pools, &listeners, listener_sections(root));
+    across::balance(cx, &listeners, &pools);
     Some(Config {
         admin: Admin { bind: admin.bind, token: admin.token },
         log,
-        limits,
+        limits: limits.process,
         shutdown,
         workers: workers(&top),
-        state_file: None,
-        probes_at_once: nonzero(PROBES_AT_ONCE),
+        state_file: state_file(&top),
+        probes_at_once: limits.probes,
         watch: match top.boolean("watch") {
             Some(true) => Watch::Files,
             _ => Watch::Off,
         },
         listeners: listeners.into_iter().map(|read| read.listener).collect::<Option<_>>()?,
-        pools: pools.into_iter().map(|pool| pool.map(Arc::new)).collect::<Option<_>>()?,
+        pools: pools.into_iter().map(|read| read.pool.map(Arc::new)).collect::<Option<_>>()?,
     })
 }
 
@@ -119,12 +120,6 @@ fn listener_sections(root: &Table) -> usize {
         Some(Value::Table(table)) => table.entries.len(),
         _ => 0,
     }
-}
-
-/// The place of `balance` where it looks into requests.
-fn spread_by_request(table: &Table, pool: Option<&model::Pool>) -> Option<At> {
-    let by_request = matches!(pool?.balance, Balance::Uri | Balance::Header(_) | Balance::Cookie(_));
-    table.get("balance").filter(|_| by_request).map(|entry| entry.node.at)
 }
 
 fn workers(top: &Section<'_>) -> Option<NonZeroU32> {
@@ -221,9 +216,31 @@ fn log(top: &Section<'_>) -> Log {
     }
 }
 
-fn limits(top: &Section<'_>) -> ProcessLimits {
+/// The file is written by the program itself, beside the configuration where its path is relative.
+fn state_file(top: &Section<'_>) -> Option<Arc<Path>> {
+    let path = top.text("state_file")?;
+    let node = &top.entry("state_file")?.node;
+    if path.is_empty() || path.ends_with('/') {
+        let fault = Fault::new("text", format!("`{path}` is not the path of a file"), "a folder, or nothing");
+        top.fault(node, fault.help("write state_file = \"/var/lib/evenkeel/state.json\""));
+        return None;
+    }
+    Some(substitute::resolve(top.cx, node.at, path).into())
+}
+
+/// `[limits]`.
+struct LimitsRead {
+    process: ProcessLimits,
+    probes: NonZeroU32,
+}
+
+fn limits(top: &Section<'_>) -> LimitsRead {
     let section = top.section("limits", &LIMITS);
-    ProcessLimits { connections: connections(section.as_ref(), nonzero(CONNECTIONS)) }
+    let probes = section.as_ref().and_then(|limits| limits.integer("probes", 1..=PROBES_MAX));
+    LimitsRead {
+        process: ProcessLimits { connections: connections(section.as_ref(), nonzero(CONNECTIONS)) },
+        probes: nonzero(probes.map_or(PROBES_AT_ONCE, |number| u32::try_from(number).unwrap_or(u32::MAX))),
+    }
 }
 
 /// `connections` of a section of limits.

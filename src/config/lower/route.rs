@@ -9,7 +9,7 @@ use super::super::Cx;
 use super::super::address;
 use super::super::model::{HeaderMatch, HostPattern, Reads, Route};
 use super::super::problem::{At, Problem};
-use super::super::section::Section;
+use super::super::section::{Choice, Section};
 use super::super::tree::{Node, Table, Value};
 use super::super::units::Fault;
 use super::super::vocabulary::{ROUTE, ROUTE_HEADER};
@@ -24,6 +24,22 @@ pub(super) struct RouteRead {
     pub(super) route: Option<Route>,
 }
 
+/// `reads` of a listener or route.
+pub(super) const READS: Choice<Reads> = Choice {
+    words: &[("active", Reads::Active), ("standby", Reads::Standby)],
+    foreign: &[
+        ("primary", "active"),
+        ("leader", "active"),
+        ("writer", "active"),
+        ("replica", "standby"),
+        ("replicas", "standby"),
+        ("secondary", "standby"),
+        ("standbys", "standby"),
+        ("reader", "standby"),
+    ],
+    later: &["any", "nearest"],
+};
+
 pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: &str, pools: &Pools<'_>) -> RouteRead {
     let section = Section::new(cx, table, node.at, path.to_owned(), &ROUTE);
     if !section.has("pool") && !["redirect", "respond", "split"].iter().any(|key| section.has(key)) {
@@ -35,6 +51,7 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
     let methods = section.parsed_list("method", method).unwrap_or_default();
     let clients: Vec<(IpNet, At)> = section.parsed_list("client", address::network).unwrap_or_default();
     let headers = headers(&section);
+    let reads = section.choice("reads", &READS).unwrap_or_default();
     let pool = pools.find(&section, "pool");
     RouteRead {
         at: node.at,
@@ -46,7 +63,7 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
             headers,
             clients: clients.into_iter().map(|(client, _)| client).collect(),
             pool,
-            reads: Reads::Active,
+            reads,
         }),
     }
 }

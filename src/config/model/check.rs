@@ -1,9 +1,13 @@
 //! The checks of a pool: when each is asked, what it asks, and what is a good answer.
 
+use super::http::{ApacheCheck, GrpcCheck, HttpCheck};
+use super::tls::TlsCheck;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+
+pub use crate::health::{Initial, Timing};
+
+use super::mysql::MysqlCheck;
 
 /// `[pool.NAME.check.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,145 +37,32 @@ pub enum SendProxy {
     V2,
 }
 
-/// When a check is asked and how many answers flip it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// Time between two probes.
-    pub interval: Duration,
-    /// Time between two probes while some but not all of rise or fall are seen; never longer than `interval`.
-    pub fast_interval: Duration,
-    /// Time between two probes while the check is down.
-    pub down_interval: Duration,
-    /// Longest time that one probe may take; never longer than `interval`.
-    pub timeout: Duration,
-    /// Good probes in a row that bring it up.
-    pub rise: NonZeroU32,
-    /// Bad probes in a row that take it down.
-    pub fall: NonZeroU32,
-    /// What it is before the first probe.
-    pub initial: Initial,
-}
-
-/// `check.NAME.initial`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Initial {
-    /// Unknown: the first probe decides at once.
-    Unknown,
-    /// Up until `fall` probes say otherwise.
-    Up,
-    /// Down until `rise` probes say otherwise.
-    Down,
-}
-
 /// The question of a check. Two checks with equal kind, address and timeout are one question, asked once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CheckKind {
     /// A connection is accepted; invisible to servers that count connections without a login.
     Tcp,
+    /// A TLS handshake.
+    Tls(TlsCheck),
     /// An HTTP answer.
     Http(HttpCheck),
     /// A `MySQL` or `MariaDB` login.
     Mysql(MysqlCheck),
     /// Apache's `server-status?auto`.
     Apache(ApacheCheck),
+    /// The health service of gRPC.
+    Grpc(GrpcCheck),
 }
 
-/// `type = "http"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HttpCheck {
-    /// How the question is asked.
-    pub request: HttpQuestion,
-    /// The status codes that are good: ranges, both ends included.
-    pub statuses: Vec<(u16, u16)>,
-    /// What the body must be like.
-    pub body: Option<BodyRule>,
-}
-
-/// Method, path, headers and TLS of a probe over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HttpQuestion {
-    /// `GET` where none is given.
-    pub method: Arc<str>,
-    /// Path with query, starts with `/`.
-    pub path: Arc<str>,
-    /// `Host`; the address where none is given.
-    pub host: Option<Arc<str>>,
-    /// Further headers, in the order of the file.
-    pub headers: Vec<(Arc<str>, Arc<str>)>,
-    /// TLS; `None`: plain.
-    pub tls: Option<CheckTls>,
-}
-
-/// `tls = { … }` of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CheckTls {
-    /// The name asked for (SNI) and verified; the address where none is given.
-    pub server_name: Option<Arc<str>>,
-    /// What the certificate must prove.
-    pub verify: Verify,
-}
-
-/// How far a backend's certificate is trusted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Verify {
-    /// Not at all.
-    Nothing,
-    /// By the system's roots.
-    System,
-    /// By these roots, DER, read from `ca = "file"` when the configuration was loaded.
-    Roots(Vec<Arc<[u8]>>),
-}
-
-/// `body = { … }` of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum BodyRule {
-    /// `contains = "text"`.
-    Contains(Arc<str>),
-    /// `regex = "…"`.
-    Matches(Pattern),
-    /// `json = "/pointer", equals = value`: RFC 6901 pointer and the value as JSON text.
-    JsonEquals {
-        /// The pointer.
-        pointer: Arc<str>,
-        /// The value it must have, in `serde_json`'s own form.
-        value: Arc<str>,
-    },
-}
-
-/// A compiled regular expression that compares by its source.
-#[derive(Debug, Clone)]
-pub struct Pattern(pub regex::bytes::Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+impl CheckKind {
+    /// Whether a good answer may say which role the backend has; `mode = "leader"` needs a check that does.
+    pub fn tells_role(&self) -> bool {
+        match self {
+            Self::Http(check) => check.status.tells_role(),
+            Self::Mysql(check) => check.facts.read_only.is_some() || check.facts.group.is_some(),
+            Self::Tcp | Self::Tls(_) | Self::Apache(_) | Self::Grpc(_) => false,
+        }
     }
-}
-
-impl Eq for Pattern {}
-
-impl std::hash::Hash for Pattern {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
-    }
-}
-
-/// `type = "mysql"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct MysqlCheck {
-    /// Who logs in. A user that the server does not know is fine: "access denied" proves that it is alive.
-    pub user: Arc<str>,
-    /// Password, by `mysql_native_password`; empty: none.
-    pub password: Arc<str>,
-}
-
-/// `type = "apache"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ApacheCheck {
-    /// The question; its path is `/server-status?auto` where none is given.
-    pub request: HttpQuestion,
-    /// Fewer idle workers than this is down.
-    pub idle_workers_min: u32,
 }
 
 /// `query = "…"` of a check of a database, with at most one comparison.

@@ -8,10 +8,10 @@ macro_rules! check_words {
         Words {
             place: concat!("a check of type \"", $kind, "\""),
             keys: &[
-                "type", "interval", "fast_interval", "timeout", "rise", "fall", "initial", "port", "host",
+                "type", "interval", "fast_interval", "down_interval", "timeout", "rise", "fall", "initial", "port", "host",
                 "send_proxy" $(, $key)*
             ],
-            later: &["jitter", "down_interval", "up_interval", "proxy", "on", "weight", "verdict", "log"
+            later: &["jitter", "up_interval", "proxy", "on", "weight", "verdict", "log"
                 $(, $later)*],
             foreign: CHECK_FOREIGN,
         }
@@ -21,7 +21,7 @@ macro_rules! check_words {
 const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("inter", "interval"),
     ("fastinter", "fast_interval"),
-    ("downinter", "interval"),
+    ("downinter", "down_interval"),
     ("period", "interval"),
     ("every", "interval"),
     ("fails", "fall"),
@@ -45,62 +45,118 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("kind", "type"),
     ("protocol", "type"),
     ("ssl", "tls"),
+    ("sni", "server_name"),
+    ("insecure", "verify = false"),
+    ("expiry", "expires_in"),
+    ("days", "expires_in"),
     ("send-proxy", "send_proxy = \"v1\""),
     ("send-proxy-v2", "send_proxy = \"v2\""),
     ("check-send-proxy", "send_proxy = \"v1\" or \"v2\""),
     ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
     ("scheme", "tls = true"),
+    ("payload", "request_body"),
+    ("data", "request_body"),
+    ("authority", "headers = { Host = \"name\" }"),
+    ("service_name", "service"),
+    ("grpc_service", "service"),
+    ("metadata", "headers"),
+    ("weight", "weights = true in a check of type \"apache\""),
+    ("donor", "galera = \"synced-or-donor\""),
+    ("available_when_donor", "galera = \"synced-or-donor\""),
+    ("max_lag", "replica = { lag_max = \"5s\" }"),
+    ("max_replication_lag", "replica = { lag_max = \"5s\" }"),
+    ("db", "database"),
+    ("dbname", "database"),
+    ("sql", "query"),
+    ("not_equals", "not"),
 ];
 
 pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], ["send", "expect"]);
-pub(in super::super) const CHECK_HTTP: Words =
-    check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
+pub(in super::super) const CHECK_TLS_ONLY: Words = check_words!(
+    "tls",
+    ["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in", "alpn"],
+    ["pin", "starttls"]
+);
+pub(in super::super) const CHECK_HTTP: Words = check_words!(
+    "http",
+    ["http", "method", "path", "headers", "request_body", "status", "body", "epoch", "tls"],
+    ["redirects", "keep"]
+);
+pub(in super::super) const CHECK_GRPC: Words = check_words!("grpc", ["service", "headers", "tls"], []);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
-    ["user", "password"],
     [
+        "user",
+        "password",
+        "database",
+        "tls",
+        "public_key",
+        "keep",
+        "read_only",
+        "replica",
         "galera",
+        "group_replication",
+        "connections",
         "query",
         "equals",
-        "replica",
-        "read_only",
-        "group_replication",
-        "tls",
-        "connections",
-        "keep",
-        "database",
-        "donor"
-    ]
+        "not",
+        "above",
+        "below"
+    ],
+    []
 );
 pub(in super::super) const CHECK_APACHE: Words =
-    check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
+    check_words!("apache", ["path", "idle_workers", "weights", "headers", "tls"], []);
 
 pub(in super::super) const BODY: Words = Words {
     place: "body = { ... }",
-    keys: &["contains", "regex", "json", "equals"],
-    later: &["not", "size", "above", "below"],
+    keys: &["contains", "regex", "json", "equals", "not", "above", "below"],
+    later: &["size"],
     foreign: &[
         ("string", "contains"),
         ("text", "contains"),
         ("match", "regex"),
         ("pointer", "json"),
         ("value", "equals"),
+        ("min", "above"),
+        ("max", "below"),
+        ("lacks", "contains = \"text\" with not = true"),
         ("jsonpath", "json = \"/a/b\", a JSON pointer"),
     ],
 };
 
+pub(in super::super) const REPLICA: Words = Words {
+    place: "replica = { ... } of a check",
+    keys: &["lag_max"],
+    later: &[],
+    foreign: &[("max_lag", "lag_max"), ("lag", "lag_max"), ("seconds_behind_master", "lag_max = \"5s\"")],
+};
+
 pub(in super::super) const CHECK_TLS: Words = Words {
     place: "tls = { ... } of a check",
-    keys: &["server_name", "verify", "ca"],
-    later: &["cert", "key", "min_version", "alpn", "pin", "expires_in"],
-    foreign: &[
-        ("sni", "server_name"),
-        ("insecure", "verify = false"),
-        ("insecure_skip_verify", "verify = false"),
-        ("skip_verify", "verify = false"),
-        ("cafile", "ca"),
-        ("ca_file", "ca"),
-        ("ca-file", "ca"),
-        ("name", "server_name"),
-    ],
+    keys: &["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in"],
+    later: &["pin"],
+    foreign: TLS_FOREIGN,
 };
+
+const TLS_FOREIGN: &[(&str, &str)] = &[
+    ("sni", "server_name"),
+    ("alpn", "a check of type \"tls\" has alpn; one over HTTP says what it speaks by http = \"2\""),
+    ("insecure", "verify = false"),
+    ("insecure_skip_verify", "verify = false"),
+    ("skip_verify", "verify = false"),
+    ("cafile", "ca"),
+    ("ca_file", "ca"),
+    ("ca-file", "ca"),
+    ("name", "server_name"),
+    ("certificate", "cert"),
+    ("client_cert", "cert"),
+    ("crt", "cert"),
+    ("private_key", "key"),
+    ("client_key", "key"),
+    ("minimum_version", "min_version"),
+    ("ssl_min_ver", "min_version"),
+    ("version", "min_version"),
+    ("expiry", "expires_in"),
+    ("days", "expires_in"),
+];

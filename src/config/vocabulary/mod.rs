@@ -4,8 +4,10 @@
 //! explains each known key; a test compares the two.
 
 mod check;
+mod pool;
 
 pub(super) use check::*;
+pub(super) use pool::*;
 
 /// The keys of one kind of section.
 pub(super) struct Words {
@@ -21,20 +23,8 @@ pub(super) struct Words {
 
 pub(super) const ROOT: Words = Words {
     place: "the top of the file",
-    keys: &["watch", "workers", "admin", "log", "limits", "shutdown", "listener", "pool"],
-    later: &[
-        "test",
-        "discovery",
-        "pair",
-        "state",
-        "state_file",
-        "tracing",
-        "zone",
-        "zones",
-        "user",
-        "security",
-        "include",
-    ],
+    keys: &["watch", "workers", "state_file", "admin", "log", "limits", "shutdown", "listener", "pool"],
+    later: &["test", "discovery", "pair", "tracing", "zone", "zones", "user", "security", "include"],
     foreign: &[
         ("listeners", "[listener.NAME]"),
         ("pools", "[pool.NAME]"),
@@ -49,6 +39,8 @@ pub(super) const ROOT: Words = Words {
         ("nbthread", "workers"),
         ("threads", "workers"),
         ("logging", "[log]"),
+        ("state", "state_file"),
+        ("server_state_file", "state_file"),
     ],
 };
 
@@ -74,8 +66,8 @@ pub(super) const LOG: Words = Words {
 
 pub(super) const LIMITS: Words = Words {
     place: "[limits]",
-    keys: &["connections"],
-    later: &["memory", "files", "probes", "rate"],
+    keys: &["connections", "probes"],
+    later: &["memory", "files", "rate"],
     foreign: &[
         ("maxconn", "connections"),
         ("max_connections", "connections"),
@@ -100,20 +92,18 @@ pub(super) const SHUTDOWN: Words = Words {
 
 pub(super) const LISTENER: Words = Words {
     place: "[listener.NAME]",
-    keys: &["bind", "protocol", "pool", "route", "limits", "timeouts"],
+    keys: &["bind", "protocol", "pool", "reads", "route", "limits", "timeouts"],
     later: &[
         "tls",
         "redirect",
         "unknown_host",
         "trusted_proxies",
         "accept_proxy",
-        "reads",
         "http",
         "http2",
         "hsts",
         "log",
         "compress",
-        "client_zones",
         "rate",
         "allow",
         "deny",
@@ -183,7 +173,7 @@ pub(super) const LISTENER_TIMEOUTS: Words = Words {
 
 pub(super) const ROUTE: Words = Words {
     place: "[[listener.NAME.route]]",
-    keys: &["host", "path", "method", "header", "client", "pool"],
+    keys: &["host", "path", "method", "header", "client", "pool", "reads"],
     later: &[
         "query",
         "split",
@@ -201,7 +191,6 @@ pub(super) const ROUTE: Words = Words {
         "compress",
         "mirror",
         "errors",
-        "reads",
         "timeouts",
         "retry",
         "sni",
@@ -236,111 +225,6 @@ pub(super) const ROUTE_HEADER: Words = Words {
     foreign: &[("key", "name"), ("equals", "value")],
 };
 
-pub(super) const POOL: Words = Words {
-    place: "[pool.NAME]",
-    keys: &[
-        "backends",
-        "balance",
-        "mode",
-        "healthy_when",
-        "on_down",
-        "hold",
-        "queue",
-        "idle_connections",
-        "retry",
-        "timeouts",
-        "check",
-    ],
-    later: &[
-        "preset",
-        "zone",
-        "zones",
-        "client_zones",
-        "sticky",
-        "tls",
-        "slow_start",
-        "min_healthy",
-        "all_down",
-        "tunnels_max",
-        "on_role_loss",
-        "no_leader",
-        "two_leaders",
-        "follows",
-        "port",
-        "failover",
-        "failback",
-        "outliers",
-        "send_proxy",
-        "http",
-        "limits",
-        "discover",
-        "dns",
-        "reads",
-        "probe_passive",
-        "panic",
-        "hash",
-        "connections_max",
-        "read_only",
-    ],
-    foreign: &[
-        ("checks", "[pool.NAME.check.NAME]"),
-        ("health", "[pool.NAME.check.NAME]"),
-        ("healthcheck", "[pool.NAME.check.NAME]"),
-        ("health_check", "[pool.NAME.check.NAME]"),
-        ("method", "balance"),
-        ("strategy", "balance"),
-        ("session_affinity", "sticky, which is not supported yet"),
-        ("keepalive", "idle_connections"),
-        ("retries", "[pool.NAME.retry] attempts"),
-        ("timeout", "[pool.NAME.timeouts]"),
-        ("connect_timeout", "[pool.NAME.timeouts] connect"),
-        ("proxy_connect_timeout", "[pool.NAME.timeouts] connect"),
-        ("proxy_read_timeout", "[pool.NAME.timeouts] response"),
-        ("address", "backends = [\"HOST:PORT\"]"),
-        ("addresses", "backends = [\"HOST:PORT\"]"),
-        ("bind", "[listener.NAME] bind"),
-    ],
-};
-
-pub(super) const BACKEND: Words = Words {
-    place: "an entry of `backends`",
-    keys: &["name", "address", "weight", "backup"],
-    later: &["zone", "role", "tls", "server_name", "connections_max", "tags", "priority", "disabled", "cookie"],
-    foreign: &[
-        ("addr", "address"),
-        ("host", "address = \"HOST:PORT\""),
-        ("port", "address = \"HOST:PORT\""),
-        ("url", "address = \"HOST:PORT\""),
-        ("id", "name"),
-        ("maxconn", "connections_max, which is not supported yet"),
-        ("check", "[pool.NAME.check.NAME], which asks every backend of the pool"),
-    ],
-};
-
-pub(super) const RETRY: Words = Words {
-    place: "[pool.NAME.retry]",
-    keys: &["attempts", "budget", "min_per_second", "body", "status"],
-    later: &["backoff", "methods", "on", "hedge", "timeout"],
-    foreign: &[("retries", "attempts"), ("count", "attempts"), ("statuses", "status"), ("retry_on", "status")],
-};
-
-pub(super) const POOL_TIMEOUTS: Words = Words {
-    place: "[pool.NAME.timeouts]",
-    keys: &["connect", "response", "idle", "tunnel"],
-    later: &["request", "total", "user", "keepalive"],
-    foreign: &[
-        ("server", "response"),
-        ("read", "response"),
-        ("proxy_read_timeout", "response"),
-        ("dial", "connect"),
-        ("dial_timeout", "connect"),
-        ("keep_alive", "idle"),
-        ("tunnel_idle", "tunnel"),
-        ("websocket", "tunnel"),
-        ("queue", "[pool.NAME] hold"),
-    ],
-};
-
 /// All of them.
 pub(super) const EVERY: &[&Words] = &[
     &ROOT,
@@ -354,14 +238,22 @@ pub(super) const EVERY: &[&Words] = &[
     &ROUTE,
     &ROUTE_HEADER,
     &POOL,
+    &NO_LEADER,
+    &ALL_DOWN,
+    &FLAPS,
+    &OUTLIERS,
+    &DISAGREE,
     &BACKEND,
     &RETRY,
     &POOL_TIMEOUTS,
     &CHECK_TCP,
+    &CHECK_TLS_ONLY,
     &CHECK_HTTP,
     &CHECK_MYSQL,
     &CHECK_APACHE,
+    &CHECK_GRPC,
     &BODY,
+    &REPLICA,
     &CHECK_TLS,
 ];
 

@@ -1,8 +1,11 @@
 //! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the questions are read by a file for each type.
 
+mod body;
 mod compare;
 mod http;
 mod mysql;
+mod status;
+mod tls;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Node, Table, Text, Value};
 use crate::config::units::{self, Fault};
-use crate::config::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, Words};
+use crate::config::vocabulary::{CHECK_APACHE, CHECK_GRPC, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, CHECK_TLS_ONLY, Words};
 
 /// Faster than this is a flood, not a check.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -28,25 +31,39 @@ const STREAK_MAX: i64 = 10_000;
 #[derive(Clone, Copy)]
 enum Type {
     Tcp,
+    Tls,
     Http,
     Mysql,
     Apache,
+    Grpc,
 }
 
 impl Type {
     fn words(self) -> &'static Words {
         match self {
             Self::Tcp => &CHECK_TCP,
+            Self::Tls => &CHECK_TLS_ONLY,
             Self::Http => &CHECK_HTTP,
             Self::Mysql => &CHECK_MYSQL,
             Self::Apache => &CHECK_APACHE,
+            Self::Grpc => &CHECK_GRPC,
         }
     }
 }
 
 const TYPE: Choice<Type> = Choice {
-    words: &[("tcp", Type::Tcp), ("http", Type::Http), ("mysql", Type::Mysql), ("apache", Type::Apache)],
+    words: &[
+        ("tcp", Type::Tcp),
+        ("tls", Type::Tls),
+        ("http", Type::Http),
+        ("mysql", Type::Mysql),
+        ("apache", Type::Apache),
+        ("grpc", Type::Grpc),
+    ],
     foreign: &[
+        ("ssl", "tls"),
+        ("certificate", "tls"),
+        ("ssl-hello-chk", "tls"),
         ("https", "write type = \"http\" and tls = true"),
         ("mariadb", "mysql"),
         ("httpchk", "http"),
@@ -58,15 +75,14 @@ const TYPE: Choice<Type> = Choice {
         ("icmp", "there is no ICMP check: write \"tcp\""),
         ("httpd", "apache"),
         ("server-status", "apache"),
+        ("http2", "write type = \"http\" and http = \"2\""),
+        ("h2", "write type = \"http\" and http = \"2\""),
     ],
     later: &[
-        "tls",
-        "ssl",
         "postgres",
         "postgresql",
         "pgsql",
         "redis",
-        "grpc",
         "smtp",
         "ldap",
         "script",
@@ -175,7 +191,7 @@ fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
 fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &str) -> Option<Type> {
     let section = Section { cx: pool.cx, table, at: entry.key_at, path: path.to_owned() };
     if !section.has("type") {
-        section.missing("type", "write type = \"tcp\", \"http\", \"mysql\" or \"apache\"");
+        section.missing("type", format!("write type = {}", TYPE.list()));
         return None;
     }
     section.choice("type", &TYPE)
@@ -184,9 +200,11 @@ fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &
 fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
     Some(match kind {
         Type::Tcp => CheckKind::Tcp,
+        Type::Tls => CheckKind::Tls(tls::check(section)?),
         Type::Http => CheckKind::Http(http::http(section)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
         Type::Apache => CheckKind::Apache(http::apache(section)?),
+        Type::Grpc => CheckKind::Grpc(http::grpc(section)?),
     })
 }
 
@@ -202,24 +220,20 @@ fn host(text: &str) -> Result<IpAddr, Fault> {
 }
 
 fn timing(section: &Section<'_>) -> Option<Timing> {
-    let interval = section.positive_duration("interval");
+    let interval = interval(section, "interval");
     let given = interval.is_some() || !section.has("interval");
     let interval = interval.unwrap_or(Duration::from_secs(2));
-    if interval < INTERVAL_MIN {
-        let node = &section.entry("interval")?.node;
-        let fault = Fault::new(
-            "range",
-            format!("`interval` of {} is too short", units::written(interval)),
-            "a flood of probes",
-        );
-        section.fault(node, fault.help("write \"10ms\" or more"));
-    }
+    let down = self::interval(section, "down_interval").unwrap_or(interval);
     let timeout = section.positive_duration("timeout");
     let fast = section.positive_duration("fast_interval");
     let mut fits = given;
-    for (key, value) in [("timeout", timeout), ("fast_interval", fast)] {
-        if let Some(value) = value.filter(|value| given && *value > interval) {
-            longer_than_interval(section, key, value, interval);
+    for (key, value, limit, what) in [
+        ("timeout", timeout, ("interval", interval), "the interval"),
+        ("fast_interval", fast, ("interval", interval), "the interval"),
+        ("timeout", timeout, ("down_interval", down), "the interval while down"),
+    ] {
+        if let Some(value) = value.filter(|value| fits && *value > limit.1) {
+            longer_than_interval(section, (key, value), limit, what);
             fits = false;
         }
     }
@@ -231,23 +245,38 @@ fn timing(section: &Section<'_>) -> Option<Timing> {
     let initial = section.choice("initial", &INITIAL).unwrap_or(Initial::Unknown);
     fits.then(|| Timing {
         interval,
-        down_interval: interval,
+        down_interval: down,
         fast_interval: fast.unwrap_or((interval / 4).max(FAST_INTERVAL_MIN).min(interval)),
-        timeout: timeout.unwrap_or(Duration::from_secs(1).min(interval)),
+        timeout: timeout.unwrap_or(Duration::from_secs(1).min(interval).min(down)),
         rise,
         fall,
         initial,
     })
 }
 
-fn longer_than_interval(section: &Section<'_>, key: &str, value: Duration, interval: Duration) {
+fn interval(section: &Section<'_>, key: &str) -> Option<Duration> {
+    let interval = section.positive_duration(key)?;
+    if interval < INTERVAL_MIN {
+        let node = &section.entry(key)?.node;
+        let message = format!("`{key}` of {} is too short", units::written(interval));
+        section.fault(node, Fault::new("range", message, "a flood of probes").help("write \"10ms\" or more"));
+    }
+    Some(interval)
+}
+
+fn longer_than_interval(
+    section: &Section<'_>,
+    (key, value): (&str, Duration),
+    (limiting, limit): (&str, Duration),
+    what: &str,
+) {
     let Some(entry) = section.entry(key) else { return };
-    let limit = units::written(interval);
-    let message = format!("`{key}` of {} is longer than the interval of {limit}", units::written(value));
+    let limit = units::written(limit);
+    let message = format!("`{key}` of {} is longer than {what} of {limit}", units::written(value));
     let problem = Problem::error("too-long", entry.node.at, message)
         .help(format!("make it {limit} or less, or the interval longer"));
-    section.cx.report(match section.entry("interval") {
-        Some(interval) => problem.label("longer").second(interval.node.at, "the interval"),
+    section.cx.report(match section.entry(limiting) {
+        Some(interval) => problem.label("longer").second(interval.node.at, what),
         None => problem.label("the interval is 2s where none is given"),
     });
 }

@@ -9,26 +9,35 @@ use crate::health::Expression;
 
 use super::super::check;
 
+/// `healthy_when`; all checks where it is not given.
 pub(super) fn healthy_when(section: &Section<'_>, names: &[Arc<str>]) -> Option<Expression> {
     if !section.has("healthy_when") {
         return Some(Expression::all_of(names.len()));
     }
-    let text = section.text("healthy_when")?;
-    let node = &section.entry("healthy_when")?.node;
-    let expression = match Expression::parse(text, names) {
-        Ok(expression) => expression,
-        Err(error) => {
-            let at = within(section, node, error.span.clone());
-            let mut problem = Problem::error("expression", at, error.message);
+    over(section, "healthy_when", names)
+}
+
+/// The expression that a key holds.
+pub(super) fn over(section: &Section<'_>, key: &str, names: &[Arc<str>]) -> Option<Expression> {
+    let text = section.text(key)?;
+    let node = &section.entry(key)?.node;
+    Expression::parse(text, names)
+        .map_err(|error| {
+            let mut problem = Problem::error("expression", within(section, node, error.span.clone()), error.message);
             problem.help = error.help;
             section.cx.report(problem);
-            return None;
+        })
+        .ok()
+}
+
+/// Warns of checks that no expression asks for.
+pub(super) fn report_unused(section: &Section<'_>, names: &[Arc<str>], asked: &[&Expression]) {
+    let Some(node) = section.entry("healthy_when").map(|entry| &entry.node) else { return };
+    let Value::String(Text { value: text, .. }) = &node.value else { return };
+    for (index, name) in names.iter().enumerate() {
+        if asked.iter().any(|expression| expression.mentions(index)) {
+            continue;
         }
-    };
-    // `all_down` would name checks too; that it is not supported has been said.
-    let certain = !section.has("all_down");
-    let unused = names.iter().enumerate().filter(|(index, _)| certain && !expression.mentions(*index));
-    for (_, name) in unused {
         let place = check::place(section, name).unwrap_or(node.at);
         section.cx.report(
             Problem::warning("unused-check", place, format!("check `{name}` decides nothing"))
@@ -37,7 +46,6 @@ pub(super) fn healthy_when(section: &Section<'_>, names: &[Arc<str>]) -> Option<
                 .help(format!("add it, as in \"{text} and {name}\", or take the check out")),
         );
     }
-    Some(expression)
 }
 
 /// The place of a part of a text, when the source spells the text the same way.

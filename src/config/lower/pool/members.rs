@@ -6,19 +6,19 @@ use std::sync::Arc;
 use crate::config::address;
 use crate::config::model::{Member, Standing};
 use crate::config::problem::{At, Problem};
-use crate::config::section::{Section, is_name};
+use crate::config::section::{Section, name};
 use crate::config::tree::{Node, Table, Value};
 use crate::config::units::Fault;
 use crate::config::vocabulary::BACKEND;
 
+use super::zones::Names;
+
 /// Weights beyond this say nothing more and overflow sums.
 const WEIGHT_MAX: i64 = 256;
 
-pub(super) fn members(section: &Section<'_>) -> Option<Vec<Member>> {
+pub(super) fn members(section: &Section<'_>, zones: &mut Names) -> Option<Vec<Member>> {
     if !section.has("backends") {
-        if !section.has("follows") {
-            section.missing("backends", "write backends = [\"HOST:PORT\", \"HOST:PORT\"]");
-        }
+        section.missing("backends", "write backends = [\"HOST:PORT\", \"HOST:PORT\"]");
         return None;
     }
     let node = &section.entry("backends")?.node;
@@ -31,7 +31,7 @@ pub(super) fn members(section: &Section<'_>) -> Option<Vec<Member>> {
         return None;
     }
     let nodes = section.one_or_more("backends")?;
-    let read: Vec<(&Node, Option<Member>)> = nodes.iter().map(|node| (node, member(section, node))).collect();
+    let read: Vec<(&Node, Option<Member>)> = nodes.iter().map(|node| (node, member(section, node, zones))).collect();
     let mut first: HashMap<Arc<str>, At> = HashMap::with_capacity(read.len());
     for (node, member) in &read {
         let Some(member) = member else { continue };
@@ -51,10 +51,10 @@ pub(super) fn members(section: &Section<'_>) -> Option<Vec<Member>> {
     read.into_iter().map(|(_, member)| member).collect()
 }
 
-fn member<'a>(section: &Section<'a>, node: &'a Node) -> Option<Member> {
+fn member<'a>(section: &Section<'a>, node: &'a Node, zones: &mut Names) -> Option<Member> {
     let (standing, weight) = (Standing::Regular, 1);
     match &node.value {
-        Value::Table(table) => member_table(section, node, table),
+        Value::Table(table) => member_table(section, node, table, zones),
         Value::String(text) => {
             let address = match address::backend(&text.value) {
                 Ok(address) => address,
@@ -73,23 +73,20 @@ fn member<'a>(section: &Section<'a>, node: &'a Node) -> Option<Member> {
     }
 }
 
-fn member_table<'a>(section: &Section<'a>, node: &'a Node, table: &'a Table) -> Option<Member> {
+fn member_table<'a>(section: &Section<'a>, node: &'a Node, table: &'a Table, zones: &mut Names) -> Option<Member> {
     let section = Section::new(section.cx, table, node.at, section.path_of("backends"), &BACKEND);
     if !section.has("address") {
         section.missing("address", "write address = \"HOST:PORT\"");
     }
     let weight = weight(&section);
-    let name = section.parsed("name", |name| {
-        let fault = Fault::new("name", format!("`{name}` cannot be a name"), "not a name");
-        let help = "names are up to 64 letters, digits, `-`, `_` and `.`";
-        if is_name(name) { Ok(Arc::<str>::from(name)) } else { Err(fault.help(help)) }
-    });
+    let own_name = section.parsed("name", name);
+    let zone = section.parsed("zone", name).and_then(|zone| zones.number(&section, zone));
     let standing = match section.boolean("backup") {
         Some(true) => Standing::Backup,
         _ => Standing::Regular,
     };
     let address = section.parsed("address", address::backend)?;
-    Some(Member { name: name.unwrap_or_else(|| address.to_string().into()), address, weight, standing, zone: None })
+    Some(Member { name: own_name.unwrap_or_else(|| address.to_string().into()), address, weight, standing, zone })
 }
 
 fn weight(section: &Section<'_>) -> u16 {

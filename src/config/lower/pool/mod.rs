@@ -1,22 +1,29 @@
-//! `[pool.NAME]`: backends, policy, deadlines; its checks are read by `check`.
+//! `[pool.NAME]`: what it is made of; backends, zones, policy and the like have a file each, and checks are read by
+//! `check`.
 
 mod balance;
 mod expression;
+pub(super) mod follows;
 mod members;
+mod outliers;
+mod policy;
+mod zones;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::Balance;
 use crate::config::Cx;
-use crate::config::model::{Check, OnDown, Pool, PoolTimeouts, Retry, Zones};
+use crate::config::model::{Check, Member, OnDown, Pool, PoolTimeouts, Retry, Zones};
+use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
-use crate::config::tree::{Entry, Table, Value};
-use crate::config::units::{self, Fault};
-use crate::config::vocabulary::{POOL, POOL_TIMEOUTS, RETRY};
-use crate::health::Policy;
+use crate::config::tree::{Entry, Table};
+use crate::config::units::Fault;
+use crate::config::vocabulary::{NO_LEADER, POOL, POOL_TIMEOUTS, RETRY};
+use crate::health::{Expression, Policy};
 
-use super::check;
+use super::{Pools, check};
+use follows::Following;
 
 const ON_DOWN: Choice<OnDown> = Choice {
     words: &[("keep", OnDown::Keep), ("close", OnDown::Close)],
@@ -30,50 +37,108 @@ const ON_DOWN: Choice<OnDown> = Choice {
     later: &[],
 };
 
-const MODE: Choice<()> = Choice {
-    words: &[("active-active", ())],
-    foreign: &[
-        ("http", "the protocol belongs into [listener.NAME]"),
-        ("tcp", "the protocol belongs into [listener.NAME]"),
-    ],
-    later: &["active-standby", "leader", "active-passive", "primary"],
-};
+/// How long requests wait with `all_down = "hold"` where nothing else is said.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// Memory for requests that wait.
 const QUEUE_MAX: i64 = 1_000_000;
 
-pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table) -> Option<Pool> {
+/// What was read of a pool.
+pub(super) struct PoolRead {
+    pub(super) pool: Option<Pool>,
+    /// The place of `balance` where it looks into requests.
+    pub(super) by_request: Option<At>,
+    /// The pool that it takes its backends and verdicts from; `pool` is incomplete until [`follows::resolve`].
+    pub(super) follows: Option<Following>,
+}
+
+pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools: &Pools<'_>) -> PoolRead {
     let section = Section::new(cx, table, entry.key_at, format!("pool.{}", entry.key), &POOL);
-    section.choice("mode", &MODE);
-    let members = members::members(&section);
-    let checks = check::checks(&section);
-    let names: Vec<Arc<str>> = checks.iter().map(|(name, _)| name.as_str().into()).collect();
-    let healthy_when = expression::healthy_when(&section, &names);
-    let checks: Option<Vec<Check>> = checks.into_iter().map(|(_, check)| check).collect();
+    let follows = follows::follows(&section, pools);
+    let hold = hold(&section);
+    let decided = if section.has("follows") { Some(Decided::elsewhere()) } else { decided(&section, hold) };
+    let balance =
+        if section.has("balance") { section.parsed("balance", balance::balance) } else { Some(Balance::RoundRobin) };
+    let by_request = matches!(balance, Some(Balance::Uri | Balance::Header(_) | Balance::Cookie(_)));
+    let by_request = section.entry("balance").filter(|_| by_request).map(|entry| entry.node.at);
     let (retry, timeouts) = (retry(&section), timeouts(&section));
     let small = |key: &str, range, usual: u32| {
         section.integer(key, range).map_or(usual, |number| u32::try_from(number).unwrap_or(u32::MAX))
     };
     let (queue, idle_connections) =
         (small("queue", 0..=QUEUE_MAX, 1000), small("idle_connections", 0..=1_000_000, 256));
-    let balance =
-        if section.has("balance") { section.parsed("balance", balance::balance) } else { Some(Balance::RoundRobin) };
-    Some(Pool {
+    let on_loss = |key| section.choice(key, &ON_DOWN).unwrap_or(OnDown::Keep);
+    let (on_down, on_role_loss) = (on_loss("on_down"), on_loss("on_role_loss"));
+    let pool = decided.zip(balance).map(|(decided, balance)| Pool {
         name: entry.key.as_str().into(),
-        on_down: section.choice("on_down", &ON_DOWN).unwrap_or(OnDown::Keep),
-        hold: section.duration("hold").unwrap_or(Duration::ZERO),
+        on_down,
+        on_role_loss,
+        hold,
         queue,
         idle_connections,
         retry,
         timeouts,
-        balance: balance?,
-        members: members.filter(|members| !members.is_empty())?,
-        checks: checks?,
-        policy: Policy::usual(healthy_when?),
+        balance,
+        members: decided.members,
+        checks: decided.checks,
+        policy: decided.policy,
         follows: None,
-        on_role_loss: OnDown::Keep,
-        zones: Zones { names: Vec::new(), own: None, clients: Vec::new(), spill_below: 0.0, spill_at: None },
-    })
+        zones: decided.zones,
+    });
+    let pool = pool.filter(|_| !section.has("follows") || follows.is_some());
+    PoolRead { pool, by_request, follows }
+}
+
+/// Who is in a pool and who of them works: all that a pool which follows another one takes from there.
+struct Decided {
+    members: Vec<Member>,
+    zones: Zones,
+    checks: Vec<Check>,
+    policy: Policy,
+}
+
+impl Decided {
+    /// What stands there until the other pool is known.
+    fn elsewhere() -> Self {
+        let policy = Policy::usual(Expression::all_of(0));
+        Self { members: Vec::new(), zones: zones::none(), checks: Vec::new(), policy }
+    }
+}
+
+fn decided(section: &Section<'_>, hold: Duration) -> Option<Decided> {
+    let mut names = zones::Names::default();
+    let members = members::members(section, &mut names);
+    let zones = zones::zones(section, names);
+    let checks = check::checks(section);
+    let names: Vec<Arc<str>> = checks.iter().map(|(name, _)| name.as_str().into()).collect();
+    let policy = policy::policy(section, members.as_deref(), &names, hold);
+    let checks: Option<Vec<Check>> = checks.into_iter().map(|(_, check)| check).collect();
+    Some(Decided { members: members.filter(|members| !members.is_empty())?, zones, checks: checks?, policy: policy? })
+}
+
+/// How long requests wait when nobody may serve: `hold`, or `no_leader`, which says the same of leaders.
+fn hold(section: &Section<'_>) -> Duration {
+    let no_leader = section.section("no_leader", &NO_LEADER);
+    if let Some(no_leader) = no_leader.as_ref().filter(|no_leader| !no_leader.has("hold")) {
+        no_leader.missing("hold", "write no_leader = { hold = \"5s\" }: how long requests wait for the next leader");
+    }
+    let own = section.duration("hold");
+    let for_leader = no_leader.as_ref().and_then(|no_leader| no_leader.duration("hold"));
+    if let (Some(hold), Some(no_leader)) = (section.table.get("hold"), section.table.get("no_leader")) {
+        section.cx.report(
+            Problem::error("conflict", no_leader.key_at, "`hold` and `no_leader` at once")
+                .label("says the same for pools with a leader")
+                .second(hold.key_at, "given here")
+                .help("take one of the two out: both are how long requests wait when nobody may serve"),
+        );
+    }
+    let usual = if section.says("all_down", "hold") { HOLD } else { Duration::ZERO };
+    let hold = own.or(for_leader).unwrap_or(usual);
+    if let Some(entry) = section.entry("hold").filter(|_| hold.is_zero() && section.says("all_down", "hold")) {
+        let fault = Fault::new("conflict", "all_down = \"hold\" for no time at all", "nobody waits for 0s");
+        section.fault(&entry.node, fault.help("write hold = \"10s\", or take all_down = \"hold\" out"));
+    }
+    hold
 }
 
 fn retry(pool: &Section<'_>) -> Retry {
@@ -85,28 +150,11 @@ fn retry(pool: &Section<'_>) -> Retry {
     };
     Retry {
         attempts: u8::try_from(integer("attempts", 10, 2)).unwrap_or(u8::MAX),
-        budget_ratio: section.and_then(budget).unwrap_or(0.2),
+        budget_ratio: section.and_then(|retry| retry.share("budget")).unwrap_or(0.2),
         budget_min_per_second: integer("min_per_second", 1_000_000, 3),
         body_bytes: section.and_then(|retry| retry.size("body", 0..=16 << 20)).map_or(64 << 10, |bytes| bytes as u32),
         statuses: section.map(retried_statuses).unwrap_or_default(),
     }
-}
-
-fn budget(retry: &Section<'_>) -> Option<f32> {
-    let node = &retry.entry("budget")?.node;
-    let number = match &node.value {
-        Value::Float(number) => *number,
-        Value::Integer(number) => *number as f64,
-        _ => return retry.parsed("budget", units::share),
-    };
-    if (0.0..=1.0).contains(&number) {
-        return Some(number as f32);
-    }
-    let fault = Fault::new("share", format!("`budget` = {number} is out of range"), "a share goes from 0 to 1");
-    let percent =
-        if (1.0..=100.0).contains(&number) { format!("write \"{number}%\"") } else { "write \"20%\" or 0.2".into() };
-    retry.fault(node, fault.help(percent));
-    None
 }
 
 fn retried_statuses(retry: &Section<'_>) -> Vec<u16> {

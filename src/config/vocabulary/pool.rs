@@ -1,0 +1,165 @@
+//! The keys of pools.
+
+use super::Words;
+
+pub(in super::super) const POOL: Words = Words {
+    place: "[pool.NAME]",
+    keys: &[
+        "preset",
+        "backends",
+        "follows",
+        "port",
+        "balance",
+        "mode",
+        "failover",
+        "failback",
+        "two_leaders",
+        "no_leader",
+        "healthy_when",
+        "up_after",
+        "down_after",
+        "flaps",
+        "all_down",
+        "min_healthy",
+        "slow_start",
+        "outliers",
+        "disagree",
+        "zone",
+        "client_zones",
+        "spill_below",
+        "spill_at",
+        "on_down",
+        "on_role_loss",
+        "hold",
+        "queue",
+        "idle_connections",
+        "retry",
+        "timeouts",
+        "check",
+    ],
+    later: &[
+        "sticky",
+        "tls",
+        "tunnels_max",
+        "send_proxy",
+        "http",
+        "limits",
+        "discover",
+        "dns",
+        "hash",
+        "connections_max",
+    ],
+    foreign: &[
+        ("checks", "[pool.NAME.check.NAME]"),
+        ("health", "[pool.NAME.check.NAME]"),
+        ("healthcheck", "[pool.NAME.check.NAME]"),
+        ("health_check", "[pool.NAME.check.NAME]"),
+        ("method", "balance"),
+        ("strategy", "balance"),
+        ("session_affinity", "sticky, which is not supported yet"),
+        ("keepalive", "idle_connections"),
+        ("retries", "[pool.NAME.retry] attempts"),
+        ("timeout", "[pool.NAME.timeouts]"),
+        ("connect_timeout", "[pool.NAME.timeouts] connect"),
+        ("proxy_connect_timeout", "[pool.NAME.timeouts] connect"),
+        ("proxy_read_timeout", "[pool.NAME.timeouts] response"),
+        ("address", "backends = [\"HOST:PORT\"]"),
+        ("addresses", "backends = [\"HOST:PORT\"]"),
+        ("bind", "[listener.NAME] bind"),
+        ("zones", "zone = \"NAME\", and a zone in each entry of `backends`"),
+        ("locality", "zone"),
+        ("region", "zone"),
+        ("panic", "all_down"),
+        ("fail_open", "all_down = \"serve-anyway\""),
+        ("min_up", "min_healthy"),
+        ("slowstart", "slow_start"),
+        ("warmup", "slow_start"),
+        ("outlier_detection", "outliers"),
+        ("passive", "outliers"),
+        ("preempt", "failback"),
+        ("leader", "mode = \"leader\""),
+        ("follow", "follows"),
+        ("track", "follows"),
+    ],
+};
+
+pub(in super::super) const NO_LEADER: Words = Words {
+    place: "no_leader = { ... }",
+    keys: &["hold"],
+    later: &[],
+    foreign: &[("wait", "hold"), ("timeout", "hold"), ("queue", "hold")],
+};
+
+pub(in super::super) const ALL_DOWN: Words = Words {
+    place: "all_down = { ... }",
+    keys: &["serve_when"],
+    later: &["hold"],
+    foreign: &[("when", "serve_when"), ("serve", "serve_when"), ("healthy_when", "serve_when")],
+};
+
+pub(in super::super) const FLAPS: Words = Words {
+    place: "flaps = { ... }",
+    keys: &["max", "within", "hold"],
+    later: &[],
+    foreign: &[("count", "max"), ("changes", "max"), ("window", "within"), ("period", "within"), ("time", "hold")],
+};
+
+pub(in super::super) const OUTLIERS: Words = Words {
+    place: "outliers = { ... }",
+    keys: &["failures", "errors", "latency", "requests", "window", "time", "time_max", "max_ejected"],
+    later: &[],
+    foreign: &[
+        ("max_fails", "failures"),
+        ("consecutive_5xx", "failures"),
+        ("consecutive", "failures"),
+        ("error_rate", "errors"),
+        ("interval", "window"),
+        ("base_ejection_time", "time"),
+        ("fail_timeout", "time"),
+        ("max_ejection_time", "time_max"),
+        ("max_ejection_percent", "max_ejected"),
+        ("min_requests", "requests"),
+    ],
+};
+
+pub(in super::super) const DISAGREE: Words =
+    Words { place: "disagree = { ... }", keys: &["probe_fails", "traffic_fails"], later: &[], foreign: &[] };
+
+pub(in super::super) const BACKEND: Words = Words {
+    place: "an entry of `backends`",
+    keys: &["name", "address", "weight", "backup", "zone"],
+    later: &["role", "tls", "server_name", "connections_max", "tags", "priority", "disabled", "cookie"],
+    foreign: &[
+        ("addr", "address"),
+        ("host", "address = \"HOST:PORT\""),
+        ("port", "address = \"HOST:PORT\""),
+        ("url", "address = \"HOST:PORT\""),
+        ("id", "name"),
+        ("maxconn", "connections_max, which is not supported yet"),
+        ("check", "[pool.NAME.check.NAME], which asks every backend of the pool"),
+    ],
+};
+
+pub(in super::super) const RETRY: Words = Words {
+    place: "[pool.NAME.retry]",
+    keys: &["attempts", "budget", "min_per_second", "body", "status"],
+    later: &["backoff", "methods", "on", "hedge", "timeout"],
+    foreign: &[("retries", "attempts"), ("count", "attempts"), ("statuses", "status"), ("retry_on", "status")],
+};
+
+pub(in super::super) const POOL_TIMEOUTS: Words = Words {
+    place: "[pool.NAME.timeouts]",
+    keys: &["connect", "response", "idle", "tunnel"],
+    later: &["request", "total", "user", "keepalive"],
+    foreign: &[
+        ("server", "response"),
+        ("read", "response"),
+        ("proxy_read_timeout", "response"),
+        ("dial", "connect"),
+        ("dial_timeout", "connect"),
+        ("keep_alive", "idle"),
+        ("tunnel_idle", "tunnel"),
+        ("websocket", "tunnel"),
+        ("queue", "[pool.NAME] hold"),
+    ],
+};

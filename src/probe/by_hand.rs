@@ -1,0 +1,346 @@
+//! The command that repeats a probe by hand: `curl`, `mysql`, `nc`, with everything that the check asks for.
+//!
+//! PURE. It is shown by `why` and pasted into a terminal, so it is quoted for a shell, and holds no secret: these stand
+//! as variables (`"$PASSWORD"`), which whoever pastes it sets before.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::mysql::statements;
+use super::shell::Line;
+use crate::config::model::{
+    Address, ApacheCheck, Check, CheckKind, CheckTls, GrpcCheck, HttpQuestion, HttpVersion, MysqlCheck, SendProxy,
+    TlsCheck, TlsVersion, Verify,
+};
+
+/// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
+pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -> String {
+    let at = Place::of(check, backend, asked_at);
+    let mut command = match &check.kind {
+        CheckKind::Tcp => tcp(check, &at),
+        CheckKind::Http(http) => curl(check, &http.request, &at),
+        CheckKind::Apache(ApacheCheck { request, .. }) => curl(check, request, &at),
+        CheckKind::Mysql(login) => mysql(check, login, &at),
+        CheckKind::Tls(handshake) => s_client(check, handshake, &at),
+        CheckKind::Grpc(grpc) => health_probe(check, grpc, &at),
+    };
+    let by_curl = matches!(check.kind, CheckKind::Http(_) | CheckKind::Apache(_));
+    match check.send_proxy {
+        Some(SendProxy::V2) if by_curl => {
+            command.push_str("  # sends version 1 of the PROXY protocol, the check sends version 2");
+        }
+        Some(_) if !by_curl => command.push_str("  # without the PROXY header that the check sends first"),
+        _ => {}
+    }
+    command
+}
+
+/// Where a probe goes.
+struct Place {
+    /// The name or address that is asked for.
+    name: String,
+    port: u16,
+    /// The address that it is asked at.
+    address: Option<SocketAddr>,
+}
+
+impl Place {
+    fn of(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -> Self {
+        let port = check.port.unwrap_or_else(|| backend.port());
+        let name = match (check.host, backend) {
+            (Some(host), _) => host.to_string(),
+            (None, Address::Socket(address)) => address.ip().to_string(),
+            (None, Address::Name(name, _)) => name.to_string(),
+        };
+        Self { name, port, address: asked_at }
+    }
+
+    /// The address where it is known, else the name: for programs that cannot be told both.
+    fn host(&self) -> String {
+        self.address.map_or_else(|| self.name.clone(), |address| address.ip().to_string())
+    }
+}
+
+fn tcp(check: &Check, at: &Place) -> String {
+    let mut line = Line::new("nc", &[], "");
+    line.plain("-vz -w").word(&whole_seconds(check.timing.timeout)).word(&at.host()).word(&at.port.to_string());
+    line.finish()
+}
+
+fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
+    let mut line = Line::new("openssl s_client", &check.secrets, "SECRET");
+    let name = handshake.tls.server_name.as_deref().unwrap_or(&at.name);
+    let host = at.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    line.plain("-connect").word(&format!("{host}:{}", at.port)).plain("-servername").word(name);
+    if !handshake.protocols.is_empty() {
+        line.plain("-alpn").word(&handshake.protocols.join(","));
+    }
+    if handshake.tls.least == TlsVersion::V1_3 {
+        line.plain("-min_protocol TLSv1.3");
+    }
+    files(&mut line, &handshake.tls, ["-CAfile", "-cert", "-key"]);
+    line.plain("</dev/null");
+    line.finish()
+}
+
+/// The options for the files that the configuration names, whose names are not known any more.
+fn files(line: &mut Line, tls: &CheckTls, [ca, cert, key]: [&str; 3]) {
+    if let Verify::Roots(_) = tls.verify {
+        line.plain(&format!("{ca} \"$CA_FILE\""));
+    }
+    if tls.identity.is_some() {
+        line.plain(&format!("{cert} \"$CERT_FILE\" {key} \"$KEY_FILE\""));
+    }
+}
+
+fn health_probe(check: &Check, grpc: &GrpcCheck, at: &Place) -> String {
+    let mut line = Line::new("grpc_health_probe", &check.secrets, "SECRET");
+    let host = at.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let timeout = format!("{}ms", check.timing.timeout.as_millis());
+    line.plain("-addr").word(&format!("{host}:{}", at.port));
+    line.plain("-connect-timeout").word(&timeout).plain("-rpc-timeout").word(&timeout);
+    if !grpc.service.is_empty() {
+        line.plain("-service").word(&grpc.service);
+    }
+    if let Some(tls) = &grpc.tls {
+        line.plain("-tls -tls-server-name").word(tls.server_name.as_deref().unwrap_or(&at.name));
+        if tls.verify == Verify::Nothing {
+            line.plain("-tls-no-verify");
+        }
+        files(&mut line, tls, ["-tls-ca-cert", "-tls-client-cert", "-tls-client-key"]);
+    }
+    for (name, value) in &grpc.headers {
+        line.plain("-rpc-header").word(&format!("{name}: {value}"));
+    }
+    line.finish()
+}
+
+fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
+    let mut line = Line::new("curl", &check.secrets, "SECRET");
+    line.plain("-sSi --noproxy '*' -m").word(&seconds(check.timing.timeout));
+    if check.send_proxy.is_some() {
+        line.plain("--haproxy-protocol");
+    }
+    match &*question.method {
+        "GET" => {}
+        // With -X it would wait for the body that a HEAD does not have.
+        "HEAD" => _ = line.plain("--head"),
+        other => _ = line.plain("-X").word(other),
+    }
+    if question.path.contains("/.") {
+        line.plain("--path-as-is");
+    }
+    if question.path.contains(['[', ']', '{', '}']) {
+        line.plain("-g");
+    }
+    let (scheme, usual_port) = if question.tls.is_some() { ("https", 443) } else { ("http", 80) };
+    let tls_name = question.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+    if question.version == HttpVersion::V2 {
+        line.plain(if question.tls.is_some() { "--http2" } else { "--http2-prior-knowledge" });
+    }
+    if let Some(tls) = &question.tls {
+        if tls.verify == Verify::Nothing {
+            line.plain("-k");
+        }
+        if tls.least == TlsVersion::V1_3 {
+            line.plain("--tlsv1.3");
+        }
+        files(&mut line, tls, ["--cacert", "--cert", "--key"]);
+    }
+    let name = tls_name.unwrap_or(&at.name);
+    let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    if let Some(address) = at.address.filter(|address| address.ip().to_string() != *name) {
+        line.plain("--resolve").word(&format!("{host}:{}:{}", at.port, bracketed(address)));
+    } else if tls_name.is_some_and(|tls_name| tls_name != at.name) {
+        line.plain("--connect-to").word(&format!("::{}:{}", at.name, at.port));
+    }
+    let authority = if at.port == usual_port { host } else { format!("{host}:{}", at.port) };
+    headers(&mut line, question, at, &authority, usual_port);
+    line.word(&format!("{scheme}://{authority}{}", question.path));
+    line.finish()
+}
+
+/// The headers that `curl` would not send by itself, or would send otherwise.
+fn headers(line: &mut Line, question: &HttpQuestion, at: &Place, authority: &str, usual_port: u16) {
+    let given = |wanted: &str| question.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    if !given("user-agent") {
+        line.plain("-A evenkeel");
+    }
+    if !given("host") {
+        let own = if at.name.contains(':') { format!("[{}]", at.name) } else { at.name.clone() };
+        let own = if at.port == usual_port { own } else { format!("{own}:{}", at.port) };
+        let host = question.host.as_deref().unwrap_or(&own);
+        if host != authority {
+            line.plain("-H").word(&format!("Host: {host}"));
+        }
+    }
+    for (name, value) in &question.headers {
+        // With a colon `curl` takes a header without value for one to leave out.
+        let header = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+        line.plain("-H").word(&header);
+    }
+    if !question.body.is_empty() {
+        if !given("content-type") {
+            line.plain("-H Content-Type:");
+        }
+        line.plain("--data-raw").word(&question.body);
+    }
+}
+
+fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
+    let mut secrets = vec![login.password.clone()];
+    secrets.extend(check.secrets.iter().cloned());
+    let mut line = Line::new("mysql", &secrets, "PASSWORD");
+    line.plain("--protocol=TCP -h").word(&at.host()).plain("-P").word(&at.port.to_string());
+    line.glued("--connect-timeout=", &whole_seconds(check.timing.timeout)).plain("-u").word(&login.user);
+    if login.password.is_empty() {
+        line.plain("--skip-password");
+    } else {
+        line.glued("--password=", &login.password);
+    }
+    if let Some(Verify::Roots(_)) = login.tls.as_ref().map(|tls| &tls.verify) {
+        line.plain("--ssl-ca=\"$CA_FILE\"");
+    }
+    if let Some(database) = &login.database {
+        line.plain("-D").word(database);
+    }
+    line.plain("-e").word(&statements(&login.facts).join("; "));
+    line.finish()
+}
+
+fn bracketed(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    }
+}
+
+/// `0.25`, `1`: what curl takes.
+fn seconds(time: Duration) -> String {
+    format!("{}", time.as_secs_f64())
+}
+
+/// At least one: what takes no fractions often takes zero for no limit.
+fn whole_seconds(time: Duration) -> String {
+    time.as_secs_f64().ceil().max(1.0).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Color, Source};
+
+    fn command_of(backend: &str, asked_at: Option<&str>, check: &str) -> String {
+        let text = format!(
+            "listener.l = {{ bind = '127.0.0.1:0', protocol = 'tcp', pool = 'p' }}\n\
+             pool.p.backends = ['{backend}']\npool.p.check.c = {{ {check} }}"
+        );
+        let loaded = config::load(&Source::text(text)).map_err(|problems| problems.render(Color::Plain, ""));
+        let pool = &loaded.unwrap().config.pools[0];
+        command(&pool.checks[0], &pool.members[0].address, asked_at.map(|at| at.parse().unwrap()))
+    }
+
+    #[test]
+    fn http_is_asked_by_curl_exactly_as_the_check_asks() {
+        let curl = "curl -sSi --noproxy '*' -m";
+        let own = ("10.0.0.1:3000", Some("10.0.0.1:3000"));
+        let named = ("web.example.com:443", Some("10.0.0.7:443"));
+        let rows = [
+            (own, "type = 'http'", format!("{curl} 1 -A evenkeel http://10.0.0.1:3000/")),
+            (own, "type = 'http', port = 80, timeout = '250ms'", format!("{curl} 0.25 -A evenkeel http://10.0.0.1/")),
+            (
+                own,
+                "type = 'http', method = 'HEAD', path = '/a/../b?x=[1]&y', headers = { Host = 'app', X-A = 'it''s' }"
+                    .replace("'it''s'", "\"it's\"")
+                    .leak(),
+                format!(
+                    "{curl} 1 --head --path-as-is -g -A evenkeel -H 'Host: app' -H 'X-A: it'\\''s' \
+                     'http://10.0.0.1:3000/a/../b?x=[1]&y'"
+                ),
+            ),
+            (
+                own,
+                "type = 'http', method = 'POST', headers = { User-Agent = 'me', Authorization = 'Bearer s3cr3t' }",
+                format!("{curl} 1 -X POST -H 'User-Agent: me' -H 'Authorization: '\"$SECRET\" http://10.0.0.1:3000/"),
+            ),
+            (
+                own,
+                "type = 'http', tls = { server_name = 'app.example.com', verify = false }",
+                format!(
+                    "{curl} 1 -k --resolve app.example.com:3000:10.0.0.1 -A evenkeel -H 'Host: 10.0.0.1:3000' \
+                     https://app.example.com:3000/"
+                ),
+            ),
+            (
+                named,
+                "type = 'http', tls = true",
+                format!("{curl} 1 --resolve web.example.com:443:10.0.0.7 -A evenkeel https://web.example.com/"),
+            ),
+            (("gone.example.com:80", None), "type = 'http'", format!("{curl} 1 -A evenkeel http://gone.example.com/")),
+            (
+                ("[2001:db8::1]:80", Some("[2001:db8::1]:80")),
+                "type = 'http', send_proxy = 'v1'",
+                format!("{curl} 1 --haproxy-protocol -A evenkeel 'http://[2001:db8::1]/'"),
+            ),
+            (
+                own,
+                "type = 'http', http = '2', request_body = '{\"a\": 1}', path = '/ask'",
+                format!(
+                    "{curl} 1 -X POST --http2-prior-knowledge -A evenkeel -H Content-Type: --data-raw '{{\"a\": 1}}' \
+                     http://10.0.0.1:3000/ask"
+                ),
+            ),
+            (
+                named,
+                "type = 'http', http = '2', tls = { min_version = '1.3' }",
+                format!(
+                    "{curl} 1 --http2 --tlsv1.3 --resolve web.example.com:443:10.0.0.7 -A evenkeel \
+                     https://web.example.com/"
+                ),
+            ),
+            (own, "type = 'apache'", format!("{curl} 1 -A evenkeel 'http://10.0.0.1:3000/server-status?auto'")),
+        ];
+        for ((backend, asked_at), check, expected) in rows {
+            assert_eq!(command_of(backend, asked_at, check), expected, "{check}");
+        }
+    }
+
+    #[test]
+    fn databases_and_ports_are_asked_by_their_own_clients() {
+        let rows = [
+            ("type = 'tcp', timeout = '1500ms'", "nc -vz -w 2 10.0.0.1 3306"),
+            (
+                "type = 'grpc', service = 'shop.Cart', tls = { verify = false }, headers = { x-token = '$$s' }",
+                "grpc_health_probe -addr 10.0.0.1:3306 -connect-timeout 1000ms -rpc-timeout 1000ms -service shop.Cart \
+                 -tls -tls-server-name 10.0.0.1 -tls-no-verify -rpc-header 'x-token: $$s'",
+            ),
+            (
+                "type = 'tls', server_name = 'a.example.com', min_version = '1.3', alpn = 'h2'",
+                "openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -alpn h2 -min_protocol TLSv1.3 \
+                 </dev/null",
+            ),
+            (
+                "type = 'mysql', user = 'evenkeel', password = 'pa$$ word'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u evenkeel --password=\"$PASSWORD\" \
+                 -e 'SELECT 1'",
+            ),
+            (
+                "type = 'mysql', user = 'u', database = 'app', read_only = 'down', query = \"SELECT 'a'\", equals = 'a'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u u --skip-password -D app \
+                 -e 'SELECT @@global.read_only, @@global.innodb_read_only, @@global.max_connections; \
+                 SELECT '\\''a'\\'''",
+            ),
+            (
+                "type = 'mysql', user = 'o''k', send_proxy = 'v2'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u 'o'\\''k' --skip-password \
+                 -e 'SELECT 1'  # without the PROXY header that the check sends first",
+            ),
+        ];
+        for (check, expected) in rows {
+            let check = check.replace("'o''k'", "\"o'k\"");
+            assert_eq!(command_of("10.0.0.1:3306", Some("10.0.0.1:3306"), &check), expected, "{check}");
+        }
+    }
+}
