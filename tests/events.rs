@@ -128,10 +128,7 @@ fn the_command_follows_over_a_restart_of_the_balancer() {
 fn every_kind_of_change_is_an_event_that_a_program_can_read() {
     let origin = Origin::http().start();
     let other = Origin::http().start();
-    let config = check(origin.addr()).replace(
-        "}]",
-        &format!("}}, {{ name = 'b', address = '{}' }}]", other.addr()),
-    );
+    let config = check(origin.addr()).replace("}]", &format!("}}, {{ name = 'b', address = '{}' }}]", other.addr()));
     let balancer = Process::start(&config);
     let admin = balancer.admin().to_string();
     let follower = Follower::start(balancer.admin(), &["--json", "--pool", "p"]);

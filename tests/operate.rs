@@ -189,7 +189,8 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
         let said = scene.refused(arguments);
         assert!(said.contains(words), "{arguments:?}: {said}");
     }
-    for arguments in [&["drain", "p"][..], &["weight", "p/a"], &["weight", "p/a", "half"], &["drain", "p/a", "--for", "2"]]
+    for arguments in
+        [&["drain", "p"][..], &["weight", "p/a"], &["weight", "p/a", "half"], &["drain", "p/a", "--for", "2"]]
     {
         assert_eq!(scene.order(arguments).status.code(), Some(2), "{arguments:?} is no command");
     }
@@ -281,7 +282,8 @@ fn a_state_file_that_cannot_be_understood_stops_the_start_and_stays() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.json");
     let config = folder.path().join("evenkeel.toml");
-    let text_of = "admin.bind = 'off'\nlistener.web = { bind = '127.0.0.1:0', pool = 'p' }\npool.p.backends = ['127.0.0.1:1']\n";
+    let text_of =
+        "admin.bind = 'off'\nlistener.web = { bind = '127.0.0.1:0', pool = 'p' }\npool.p.backends = ['127.0.0.1:1']\n";
     fs::write(&config, format!("state_file = '{}'\n{text_of}", state.display())).unwrap();
     for (content, words) in [("{ \"version\": 99 }", "version 99"), ("half a fi", "not what evenkeel wrote")] {
         fs::write(&state, content).unwrap();

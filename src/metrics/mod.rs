@@ -245,6 +245,10 @@ pub struct ProbeStats {
     pub flips_up: Counter,
     /// Times the verdict became down.
     pub flips_down: Counter,
+    /// Times it was taken out because traffic spoke against it.
+    pub ejections: Counter,
+    /// Times it was kept out because it went up and down too often.
+    pub holds: Counter,
 }
 
 /// Where a probe failed; positions of [`ProbeStats::bad`]. `local`: the balancer itself lacked a descriptor or memory,

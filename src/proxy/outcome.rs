@@ -92,7 +92,7 @@ impl Cause {
             Self::ConnectRefused | Self::ConnectFailed => Some(Symptom::Refused),
             Self::ConnectTimeout => Some(Symptom::ConnectTimeout),
             Self::ResetBeforeAnswer | Self::ResetInBody => Some(Symptom::Reset),
-            Self::ResponseTimeout => Some(Symptom::Silent),
+            Self::ResponseTimeout => Some(Symptom::Late),
             Self::BadAnswer | Self::TruncatedBody => Some(Symptom::BadAnswer),
             Self::RetriedStatus => Some(Symptom::Status),
             Self::NoBackend

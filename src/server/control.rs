@@ -140,6 +140,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
+    schedule.limit(loaded.config.probes_at_once);
     let published = Arc::new(Published::new(table));
     let life = Arc::new(Life::default());
     let around = Around {

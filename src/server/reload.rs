@@ -57,6 +57,7 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
     let (loaded, table) = built.await.map_err(|error| format!("the configuration could not be read: {error}"))??;
     let bound = control.listeners.bind(&loaded.config, control.workers_count).map_err(|error| error.to_string())?;
     // From here on nothing can fail, and nothing waits: no flip comes between the old table and the new.
+    control.schedule.limit(loaded.config.probes_at_once);
     control.schedule.follow(&table.pools);
     control.published.publish(Arc::clone(&table));
     table.pools.iter().for_each(|pool| pool.refresh());

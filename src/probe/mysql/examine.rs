@@ -34,6 +34,22 @@ impl Heard {
     }
 }
 
+/// What a check asks, for whoever repeats it by hand: servers of today know all of it.
+pub(in crate::probe) fn statements(wanted: &MysqlFacts) -> Vec<&str> {
+    let asks = [
+        (wanted.read_only.is_some() || wanted.connections.is_some(), facts::VARIABLES),
+        (wanted.galera.is_some() || wanted.connections.is_some(), facts::STATUS),
+        (wanted.replica.is_some(), "SHOW REPLICA STATUS"),
+        (wanted.group.is_some(), facts::GROUP_MEMBERS),
+    ];
+    let mut statements: Vec<&str> = asks.iter().filter(|(is_asked, _)| *is_asked).map(|(_, sql)| *sql).collect();
+    statements.extend(wanted.query.iter().map(|query| &*query.sql));
+    if statements.is_empty() {
+        statements.push("SELECT 1");
+    }
+    statements
+}
+
 /// Asks for everything that is wanted of a server of `version`; `opening` begins the finding.
 pub(super) async fn examine(
     wire: &mut Wire,
