@@ -95,7 +95,7 @@ fn show(view: &EventsView, seen: &mut Seen, arguments: &Arguments) -> anyhow::Re
 
 fn pause() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("no runtime")?;
-    runtime.block_on(tokio::time::sleep(AGAIN));
+    runtime.block_on(async { tokio::time::sleep(AGAIN).await });
     Ok(())
 }
 

@@ -92,11 +92,11 @@ fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
     if tls.verify != Verify::Nothing {
         line.plain("-verify_return_error").plain(if is_ip { "-verify_ip" } else { "-verify_hostname" }).word(name);
     }
-    line.plain(if tls.least == TlsVersion::V1_3 { "-tls1_3" } else { "-no_ssl3 -no_tls1 -no_tls1_1" });
+    files(&mut line, tls, ["-CAfile", "-cert", "-key"]);
+    line.plain(if tls.least == TlsVersion::V1_3 { "-min_protocol TLSv1.3" } else { "-min_protocol TLSv1.2" });
     if !handshake.protocols.is_empty() {
         line.plain("-alpn").word(&handshake.protocols.join(","));
     }
-    files(&mut line, tls, ["-CAfile", "-cert", "-key"]);
     line.plain("</dev/null");
     if let Some(within) = tls.expires_in {
         line.plain("| openssl x509 -noout -enddate -checkend").word(&within.as_secs().to_string());
@@ -222,12 +222,7 @@ fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     }
     if let Some(tls) = &login.tls {
         line.plain(if tls.verify == Verify::Nothing { "--ssl" } else { "--ssl --ssl-verify-server-cert" });
-        if matches!(tls.verify, Verify::Roots(_)) {
-            line.plain("--ssl-ca=\"$CA_FILE\"");
-        }
-        if tls.identity.is_some() {
-            line.plain("--ssl-cert=\"$CERT_FILE\" --ssl-key=\"$KEY_FILE\"");
-        }
+        files(&mut line, tls, ["--ssl-ca", "--ssl-cert", "--ssl-key"]);
     }
     if let Some(database) = &login.database {
         line.plain("-D").word(database);
@@ -356,8 +351,8 @@ mod tests {
             ),
             (
                 "type = 'tls', server_name = 'a.example.com', min_version = '1.3', alpn = 'h2'",
-                "openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -alpn h2 -min_protocol TLSv1.3 \
-                 </dev/null",
+                "openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -verify_return_error \
+                 -verify_hostname a.example.com -min_protocol TLSv1.3 -alpn h2 </dev/null",
             ),
             (
                 "type = 'mysql', user = 'evenkeel', password = 'pa$$ word'",
@@ -379,17 +374,17 @@ mod tests {
                 "type = 'mysql', user = 'm', database = 'app', tls = { verify = false }, replica = { lag_max = '5s' }, \
                  query = 'SELECT 1 FROM t'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u m --skip-password --ssl \
-                 -e 'SHOW REPLICA STATUS\\G; SELECT 1 FROM t' app",
+                 -D app -e 'SHOW REPLICA STATUS; SELECT 1 FROM t'",
             ),
             (
                 "type = 'tls', server_name = 'db.example.com', expires_in = '7d', alpn = ['h2']",
                 "openssl s_client -connect 10.0.0.1:3306 -servername db.example.com -verify_return_error \
-                 -verify_hostname db.example.com -no_ssl3 -no_tls1 -no_tls1_1 -alpn h2 </dev/null \
+                 -verify_hostname db.example.com -min_protocol TLSv1.2 -alpn h2 </dev/null \
                  | openssl x509 -noout -enddate -checkend 604800",
             ),
             (
                 "type = 'tls', verify = false, min_version = '1.3'",
-                "openssl s_client -connect 10.0.0.1:3306 -noservername -tls1_3 </dev/null",
+                "openssl s_client -connect 10.0.0.1:3306 -noservername -min_protocol TLSv1.3 </dev/null",
             ),
         ];
         for (check, expected) in rows {
