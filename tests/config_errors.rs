@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use evenkeel::config::model::Protocol;
 use evenkeel::config::{self, Color, Flags, Source};
 
 const MARK: &str = "\n======== prints\n";
@@ -187,12 +188,22 @@ fn flags_make_the_same_configuration_as_a_file() {
     let same = config::load(&Source::text(file)).unwrap();
     assert_eq!(format!("{:?}", loaded.config), format!("{:?}", same.config));
 
-    for (check, debug) in
-        [("tcp", "Tcp"), ("http", "path: \"/\""), ("mysql:probe", "user: \"probe\""), ("apache", "server-status")]
-    {
+    for (check, debug, protocol) in [
+        ("tcp", "Tcp", Protocol::Http),
+        ("http", "path: \"/\"", Protocol::Http),
+        ("mysql:probe", "user: \"probe\"", Protocol::Tcp),
+        ("apache", "server-status", Protocol::Http),
+        ("postgres", "account: None", Protocol::Tcp),
+        ("postgres:probe", "user: \"probe\"", Protocol::Tcp),
+        ("redis", "Redis", Protocol::Tcp),
+        ("smtp", "localhost", Protocol::Tcp),
+        ("ldap", "Ldap", Protocol::Tcp),
+    ] {
         let loaded = config::from_flags(&flags(&listen, &backends, check)).unwrap();
         assert!(format!("{:?}", loaded.config.pools[0].checks).contains(debug), "{check}");
+        assert_eq!(loaded.config.listeners[0].protocol, protocol, "{check}");
     }
+    assert!(text(&config::from_flags(&flags(&listen, &backends, "redis:x")).unwrap_err()).contains("nothing further"));
 }
 
 #[test]

@@ -31,13 +31,13 @@ pub(super) struct Flags {
     /// A backend; repeat it for more
     #[arg(long = "backend", value_name = "ADDRESS", requires = "listen")]
     pub(super) backends: Vec<String>,
-    /// A check: `tcp`, `http:/path`, `mysql:USER`, `apache:/server-status?auto`
+    /// A check: `tcp`, `http:/path`, `mysql:USER`, `apache:/server-status?auto`, `postgres`, `redis`, `smtp`, `ldap`
     #[arg(long, value_name = "CHECK", requires = "listen")]
     pub(super) check: Option<String>,
     /// How to spread the work: `round-robin`, `least-requests`, `source`, ... [default: round-robin]
     #[arg(long, value_name = "BALANCE", requires = "listen")]
     pub(super) balance: Option<String>,
-    /// `http` or `tcp` [default: http; tcp with a mysql check]
+    /// `http` or `tcp` [default: http; tcp with a check of what does not speak HTTP]
     #[arg(long, value_name = "PROTOCOL", requires = "listen")]
     pub(super) protocol: Option<String>,
     /// Where the admin port is [default: 127.0.0.1:8404]

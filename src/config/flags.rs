@@ -14,11 +14,11 @@ pub struct Flags<'a> {
     pub listen: &'a [String],
     /// `--backend`, at least once.
     pub backends: &'a [String],
-    /// `--check`: `http:/health`, `tcp`, `mysql:USER` or `apache:/server-status?auto`.
+    /// `--check`: `http:/health`, `tcp`, `mysql:USER`, `apache:/server-status?auto`, `postgres`, `redis`, `smtp` or `ldap`.
     pub check: Option<&'a str>,
     /// `--balance`.
     pub balance: Option<&'a str>,
-    /// `--protocol`; where it is absent, `tcp` for a check of type `mysql` and `http` otherwise.
+    /// `--protocol`; where it is absent, `tcp` for a check of what does not speak HTTP, and `http` otherwise.
     pub protocol: Option<&'a str>,
     /// `--admin`.
     pub admin: Option<&'a str>,
@@ -45,7 +45,8 @@ pub fn from_flags(flags: &Flags<'_>) -> Result<Loaded, Problems> {
             cx.report(Problem::placeless("missing", format!("there is no {flag}")).help(help));
         }
     }
-    let implied = check.as_ref().and_then(|check| check.value.starts_with("mysql").then_some("tcp"));
+    let word = |check: &Piece| check.value.split(':').next().unwrap_or_default().to_owned();
+    let implied = check.as_ref().and_then(|check| NOT_HTTP.contains(&word(check).as_str()).then_some("tcp"));
     let mut listener = vec![list("bind", listen), entry("pool", plain("default"))];
     if let Some(protocol) = protocol.or_else(|| implied.map(Piece::implied)) {
         listener.push(entry("protocol", protocol.node()));
@@ -110,6 +111,11 @@ impl Piece {
     }
 }
 
+/// Checks of what does not speak HTTP.
+const NOT_HTTP: &[&str] = &["mysql", "postgres", "redis", "smtp", "ldap"];
+/// Checks that are complete as a word.
+const ALONE: &[&str] = &["tcp", "redis", "smtp", "ldap"];
+
 const NOWHERE: At = At { file: 0, start: 0, end: 0 };
 
 fn entry(key: &str, node: Node) -> Entry {
@@ -138,22 +144,25 @@ fn check_section(cx: &Cx<'_>, check: &Piece) -> Option<Entry> {
     let detail = (colon < check.value.len()).then(|| check.part(colon + 1..check.value.len()));
     let key = match word {
         "http" | "apache" => Some("path"),
-        "mysql" => Some("user"),
+        "mysql" | "postgres" => Some("user"),
         _ => None,
     };
     let mut entries = vec![entry("type", kind)];
     match (key, detail) {
         (Some(key), Some(detail)) => entries.push(entry(key, detail)),
-        (None, Some(detail)) if word == "tcp" => {
+        (None, Some(detail)) if ALONE.contains(&word) => {
             cx.report(
-                Problem::error("flag", detail.at, "a tcp check takes nothing further")
+                Problem::error("flag", detail.at, format!("a {word} check takes nothing further"))
                     .label("not expected")
-                    .help("write --check tcp"),
+                    .help(format!("write --check {word}")),
             );
             return None;
         }
-        (Some("user"), None) => entries.push(entry("user", plain("evenkeel"))),
+        (_, None) if word == "mysql" => entries.push(entry("user", plain("evenkeel"))),
         _ => {}
     }
-    Some(entry("check", table(vec![entry(if key.is_some() { word } else { "tcp" }, table(entries))])))
+    Some(entry(
+        "check",
+        table(vec![entry(if key.is_some() || ALONE.contains(&word) { word } else { "tcp" }, table(entries))]),
+    ))
 }

@@ -20,7 +20,7 @@ mod units;
 mod unknown;
 mod vocabulary;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,6 +99,8 @@ struct Cx<'a> {
     problems: RefCell<Vec<Problem>>,
     read: RefCell<Vec<PathBuf>>,
     variables: RefCell<Vec<(String, Option<String>)>>,
+    /// The folders whose commands a check may run, once they have been read.
+    exec_allowed: OnceCell<Vec<PathBuf>>,
     /// Where presets are named: the place of all that they bring.
     presets: RefCell<Vec<(At, &'static str)>>,
 }
@@ -111,6 +113,7 @@ impl<'a> Cx<'a> {
             problems: RefCell::default(),
             read: RefCell::default(),
             variables: RefCell::default(),
+            exec_allowed: OnceCell::new(),
             presets: RefCell::default(),
         }
     }

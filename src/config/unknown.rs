@@ -4,7 +4,7 @@
 use super::problem::Problem;
 use super::section::one_of;
 use super::tree::Entry;
-use super::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, EVERY, FOREIGN, Words};
+use super::vocabulary::{CHECK_TCP, EVERY, FOREIGN, Words};
 
 /// The problem with a key that a section does not know.
 pub(super) fn refuse(entry: &Entry, path: &str, words: &Words) -> Problem {
@@ -39,8 +39,8 @@ pub(super) fn refuse(entry: &Entry, path: &str, words: &Words) -> Problem {
 
 /// The sections that know a key.
 fn places_of(key: &str) -> Vec<String> {
-    let checks = [&CHECK_TCP, &CHECK_HTTP, &CHECK_MYSQL, &CHECK_APACHE];
-    if checks.iter().all(|words| words.keys.contains(&key)) {
+    // A check of type tcp has no keys of its own: what it knows, every check knows.
+    if CHECK_TCP.keys.contains(&key) {
         return vec!["[pool.NAME.check.NAME]".into()];
     }
     EVERY.iter().filter(|words| words.keys.contains(&key)).map(|words| words.place.to_owned()).collect()
@@ -111,12 +111,25 @@ mod tests {
             | "disagree = { ... }" => &["[pool.web]"],
             "[pool.NAME.retry]" => &["[pool.web.retry]"],
             "[pool.NAME.timeouts]" => &["[pool.web.timeouts]"],
-            "a check of type \"http\"" | "a check of type \"tcp\"" | "tls = { ... } of a check" => {
-                &["[pool.web.check.home]"]
-            }
+            "a check of type \"tcp\"" | "tls = { ... } of a check" => &["[pool.web.check.home]"],
+            "a check of type \"http\"" => &["[pool.web.check.home]", "[pool.web.check.role]"],
+            "a check of type \"grpc\"" => &["[pool.web.check.home]", "[pool.web.check.service]"],
             "a check of type \"tls\"" => &["[pool.web.check.home]", "[pool.web.check.certificate]"],
-            "a check of type \"mysql\"" => &["[pool.web.check.home]", "[pool.web.check.login]"],
+            "a check of type \"mysql\"" => {
+                &["[pool.web.check.home]", "[pool.web.check.login]", "[pool.other.check.database]"]
+            }
             "a check of type \"apache\"" => &["[pool.web.check.home]", "[pool.web.check.server]"],
+            "replica = { ... } of a check" => &["[pool.other.check.database]"],
+            "[exec]" => &["[exec]"],
+            "a check of type \"postgres\"" => &["[pool.web.check.home]", "[pool.web.check.database]"],
+            "a check of type \"redis\"" => &["[pool.web.check.home]", "[pool.web.check.cache]"],
+            "a check of type \"smtp\"" => &["[pool.web.check.home]", "[pool.web.check.mail]"],
+            "a check of type \"ldap\"" => &["[pool.web.check.home]", "[pool.web.check.directory]"],
+            "a check of type \"script\"" | "a step of a check of type \"script\"" => {
+                &["[pool.web.check.home]", "[pool.web.check.dialogue]"]
+            }
+            "a check of type \"agent\"" => &["[pool.web.check.home]", "[pool.web.check.agent]"],
+            "a check of type \"exec\"" => &["[pool.web.check.home]", "[pool.web.check.command]"],
             "body = { ... }" => &["[pool.web.check.home]", "[pool.web.check.words]", "[pool.web.check.db]"],
             place => panic!("say where the reference explains {place}"),
         }

@@ -49,7 +49,7 @@ pub(super) struct Candidate<'a> {
 
 impl Candidate<'_> {
     /// Its weight in percent of the unit that the configuration counts in; never 0 for one that serves.
-    pub fn weight(&self) -> u32 {
+    pub(super) fn weight(&self) -> u32 {
         (u32::from(self.member.weight) * u32::from(self.verdict.share)).max(1)
     }
 }

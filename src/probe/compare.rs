@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::report::{Failure, Layer};
-use super::transcript::printable;
+use super::transcript::readable;
 use crate::config::model::{Comparison, Number, Query, Wanted};
 
 /// Longest piece of an answer that is quoted.
@@ -72,17 +72,7 @@ fn said(cell: Cell<'_>) -> Cow<'static, str> {
     match cell {
         Cell::Missing => "nothing (no row)".into(),
         Cell::Null => "NULL".into(),
-        Cell::Value(text) => match std::str::from_utf8(text) {
-            Ok(words) if !words.chars().any(char::is_control) => format!("`{}`", short(words)).into(),
-            _ => format!("`{}`", printable(text, WIDTH)).into(),
-        },
-    }
-}
-
-fn short(text: &str) -> String {
-    match text.char_indices().nth(WIDTH) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Cell::Value(text) => format!("`{}`", readable(text, WIDTH)).into(),
     }
 }
 

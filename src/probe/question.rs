@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::http::Prepared;
 use super::report::{Failure, Finding, Layer, Report};
 use super::tls::Opener;
 use super::transcript::{Log, Secrets};
-use super::{apache, http, mysql, tcp, tls};
+use super::wire::{self, Security};
+use super::{agent, apache, exec, grpc, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
 use crate::config::model::{Address, Check, CheckKind, SendProxy};
 use crate::net::connect::connect_from;
 use crate::net::proxy_protocol::{Behalf, Header};
@@ -44,7 +46,12 @@ pub(super) enum Ready {
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
     Tls(Result<Box<Opener>, String>),
+    Grpc(Result<Box<grpc::Prepared>, String>),
     Mysql(Box<mysql::Prepared>),
+    Wire(Security),
+    Postgres(Box<postgres::Prepared>),
+    Script(Box<script::Prepared>),
+    Agent(agent::Memory),
 }
 
 impl Question {
@@ -91,11 +98,18 @@ impl Question {
 
     pub(super) fn prepared(&self) -> &Ready {
         self.prepared.get_or_init(|| match &self.kind {
-            CheckKind::Tcp => Ready::Nothing,
+            CheckKind::Tcp | CheckKind::Exec(_) => Ready::Nothing,
             CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
+            CheckKind::Grpc(check) => Ready::Grpc(grpc::Prepared::new(check, &self.at, self.timeout).map(Box::new)),
             CheckKind::Mysql(check) => Ready::Mysql(Box::new(mysql::Prepared::new(check, &self.at))),
+            CheckKind::Postgres(check) => Ready::Postgres(Box::new(postgres::Prepared::new(check, &self.at))),
+            CheckKind::Redis(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
+            CheckKind::Smtp(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
+            CheckKind::Ldap(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
+            CheckKind::Script(check) => Ready::Script(Box::new(script::Prepared::new(check, &self.at))),
+            CheckKind::Agent(_) => Ready::Agent(agent::Memory::default()),
         })
     }
 
@@ -177,20 +191,25 @@ pub async fn attempt(question: Arc<Question>, address: SocketAddr) -> Report {
 
 async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result<Finding, Failure> {
     let timeout = question.timeout;
-    let in_time = match &question.kind {
-        // The connection has the deadline, and there is nothing after it.
-        CheckKind::Tcp => Ok(tcp::ask(question, address).await),
-        CheckKind::Tls(_) => tokio::time::timeout(timeout, Box::pin(tls::ask(question, address, log))).await,
-        CheckKind::Http(check) => {
-            tokio::time::timeout(timeout, Box::pin(http::ask(question, check, address, log))).await
-        }
-        CheckKind::Apache(check) => {
-            tokio::time::timeout(timeout, Box::pin(apache::ask(question, check, address, log))).await
-        }
-        // It ends by itself in time: a login under way must not be dropped.
-        CheckKind::Mysql(_) => Ok(Box::pin(mysql::ask(question, address, log)).await),
+    let asking: Pin<Box<dyn Future<Output = Result<Finding, Failure>> + Send + '_>> = match &question.kind {
+        // These end by themselves in time. The connection has the deadline, and there is nothing after it:
+        CheckKind::Tcp => return tcp::ask(question, address).await,
+        // A login under way must not be dropped:
+        CheckKind::Mysql(_) => return Box::pin(mysql::ask(question, address, log)).await,
+        // The step is named; what was said before still holds; nothing is left behind:
+        CheckKind::Script(check) => return Box::pin(script::ask(question, check, address, log)).await,
+        CheckKind::Agent(check) => return Box::pin(agent::ask(question, check, address, log)).await,
+        CheckKind::Exec(check) => return Box::pin(exec::ask(question, check, address, log)).await,
+        CheckKind::Tls(_) => Box::pin(tls::ask(question, address, log)),
+        CheckKind::Http(check) => Box::pin(http::ask(question, check, address, log)),
+        CheckKind::Apache(check) => Box::pin(apache::ask(question, check, address, log)),
+        CheckKind::Grpc(check) => Box::pin(grpc::ask(question, check, address, log)),
+        CheckKind::Postgres(check) => Box::pin(postgres::ask(question, check, address, log)),
+        CheckKind::Redis(check) => Box::pin(redis::ask(question, check, address, log)),
+        CheckKind::Smtp(check) => Box::pin(smtp::ask(question, check, address, log)),
+        CheckKind::Ldap(check) => Box::pin(ldap::ask(question, check, address, log)),
     };
-    in_time.unwrap_or_else(|_elapsed| {
+    tokio::time::timeout(timeout, asking).await.unwrap_or_else(|_elapsed| {
         let last = log.last().unwrap_or_else(|| "not connected".to_owned());
         Err(Failure::new(Layer::Timeout, format!("not done within {timeout:?}; last: {last}")))
     })

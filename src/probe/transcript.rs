@@ -111,6 +111,17 @@ pub fn printable(bytes: &[u8], width: usize) -> String {
     text
 }
 
+/// Bytes as a person wants to read them: text in one line as it stands, anything else as [`printable`].
+pub fn readable(bytes: &[u8], width: usize) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => match text.char_indices().nth(width) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.to_owned(),
+        },
+        _ => printable(bytes, width),
+    }
+}
+
 /// The texts of a check that nobody may see.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets(Vec<Arc<str>>);
@@ -133,7 +144,32 @@ impl Secrets {
                 masked = Some(now.replace(&**secret, &"*".repeat(secret.len())));
             }
         }
+        let now = masked.as_deref().unwrap_or(text);
+        if now.contains('…')
+            && let Some(whole) = self.masked_where_cut(now)
+        {
+            masked = Some(whole);
+        }
         masked
+    }
+
+    /// Where a text was cut short, the beginning of a secret may be left.
+    fn masked_where_cut(&self, text: &str) -> Option<String> {
+        let mut pieces: Vec<String> = text.split('…').map(str::to_owned).collect();
+        let last = pieces.len() - 1;
+        let mut found = None;
+        for piece in &mut pieces[..last] {
+            let begins = |secret: &str| {
+                let ends = secret.char_indices().map(|(end, _)| end).filter(|end| *end >= SECRET_MIN);
+                ends.filter(|end| piece.ends_with(&secret[..*end])).max()
+            };
+            if let Some(length) = self.0.iter().filter_map(|secret| begins(secret)).max() {
+                piece.truncate(piece.len() - length);
+                piece.push_str(&"*".repeat(length));
+                found = Some(());
+            }
+        }
+        found.map(|()| pieces.join("…"))
     }
 
     fn mask_bytes(&self, bytes: &mut [u8]) {
@@ -332,6 +368,21 @@ mod tests {
                 "received 21 bytes: -ERR ******* is wrong"
             ]
         );
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_is_masked_where_a_text_was_cut() {
+        let secrets = Secrets::new(vec!["hunter2".into(), "grüße".into()]);
+        let rows = [
+            ("it says `no hunte…`", Some("it says `no *****…`")),
+            ("it says `no hunter2…` and `grü…`", Some("it says `no *******…` and `****…`")),
+            ("it says `no hu…`", None),
+            ("it says `no hunte`", None),
+            ("…", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(secrets.masked(text).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

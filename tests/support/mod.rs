@@ -7,10 +7,12 @@
 #![allow(clippy::unwrap_used, reason = "support fails by panicking, as tests do")]
 #![allow(unreachable_pub, reason = "a test file is a crate of its own, and what is pub here is pub for it")]
 
+pub mod asking;
 pub mod backend_process;
 pub mod balancer;
 pub mod client;
 pub mod eventually;
+pub mod fake;
 pub mod load;
 pub mod mysql;
 pub mod open_loop;

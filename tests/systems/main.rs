@@ -10,10 +10,11 @@ mod support;
 mod grafana;
 mod portal;
 mod sensu;
+mod zones;
 
 use std::net::SocketAddr;
 
-use support::{Balancer, Load, eventually};
+use support::{Balancer, Load};
 
 /// Requests over which shares are looked at.
 const MANY: u64 = 2_000;

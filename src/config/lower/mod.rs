@@ -82,6 +82,8 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     let log = log(&top);
     let limits = limits(&top);
     let shutdown = shutdown(&top);
+    // Checks look it up.
+    let _ = cx.exec_allowed.set(check::exec_allowed(&top));
     let sections = top.named("pool", "web");
     let names: Vec<(&str, At)> = sections.iter().map(|(entry, _)| (entry.key.as_str(), entry.key_at)).collect();
     let index = |position: usize| PoolIndex(u32::try_from(position).unwrap_or(u32::MAX));

@@ -5,6 +5,9 @@ use super::Words;
 /// Keys of every check.
 macro_rules! check_words {
     ($kind:literal, [$($key:literal),*], [$($later:literal),*]) => {
+        check_words!($kind, [$($key),*], [$($later),*], CHECK_FOREIGN)
+    };
+    ($kind:literal, [$($key:literal),*], [$($later:literal),*], $foreign:expr) => {
         Words {
             place: concat!("a check of type \"", $kind, "\""),
             keys: &[
@@ -13,24 +16,41 @@ macro_rules! check_words {
             ],
             later: &["jitter", "up_interval", "proxy", "on", "weight", "verdict", "log"
                 $(, $later)*],
-            foreign: CHECK_FOREIGN,
+            foreign: $foreign,
         }
     };
 }
 
-const CHECK_FOREIGN: &[(&str, &str)] = &[
-    ("inter", "interval"),
-    ("fastinter", "fast_interval"),
-    ("downinter", "down_interval"),
-    ("period", "interval"),
-    ("every", "interval"),
-    ("fails", "fall"),
-    ("max_fails", "fall"),
-    ("failures", "fall"),
-    ("unhealthy_threshold", "fall"),
-    ("passes", "rise"),
-    ("successes", "rise"),
-    ("healthy_threshold", "rise"),
+/// Other programs' words in every check, behind those of one type.
+macro_rules! foreign {
+    ($($extra:expr),* $(,)?) => {
+        &[
+            $($extra,)*
+            ("inter", "interval"),
+            ("fastinter", "fast_interval"),
+            ("downinter", "down_interval"),
+            ("period", "interval"),
+            ("every", "interval"),
+            ("fails", "fall"),
+            ("max_fails", "fall"),
+            ("failures", "fall"),
+            ("unhealthy_threshold", "fall"),
+            ("passes", "rise"),
+            ("successes", "rise"),
+            ("healthy_threshold", "rise"),
+            ("address", "host, an IP address"),
+            ("username", "user"),
+            ("kind", "type"),
+            ("protocol", "type"),
+            ("send-proxy", "send_proxy = \"v1\""),
+            ("send-proxy-v2", "send_proxy = \"v2\""),
+            ("check-send-proxy", "send_proxy = \"v1\" or \"v2\""),
+            ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
+        ]
+    };
+}
+
+const CHECK_FOREIGN: &[(&str, &str)] = foreign![
     ("uri", "path"),
     ("url", "path"),
     ("expect", "status and body"),
@@ -40,20 +60,19 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("header", "headers = { NAME = \"value\" }"),
     ("hostname", "headers = { Host = \"name\" }"),
     ("host_header", "headers = { Host = \"name\" }"),
-    ("address", "host, an IP address"),
-    ("username", "user"),
-    ("kind", "type"),
-    ("protocol", "type"),
     ("ssl", "tls"),
     ("sni", "server_name"),
     ("insecure", "verify = false"),
     ("expiry", "expires_in"),
     ("days", "expires_in"),
-    ("send-proxy", "send_proxy = \"v1\""),
-    ("send-proxy-v2", "send_proxy = \"v2\""),
-    ("check-send-proxy", "send_proxy = \"v1\" or \"v2\""),
-    ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
     ("scheme", "tls = true"),
+    ("payload", "request_body"),
+    ("data", "request_body"),
+    ("authority", "headers = { Host = \"name\" }"),
+    ("service_name", "service"),
+    ("grpc_service", "service"),
+    ("metadata", "headers"),
+    ("weight", "weights = true in a check of type \"apache\""),
     ("donor", "galera = \"synced-or-donor\""),
     ("available_when_donor", "galera = \"synced-or-donor\""),
     ("max_lag", "replica = { lag_max = \"5s\" }"),
@@ -64,14 +83,18 @@ const CHECK_FOREIGN: &[(&str, &str)] = &[
     ("not_equals", "not"),
 ];
 
-pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], ["send", "expect"]);
+pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], [], STEPS_FOREIGN);
 pub(in super::super) const CHECK_TLS_ONLY: Words = check_words!(
     "tls",
     ["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in", "alpn"],
     ["pin", "starttls"]
 );
-pub(in super::super) const CHECK_HTTP: Words =
-    check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
+pub(in super::super) const CHECK_HTTP: Words = check_words!(
+    "http",
+    ["http", "method", "path", "headers", "request_body", "status", "body", "epoch", "tls"],
+    ["redirects", "keep"]
+);
+pub(in super::super) const CHECK_GRPC: Words = check_words!("grpc", ["service", "headers", "tls"], []);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
     [
@@ -95,18 +118,75 @@ pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     []
 );
 pub(in super::super) const CHECK_APACHE: Words =
-    check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
+    check_words!("apache", ["path", "idle_workers", "weights", "headers", "tls"], []);
+
+pub(in super::super) const CHECK_POSTGRES: Words = check_words!(
+    "postgres",
+    ["user", "password", "database", "query", "equals", "not", "above", "below", "recovery", "lag_max", "tls"],
+    ["connections", "keep"]
+);
+pub(in super::super) const CHECK_REDIS: Words = check_words!(
+    "redis",
+    ["user", "password", "role", "master_link", "tls"],
+    ["sentinel", "lag_max", "keep", "database", "query", "cluster"]
+);
+pub(in super::super) const CHECK_SMTP: Words =
+    check_words!("smtp", ["helo", "ehlo", "tls"], ["starttls", "user", "password", "mail"]);
+pub(in super::super) const CHECK_LDAP: Words =
+    check_words!("ldap", ["user", "password", "tls"], ["starttls", "search", "base", "filter"]);
+pub(in super::super) const CHECK_SCRIPT: Words = check_words!("script", ["steps", "tls"], [], STEPS_FOREIGN);
+pub(in super::super) const CHECK_AGENT: Words = check_words!("agent", ["send"], ["tls"]);
+pub(in super::super) const CHECK_EXEC: Words =
+    check_words!("exec", ["command"], ["environment", "env", "user", "folder"], EXEC_FOREIGN);
+
+const STEPS_FOREIGN: &[(&str, &str)] = foreign![
+    ("send", "type = \"script\" with steps = [{ send = \"text\" }]"),
+    ("expect", "type = \"script\" with steps = [{ expect = \"text\" }]"),
+    ("step", "type = \"script\" with steps = [{ send = \"text\" }]"),
+    ("ssl", "tls"),
+];
+
+const EXEC_FOREIGN: &[(&str, &str)] = foreign![
+    ("path", "command"),
+    ("cmd", "command"),
+    ("run", "command"),
+    ("script", "command"),
+    ("args", "command = [\"/path/of/command\", \"argument\"]"),
+    ("arguments", "command = [\"/path/of/command\", \"argument\"]"),
+    ("shell", "command = [\"/path/of/command\", \"argument\"]: no shell is involved"),
+];
+
+pub(in super::super) const STEP: Words = Words {
+    place: "a step of a check of type \"script\"",
+    keys: &["send", "send_hex", "expect", "expect_regex", "expect_hex", "connect", "tls"],
+    later: &["expect_not", "repeat"],
+    foreign: &[
+        ("binary", "send_hex"),
+        ("send-binary", "send_hex"),
+        ("string", "expect"),
+        ("receive", "expect"),
+        ("recv", "expect"),
+        ("regex", "expect_regex"),
+        ("rstring", "expect_regex"),
+        ("port", "connect = 6380"),
+        ("starttls", "tls = true"),
+        ("ssl", "tls"),
+    ],
+};
 
 pub(in super::super) const BODY: Words = Words {
     place: "body = { ... }",
-    keys: &["contains", "regex", "json", "equals"],
-    later: &["not", "size", "above", "below"],
+    keys: &["contains", "regex", "json", "equals", "not", "above", "below"],
+    later: &["size"],
     foreign: &[
         ("string", "contains"),
         ("text", "contains"),
         ("match", "regex"),
         ("pointer", "json"),
         ("value", "equals"),
+        ("min", "above"),
+        ("max", "below"),
+        ("lacks", "contains = \"text\" with not = true"),
         ("jsonpath", "json = \"/a/b\", a JSON pointer"),
     ],
 };

@@ -23,7 +23,7 @@ pub(super) struct Words {
 
 pub(super) const ROOT: Words = Words {
     place: "the top of the file",
-    keys: &["watch", "workers", "state_file", "admin", "log", "limits", "shutdown", "listener", "pool"],
+    keys: &["watch", "workers", "state_file", "admin", "log", "limits", "shutdown", "exec", "listener", "pool"],
     later: &["test", "discovery", "pair", "tracing", "zone", "zones", "user", "security", "include"],
     foreign: &[
         ("listeners", "[listener.NAME]"),
@@ -87,6 +87,18 @@ pub(super) const SHUTDOWN: Words = Words {
         ("grace_period", "drain"),
         ("graceful_timeout", "drain"),
         ("delay", "lead"),
+    ],
+};
+
+pub(super) const EXEC: Words = Words {
+    place: "[exec]",
+    keys: &["allow"],
+    later: &["at_once", "user"],
+    foreign: &[
+        ("allowed", "allow"),
+        ("folders", "allow"),
+        ("path", "allow = [\"/usr/lib/evenkeel/checks\"]"),
+        ("enabled", "allow = [\"/usr/lib/evenkeel/checks\"]: the folders of the commands that may run"),
     ],
 };
 
@@ -232,6 +244,7 @@ pub(super) const EVERY: &[&Words] = &[
     &LOG,
     &LIMITS,
     &SHUTDOWN,
+    &EXEC,
     &LISTENER,
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,
@@ -251,6 +264,15 @@ pub(super) const EVERY: &[&Words] = &[
     &CHECK_HTTP,
     &CHECK_MYSQL,
     &CHECK_APACHE,
+    &CHECK_GRPC,
+    &CHECK_POSTGRES,
+    &CHECK_REDIS,
+    &CHECK_SMTP,
+    &CHECK_LDAP,
+    &CHECK_SCRIPT,
+    &CHECK_AGENT,
+    &CHECK_EXEC,
+    &STEP,
     &BODY,
     &REPLICA,
     &CHECK_TLS,

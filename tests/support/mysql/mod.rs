@@ -66,7 +66,12 @@ enum Count {
 impl FakeMysql {
     /// A server on a port of the system's choice.
     pub fn start(script: Script) -> Self {
-        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// A server at this address.
+    pub fn start_at(address: SocketAddr, script: Script) -> Self {
+        let listener = Arc::new(TcpListener::bind(address).unwrap());
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Mutex::new(script),

@@ -1,21 +1,36 @@
 //! `[pool.NAME.check.NAME]`: when it is asked and what the answers mean; the questions are read by a file for each type.
 
+mod account;
+mod agent;
+mod body;
 mod compare;
+mod exec;
 mod http;
+mod ldap;
 mod mysql;
+mod postgres;
+mod redis;
+mod script;
+mod secrets;
+mod smtp;
+mod status;
 mod tls;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::nonzero;
 use crate::config::model::{Check, CheckKind, Initial, SendProxy, Timing};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
-use crate::config::tree::{Entry, Node, Table, Text, Value};
+use crate::config::tree::{Entry, Table, Value};
 use crate::config::units::{self, Fault};
-use crate::config::vocabulary::{CHECK_APACHE, CHECK_HTTP, CHECK_MYSQL, CHECK_TCP, CHECK_TLS_ONLY, Words};
+use crate::config::vocabulary::{
+    CHECK_AGENT, CHECK_APACHE, CHECK_EXEC, CHECK_GRPC, CHECK_HTTP, CHECK_LDAP, CHECK_MYSQL, CHECK_POSTGRES,
+    CHECK_REDIS, CHECK_SCRIPT, CHECK_SMTP, CHECK_TCP, CHECK_TLS_ONLY, Words,
+};
+
+pub(super) use exec::allowed as exec_allowed;
 
 /// Faster than this is a flood, not a check.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -33,6 +48,14 @@ enum Type {
     Http,
     Mysql,
     Apache,
+    Grpc,
+    Postgres,
+    Redis,
+    Smtp,
+    Ldap,
+    Script,
+    Agent,
+    Exec,
 }
 
 impl Type {
@@ -43,9 +66,25 @@ impl Type {
             Self::Http => &CHECK_HTTP,
             Self::Mysql => &CHECK_MYSQL,
             Self::Apache => &CHECK_APACHE,
+            Self::Grpc => &CHECK_GRPC,
+            Self::Postgres => &CHECK_POSTGRES,
+            Self::Redis => &CHECK_REDIS,
+            Self::Smtp => &CHECK_SMTP,
+            Self::Ldap => &CHECK_LDAP,
+            Self::Script => &CHECK_SCRIPT,
+            Self::Agent => &CHECK_AGENT,
+            Self::Exec => &CHECK_EXEC,
         }
     }
+
+    /// `rise` and `fall` where nothing is said. What an agent says is not seen, but decided: it counts at once.
+    fn streaks(self) -> (u32, u32) {
+        if let Self::Agent = self { (1, 1) } else { STREAKS }
+    }
 }
+
+/// `rise` and `fall` where nothing is said.
+const STREAKS: (u32, u32) = (2, 3);
 
 const TYPE: Choice<Type> = Choice {
     words: &[
@@ -54,6 +93,14 @@ const TYPE: Choice<Type> = Choice {
         ("http", Type::Http),
         ("mysql", Type::Mysql),
         ("apache", Type::Apache),
+        ("grpc", Type::Grpc),
+        ("postgres", Type::Postgres),
+        ("redis", Type::Redis),
+        ("smtp", Type::Smtp),
+        ("ldap", Type::Ldap),
+        ("script", Type::Script),
+        ("agent", Type::Agent),
+        ("exec", Type::Exec),
     ],
     foreign: &[
         ("ssl", "tls"),
@@ -70,22 +117,25 @@ const TYPE: Choice<Type> = Choice {
         ("icmp", "there is no ICMP check: write \"tcp\""),
         ("httpd", "apache"),
         ("server-status", "apache"),
+        ("http2", "write type = \"http\" and http = \"2\""),
+        ("h2", "write type = \"http\" and http = \"2\""),
+        ("postgresql", "postgres"),
+        ("pgsql", "postgres"),
+        ("pgsql-check", "postgres"),
+        ("redis-check", "redis"),
+        ("valkey", "redis"),
+        ("sentinel", "redis"),
+        ("smtpchk", "smtp"),
+        ("mail", "smtp"),
+        ("ldap-check", "ldap"),
+        ("ldaps", "write type = \"ldap\" and tls = true"),
+        ("send-expect", "script"),
+        ("agent-check", "agent"),
+        ("external", "exec"),
+        ("external-check", "exec"),
+        ("command", "exec"),
     ],
-    later: &[
-        "postgres",
-        "postgresql",
-        "pgsql",
-        "redis",
-        "grpc",
-        "smtp",
-        "ldap",
-        "script",
-        "agent",
-        "exec",
-        "udp",
-        "dns",
-        "galera",
-    ],
+    later: &["udp", "dns", "galera"],
 };
 
 const INITIAL: Choice<Initial> = Choice {
@@ -128,46 +178,32 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<C
     } else {
         Section { cx: pool.cx, table, at: entry.key_at, path }
     };
-    let timing = timing(&section);
+    let timing = timing(&section, kind_of.map_or(STREAKS, Type::streaks));
     let host = section.parsed("host", host);
     let port = section.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
     let send_proxy = section.choice("send_proxy", &SEND_PROXY);
-    if matches!(kind_of, Some(Type::Tcp)) {
-        refuse_silent_proxy(&section);
+    match kind_of {
+        Some(Type::Tcp) => refuse_silent_proxy(&section, "tcp"),
+        Some(Type::Exec) => refuse_silent_proxy(&section, "exec"),
+        _ => {}
     }
     let kind = kind(&section, kind_of?);
-    let mut secrets = Vec::new();
-    collect_secrets(table, &mut secrets);
+    let secrets = secrets::of(table);
     Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, send_proxy, timing: timing?, secrets })
 }
 
 /// A knock never sends a byte, so there is nothing that a header could stand before.
-fn refuse_silent_proxy(section: &Section<'_>) {
+fn refuse_silent_proxy(section: &Section<'_>, kind: &str) {
     let Some(entry) = section.entry("send_proxy") else { return };
     section.cx.report(
-        Problem::error("no-effect", entry.key_at, "a check of type \"tcp\" sends nothing, not even a PROXY header")
-            .label("never sent")
-            .help("take it out: the port is open or it is not; or ask with another type, such as \"http\" or \"tls\""),
+        Problem::error(
+            "no-effect",
+            entry.key_at,
+            format!("a check of type \"{kind}\" sends nothing, not even a PROXY header"),
+        )
+        .label("never sent")
+        .help("take it out: the port is open or it is not; or ask with another type, such as \"http\" or \"tls\""),
     );
-}
-
-/// Keys whose values are secrets, wherever they stand in a check; beside them, whatever was substituted is one.
-const SECRET_KEYS: &[&str] = &["password", "authorization", "proxy-authorization", "cookie", "x-vault-token"];
-
-fn collect_secrets(table: &Table, secrets: &mut Vec<Arc<str>>) {
-    for entry in &table.entries {
-        let is_secret = SECRET_KEYS.contains(&entry.key.to_ascii_lowercase().as_str());
-        collect_from(&entry.node, is_secret, secrets);
-    }
-}
-
-fn collect_from(node: &Node, is_secret: bool, secrets: &mut Vec<Arc<str>>) {
-    match &node.value {
-        Value::String(Text { value, raw }) if is_secret || raw.is_some() => secrets.push(value.as_str().into()),
-        Value::Table(table) => collect_secrets(table, secrets),
-        Value::List(list) => list.iter().for_each(|node| collect_from(node, is_secret, secrets)),
-        _ => {}
-    }
 }
 
 fn refuse_reserved(pool: &Section<'_>, entry: &Entry) {
@@ -198,6 +234,14 @@ fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
         Type::Http => CheckKind::Http(http::http(section)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
         Type::Apache => CheckKind::Apache(http::apache(section)?),
+        Type::Grpc => CheckKind::Grpc(http::grpc(section)?),
+        Type::Postgres => CheckKind::Postgres(postgres::postgres(section)?),
+        Type::Redis => CheckKind::Redis(redis::redis(section)?),
+        Type::Smtp => CheckKind::Smtp(smtp::smtp(section)?),
+        Type::Ldap => CheckKind::Ldap(ldap::ldap(section)?),
+        Type::Script => CheckKind::Script(script::script(section)?),
+        Type::Agent => CheckKind::Agent(agent::agent(section)?),
+        Type::Exec => CheckKind::Exec(exec::exec(section)?),
     })
 }
 
@@ -212,7 +256,7 @@ fn host(text: &str) -> Result<IpAddr, Fault> {
     })
 }
 
-fn timing(section: &Section<'_>) -> Option<Timing> {
+fn timing(section: &Section<'_>, (rise, fall): (u32, u32)) -> Option<Timing> {
     let interval = interval(section, "interval");
     let given = interval.is_some() || !section.has("interval");
     let interval = interval.unwrap_or(Duration::from_secs(2));
@@ -234,7 +278,7 @@ fn timing(section: &Section<'_>) -> Option<Timing> {
         let number = section.integer(key, 1..=STREAK_MAX);
         nonzero(number.map_or(usual, |number| u32::try_from(number).unwrap_or(u32::MAX)))
     };
-    let (rise, fall) = (streak("rise", 2), streak("fall", 3));
+    let (rise, fall) = (streak("rise", rise), streak("fall", fall));
     let initial = section.choice("initial", &INITIAL).unwrap_or(Initial::Unknown);
     fits.then(|| Timing {
         interval,
