@@ -12,6 +12,7 @@ use evenkeel::config::model::{
     Address, ApacheCheck, ApacheWeights, BodyRule, CheckKind, Codes, Comparison, HttpCheck, HttpQuestion, Number,
     Pattern, SendProxy, StatusRule, StatusWord, Wanted,
 };
+use evenkeel::config::{self, Source};
 use evenkeel::health::{Role, Says, Wish};
 use evenkeel::probe::{Layer, Question, attempt};
 use support::probing::{self, answering, bad, closed_port, good, probe, probe_within, read_head, server, tells};
@@ -36,10 +37,6 @@ fn json(pointer: &str, wanted: &[Comparison]) -> BodyRule {
 
 fn text(text: &str) -> Wanted {
     Wanted::Text(Arc::from(text))
-}
-
-fn number(text: &str) -> Number {
-    Number::parse(text).unwrap()
 }
 
 // === http ===
@@ -269,6 +266,25 @@ async fn a_status_tells_what_the_backend_is() {
     ] {
         bad(&probe(vault(), answering(answers(status, "")).await).await, Layer::Answer, words);
     }
+}
+
+#[test]
+fn the_narrower_range_counts_wherever_it_stands() {
+    let text = "listener.l = { bind = '127.0.0.1:0', pool = 'p' }\npool.p.backends = ['127.0.0.1:1']\n\
+                [pool.p.check.c]\ntype = 'http'\n\
+                status = { \"/^4/\" = 'standby', '400-599' = 'down', 530 = 'maintenance', 200 = 'active', \"500-510\" = 'up' }\n\
+                body = [{ contains = 'x', not = true }, { json = '/a', above = 1, below = 2.5 }]";
+    let loaded = config::load(&Source::text(text.to_owned())).unwrap().config;
+    let CheckKind::Http(check) = &loaded.pools[0].checks[0].kind else { panic!("it is a check over HTTP") };
+    let StatusRule::Words(words) = &check.status else { panic!("it has words") };
+    let words: Vec<String> = words.iter().map(|(codes, word)| format!("{codes} {}", word.word())).collect();
+    assert_eq!(words, ["530 maintenance", "200 active", "500-510 up", "400-599 down", "/^4/ standby"]);
+    let bound = |text: &str| Number::parse(text).unwrap();
+    let rules = [
+        BodyRule::Lacks(Arc::from("x")),
+        json("/a", &[Comparison::Above(bound("1")), Comparison::Below(bound("2.5"))]),
+    ];
+    assert_eq!(check.body, rules);
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use evenkeel::config::model::{CheckKind, CheckTls, HttpCheck, HttpQuestion, Identity, TlsCheck, TlsVersion, Verify};
-use evenkeel::probe::{Layer, Report};
+use evenkeel::config::{self, Source};
+use evenkeel::probe::{Layer, Question, Report, attempt};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -396,4 +397,50 @@ async fn a_server_that_stays_after_our_goodbye_costs_no_verdict() {
     })
     .await;
     good(&probe(handshake(tls("web.example.com", Verify::Nothing)), at).await, "TLS 1.3");
+}
+
+// === from a file ===
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("a comment before it\n-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+}
+
+#[tokio::test]
+async fn files_of_the_configuration_are_what_is_trusted_and_shown() {
+    let ca = authority("Test CA");
+    let made = signed(&params("web", &["web.example.com"]), &ca);
+    let at = serving(Serves { clients: Some(ca.der().clone()), ..made.into() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let own = signed(&params("balancer", &["balancer"]), &ca);
+    write("ca.pem", pem("CERTIFICATE", ca.der()));
+    write("me.pem", pem("CERTIFICATE", &own.chain[0]) + &pem("PRIVATE KEY", &own.key));
+    write("locked.pem", pem("ENCRYPTED PRIVATE KEY", &own.key));
+    write("empty.pem", String::new());
+    let ask = |keys: &str| {
+        let text = format!(
+            "listener.l = {{ bind = '127.0.0.1:0', protocol = 'tcp', pool = 'p' }}\n\
+             pool.p.backends = ['{at}']\n[pool.p.check.c]\ntype = 'tls'\nserver_name = 'web.example.com'\n{keys}"
+        );
+        write("evenkeel.toml", text);
+        config::load(&Source::Path(folder.path().join("evenkeel.toml")))
+    };
+    let loaded = ask("ca = 'ca.pem'\ncert = 'me.pem'\nkey = 'me.pem'\nexpires_in = '14d'").unwrap();
+    assert_eq!(loaded.files.len(), 3, "a new certificate is a change: {:?}", loaded.files);
+    let pool = &loaded.config.pools[0];
+    let question = Arc::new(Question::of(&pool.checks[0], &pool.members[0].address));
+    good(&attempt(question, at).await, "TLS 1.3, certificate until");
+    assert!(!format!("{:?}", pool.checks).contains(&format!("{:?}", own.key[..8].to_vec())), "the key is not shown");
+
+    for (keys, words) in [
+        ("ca = 'empty.pem'", "`empty.pem` holds no certificate"),
+        ("cert = 'me.pem'\nkey = 'ca.pem'", "`ca.pem` holds no private key"),
+        ("cert = 'me.pem'\nkey = 'locked.pem'", "it is encrypted"),
+    ] {
+        let problems = ask(keys).unwrap_err().to_string();
+        assert!(problems.contains(words), "{problems}");
+    }
 }

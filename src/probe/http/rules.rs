@@ -164,3 +164,104 @@ fn short(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::model::{HttpQuestion, Pattern};
+
+    fn answer(status: u16, body: &[u8]) -> Answer {
+        Answer { status, body: body.to_vec(), length: Length::Whole }
+    }
+
+    fn with(body: Vec<BodyRule>) -> HttpCheck {
+        HttpCheck { body, ..HttpCheck::new(HttpQuestion::get("/")) }
+    }
+
+    #[test]
+    fn the_body_is_judged_by_its_rule() {
+        let contains = |text: &str| BodyRule::Contains(Arc::from(text));
+        let lacks = |text: &str| BodyRule::Lacks(Arc::from(text));
+        let pattern = |text: &str| Pattern(regex::bytes::Regex::new(text).unwrap());
+        let matches = |text: &str| BodyRule::Matches(pattern(text));
+        let matches_not = |text: &str| BodyRule::MatchesNot(pattern(text));
+        let rows: &[(BodyRule, &[u8], bool)] = &[
+            (contains("ok"), b"all ok here", true),
+            (contains("ok"), b"all K here", false),
+            (lacks("ok"), b"all K here", true),
+            (lacks("ok"), b"all ok here", false),
+            (lacks("ok"), b"", true),
+            (matches("^O[kK]$"), b"OK", true),
+            (matches("^O[kK]$"), b"OK\n", false),
+            (matches("(?i)READY"), b"\xff ready \xfe", true),
+            (matches_not("(?i)error"), b"all fine", true),
+            (matches_not("(?i)error"), b"an Error here", false),
+        ];
+        for (rule, body, good) in rows {
+            let judged = judge(&with(vec![rule.clone()]), &answer(200, body));
+            assert_eq!(judged.is_ok(), *good, "{rule:?} over {:?}: {judged:?}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn values_are_compared_by_the_types_of_json() {
+        use Comparison::{Above, Below, Equals, Not};
+        let number = |text: &str| Number::parse(text).unwrap();
+        let of = |text: &str| Wanted::Number(number(text));
+        let text = |text: &str| Wanted::Text(Arc::from(text));
+        let rows: &[(&str, Vec<Comparison>, &str, Result<(), &str>)] = &[
+            ("/database", vec![Equals(text("ok"))], r#"{"database": "ok"}"#, Ok(())),
+            (
+                "/database",
+                vec![Equals(text("ok"))],
+                r#"{"database": "bad"}"#,
+                Err("`/database` is \"bad\", wanted `ok`"),
+            ),
+            ("/a/0/b", vec![Equals(of("1"))], r#"{"a": [{"b": 1}]}"#, Ok(())),
+            ("/a/0/b", vec![Equals(of("1"))], r#"{"a": [{"b": 1.0}]}"#, Ok(())),
+            ("/a/0/b", vec![Equals(of("1"))], r#"{"a": [{"b": "1"}]}"#, Err("is \"1\", wanted 1")),
+            ("/a/0/b", vec![Equals(Wanted::True)], r#"{"a": [{"b": 1}]}"#, Err("is 1, wanted true")),
+            ("/a", vec![Equals(Wanted::False)], r#"{"a": false}"#, Ok(())),
+            ("/a", vec![Not(text("down"))], r#"{"a": "up"}"#, Ok(())),
+            ("/a", vec![Not(text("down"))], r#"{"a": "down"}"#, Err("wanted anything but `down`")),
+            ("/a", vec![Not(text("down"))], r#"{"b": 1}"#, Err("the body has no `/a`")),
+            ("/a", vec![Above(number("0")), Below(number("10"))], r#"{"a": 9.5}"#, Ok(())),
+            ("/a", vec![Above(number("0")), Below(number("10"))], r#"{"a": 0}"#, Err("is 0, wanted above 0")),
+            ("/a", vec![Above(number("0")), Below(number("10"))], r#"{"a": 1e1}"#, Err("wanted below 10")),
+            ("/a", vec![Above(number("0"))], r#"{"a": "many"}"#, Err("wanted above 0, which is no number")),
+            ("/a~1b", vec![Equals(of("2"))], r#"{"a/b": 2}"#, Ok(())),
+            ("", vec![Equals(of("3"))], "3", Ok(())),
+            ("/a", vec![Equals(of("1"))], "<html>", Err("the body is no JSON: it starts `<html>`")),
+            ("/a", vec![Equals(of("1"))], "", Err("the body is no JSON: it is empty")),
+        ];
+        for (pointer, wanted, body, expected) in rows {
+            let rule = BodyRule::Json { pointer: Arc::from(*pointer), wanted: wanted.clone() };
+            let judged = judge(&with(vec![rule]), &answer(200, body.as_bytes()));
+            match (judged, expected) {
+                (Ok(_), Ok(())) => {}
+                (Err(failure), Err(words)) => assert!(failure.what.contains(words), "{body}: {failure}"),
+                (judged, _) => panic!("{pointer} {wanted:?} over {body}: {judged:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn all_rules_must_hold_and_what_was_cut_is_not_taken_for_whole() {
+        let both = vec![BodyRule::Contains(Arc::from("a")), BodyRule::Lacks(Arc::from("b"))];
+        assert!(judge(&with(both.clone()), &answer(200, b"a")).is_ok());
+        assert!(judge(&with(both.clone()), &answer(200, b"ab")).is_err());
+        assert!(judge(&with(both), &answer(200, b"c")).is_err());
+        let cut = Answer { length: Length::Cut, ..answer(200, b"{\"a\":1}") };
+        let rule = BodyRule::Json { pointer: Arc::from("/a"), wanted: vec![Comparison::Equals(Wanted::True)] };
+        assert!(judge(&with(vec![rule]), &cut).unwrap_err().what.contains("longer than 64 KiB"));
+    }
+
+    #[test]
+    fn an_excerpt_is_one_short_line() {
+        let text = excerpt("gr\u{fc}\u{df}e\r\n\0und so weiter, ".repeat(50).as_bytes());
+        assert!(text.chars().count() < 90 && !text.contains('\n') && text.ends_with("…`"), "{text}");
+        assert_eq!(excerpt(b""), "it is empty");
+    }
+}
