@@ -233,6 +233,7 @@ impl<'t> Backends<'t> {
             add("down", it.backend.probes.flips_down.get() as f64);
         }));
         families.push(self.single(&family::BACKEND_WEIGHT, |it| f64::from(it.weight)));
+        families.push(self.single(&family::BACKEND_SHARE, |it| f64::from(it.backend.verdict().share) / 100.0));
     }
 
     fn ordered(&self, standing: &Standing, families: &mut Vec<MetricFamily>) {

@@ -411,11 +411,11 @@ mod tests {
     /// Runs the agenda for a while with attempts that take no time; when each was asked.
     fn run(agenda: &mut Agenda<usize>, from: Duration, until: Duration) -> Vec<(Duration, QuestionId)> {
         let mut asked = Vec::new();
-        while let Some(due) = agenda.next_due().filter(|due| *due - from < until) {
+        while let Some(due) = agenda.next_due().filter(|due| *due < from + until) {
             while let Some(id) = agenda.pop(due, Room::All) {
                 agenda.started(id, due);
                 agenda.ended(id, due, next(true));
-                asked.push((due - from, id));
+                asked.push((due.saturating_sub(from), id));
             }
         }
         asked
@@ -429,7 +429,7 @@ mod tests {
             agenda.begin(now, |_| None);
             let mut times = std::iter::from_fn(|| {
                 let due = agenda.next_due()?;
-                agenda.pop(due, Room::All).map(|_| due - now)
+                agenda.pop(due, Room::All).map(|_| due.saturating_sub(now))
             });
             assert_eq!(times.next(), Some(Duration::ZERO));
             let last = times.last().unwrap();
@@ -480,7 +480,7 @@ mod tests {
             agenda.urge(0, now);
             agenda.urge(0, now);
             let due = agenda.next_due().unwrap();
-            gaps.push((due - now).as_millis());
+            gaps.push(due.saturating_sub(now).as_millis());
             now = due;
             assert_eq!(agenda.pop(now, Room::All), Some(0));
             assert_eq!(agenda.pop(now, Room::All), None, "twice urged is asked once");

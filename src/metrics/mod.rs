@@ -188,7 +188,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 16] = [
+pub const FAILURES: [&str; 18] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -205,6 +205,8 @@ pub const FAILURES: [&str; 16] = [
     "backend_down",
     "retried_status",
     "local",
+    "cut",
+    "connection_lost",
 ];
 
 /// What a worker counts of a backend.

@@ -4,8 +4,7 @@
 //! the field; the data path only ever reads `state`.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,9 +53,9 @@ pub struct Backend {
     suspected: AtomicBool,
     /// [`Remarks`] in bits. Writer: control.
     remarks: AtomicU8,
-    /// How often its open work was told to end. Writer: control. Release pairs with Acquire: who sees the number sees
-    /// what may serve since then.
-    cuts: AtomicU32,
+    /// Work that was given by an earlier [`super::Pool::version`] is to end. Writer: control. Relaxed: whoever must
+    /// notice is told.
+    cut_before: AtomicU64,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
     /// What its checks last said. Writer: control.
@@ -131,7 +130,7 @@ impl Backend {
             failures: AtomicU32::new(0),
             remarks: AtomicU8::new(0),
             suspected: AtomicBool::new(false),
-            cuts: AtomicU32::new(0),
+            cut_before: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             checks: Mutex::new(Vec::new()),
             evidence,
@@ -176,6 +175,12 @@ impl Backend {
     pub fn has_fallen(&self) -> bool {
         let verdict = self.verdict();
         verdict.state == State::Down && verdict.serves == Serves::Nothing
+    }
+
+    /// Whether it gets no work at all.
+    #[inline]
+    pub fn is_out(&self) -> bool {
+        self.verdict().serves == Serves::Nothing
     }
 
     /// Whether it is being taken out: what it has may finish, and nobody should stay for more.
@@ -298,15 +303,15 @@ impl Backend {
         self.suspected.store(false, Relaxed);
     }
 
-    /// How often its open work was told to end: a session that began at another number is to end now.
+    /// Work that was given by an earlier version of what may serve is to end.
     #[inline]
-    pub fn cuts(&self) -> u32 {
-        self.cuts.load(Acquire)
+    pub(super) fn cut_before(&self) -> u64 {
+        self.cut_before.load(Relaxed)
     }
 
-    /// Tells its open work to end; [`super::Pool::cut`] wakes whoever must notice.
-    pub(super) fn cut(&self) {
-        self.cuts.fetch_add(1, Release);
+    /// Tells the work of earlier versions to end; [`super::Pool::cut`] wakes whoever must notice.
+    pub(super) fn cut(&self, before: u64) {
+        self.cut_before.store(before, Relaxed);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.

@@ -140,9 +140,11 @@ impl Pool {
         self.bell.ring(&Notice::Down(Arc::clone(backend)));
     }
 
-    /// Ends the open sessions of one of its backends. Called by `probe`.
+    /// Ends the open sessions of one of its backends: all that were picked before, also by a worker that has not seen
+    /// the last `refresh` yet. Called by `probe`.
     pub fn cut(&self, backend: &Arc<Backend>) {
-        backend.cut();
+        // A version of its own: nothing that was picked before has it, and everything that is picked from now on.
+        backend.cut(self.live.version.fetch_add(1, Ordering::Release) + 1);
         self.bell.ring(&Notice::Cut(Arc::clone(backend)));
     }
 

@@ -26,14 +26,14 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Lease {
     backend: Arc<Backend>,
-    /// [`Backend::cuts`] when it began.
-    cuts: u32,
+    /// [`Pool::version`] of what it was chosen from.
+    version: u64,
 }
 
 impl Lease {
-    fn new(backend: &Arc<Backend>) -> Self {
+    fn new(backend: &Arc<Backend>, version: u64) -> Self {
         backend.take_slot();
-        Self { backend: Arc::clone(backend), cuts: backend.cuts() }
+        Self { backend: Arc::clone(backend), version }
     }
 
     /// The backend.
@@ -45,7 +45,7 @@ impl Lease {
     /// Whether the open work of the backend has been told to end since this began.
     #[inline]
     pub fn is_cut(&self) -> bool {
-        self.backend.cuts() != self.cuts
+        self.version < self.backend.cut_before()
     }
 }
 
@@ -105,21 +105,19 @@ impl Local {
 impl Pool {
     /// Picks a backend that may serve and is not among `tried` (numbers of slots), by the pool's balance.
     #[inline]
-    pub fn pick(&self, local: &mut Local, rng: &mut Rng, ask: Ask, tried: &[u32]) -> Option<Lease> {
-        loop {
-            local.ready(self);
-            let layout = local.ready.layout(ask);
-            let lease = Lease::new(choose(&self.config.balance, layout, &mut local.turns, rng, ask.key, tried)?);
-            // Work that was given by an older layout must not count as begun after a cut that the newer one came with.
-            // Who reads the number of the cut reads this version, too: control writes it first.
-            if self.version() == local.version {
-                return Some(lease);
-            }
-        }
+    pub fn pick(&self, local: &mut Local, rng: &mut Rng, ask: &Ask, tried: &[u32]) -> Option<Lease> {
+        local.ready(self);
+        let Local { version, ready, turns } = local;
+        let balance = &self.config.balance;
+        let backend = match ready.plain() {
+            Some(group) if tried.is_empty() => &group.backends[group.choose(balance, &mut turns.first, rng, ask.key)],
+            _ => choose(balance, ready.layout(ask), turns, rng, ask.key, tried)?,
+        };
+        Some(Lease::new(backend, *version))
     }
 }
 
-#[inline]
+/// For pools with zones or roles, and for retries.
 fn choose<'r>(
     balance: &Balance,
     layout: &'r Layout,

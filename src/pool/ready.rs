@@ -28,6 +28,8 @@ pub(super) const ALL: u32 = u32::MAX;
 /// The backends of a pool that may be picked.
 #[derive(Debug, Default)]
 pub struct Ready {
+    /// There are backends, and all work goes by the one layout: what most pools need to know.
+    is_plain: bool,
     work: Rack,
     /// Where other backends get reads than do the work.
     reads: Option<Box<Rack>>,
@@ -73,16 +75,22 @@ impl Ready {
         let mut plan = Plan { config, backends, preferences, all: &all, groups: 0 };
         let (work, reads) = (plan.serving(Serves::work), plan.serving(Serves::reads));
         let same = reads.is_empty() || work.iter().map(|it| it.index).eq(reads.iter().map(|it| it.index));
-        Self {
-            work: plan.rack(&work, Serves::work),
-            reads: (!same).then(|| Box::new(plan.rack(&reads, Serves::reads))),
-            undecided: all.iter().any(|it| it.verdict.state == State::Unknown),
-        }
+        let undecided = all.iter().any(|it| it.verdict.state == State::Unknown);
+        let work = plan.rack(&work, Serves::work);
+        let reads = (!same).then(|| Box::new(plan.rack(&reads, Serves::reads)));
+        let is_plain = reads.is_none() && work.others.is_empty() && work.own.far.is_none() && !work.own.is_empty();
+        Self { is_plain, work, reads, undecided }
+    }
+
+    /// The one group that all work goes to, where that is all there is to say.
+    #[inline]
+    pub(super) fn plain(&self) -> Option<&Group> {
+        self.is_plain.then_some(&self.work.own.near)
     }
 
     /// The layout for this work. A pool of an older table may know other zones: its work goes by the own one meanwhile.
     #[inline]
-    pub fn layout(&self, ask: Ask) -> &Layout {
+    pub fn layout(&self, ask: &Ask) -> &Layout {
         let rack = match (&self.reads, ask.reads) {
             (Some(reads), Reads::Standby) => reads,
             _ => &self.work,

@@ -69,7 +69,7 @@ impl Town {
     }
 
     pub(super) fn pick(&mut self, ask: Ask, tried: &[u32]) -> Option<Lease> {
-        self.pool.pick(&mut self.local, &mut self.rng, ask, tried)
+        self.pool.pick(&mut self.local, &mut self.rng, &ask, tried)
     }
 
     /// Who gets how many percent of the work.

@@ -154,16 +154,9 @@ fn said(end: &HeaderMap) -> String {
     let mut rest = raw;
     while let Some((first, after)) = rest.split_first() {
         let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                text.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                text.push(*first);
-                rest = after;
-            }
-        }
+        let byte = code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%');
+        text.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
     }
     let text: String = String::from_utf8_lossy(&text).chars().take(SAID).collect();
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
+use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
@@ -94,27 +95,39 @@ impl<'a> Search<'a> {
 
     /// Whether anybody may serve it now.
     pub fn prospect(&self) -> Prospect {
-        self.worker.prospect(self.view, self.pool, self.ask)
+        self.worker.prospect(self.view, self.pool, &self.ask)
     }
 
     /// Whether somebody may serve it who is not among `tried`.
     pub fn has_others(&self, tried: &[u32]) -> bool {
-        self.worker.has_others(self.view, self.pool, self.ask, tried)
+        self.worker.has_others(self.view, self.pool, &self.ask, tried)
+    }
+
+    /// Whether work that has failed after so many retries may go elsewhere: to another backend, or to wait for a verdict.
+    pub fn has_elsewhere(&self, tried: &[u32], retries: u8) -> bool {
+        let pool = self.pool();
+        (retries < pool.config.retry.attempts && self.has_others(tried)) || may_wait_for_a_verdict(pool, retries)
     }
 
     fn pick(&self, tried: &Tried) -> Option<Lease> {
-        if tried.all { None } else { self.worker.pick(self.view, self.pool, self.ask, tried) }
+        if tried.all { None } else { self.worker.pick(self.view, self.pool, &self.ask, tried) }
     }
 
-    /// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took.
+    /// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took. Whoever
+    /// waits is asked now and then whether the client has `left`.
     ///
     /// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so
     /// does a fifth of a second, because a backend that was only restarting is back before any verdict. `tried` is empty
     /// then.
     ///
     /// # Errors
-    /// [`Cause::NoBackend`] or [`Cause::QueueFull`].
-    pub async fn lease(&self, tried: &mut Tried, timer: &Timer) -> Result<(Lease, Duration), Cause> {
+    /// [`Cause::NoBackend`], [`Cause::QueueFull`] or [`Cause::ClientAbort`].
+    pub async fn lease(
+        &self,
+        tried: &mut Tried,
+        timer: &Timer,
+        mut left: impl FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<(Lease, Duration), Cause> {
         if let Some(lease) = self.pick(tried) {
             return Ok((lease, Duration::ZERO));
         }
@@ -136,20 +149,24 @@ impl<'a> Search<'a> {
                 return Ok((lease, begun.elapsed()));
             }
             let (hold, at_most) = self.patience();
-            let left = hold.saturating_sub(begun.elapsed());
-            if left.is_zero() {
+            let rest = hold.saturating_sub(begun.elapsed());
+            if rest.is_zero() {
                 return Err(Cause::NoBackend);
             }
-            timer.set(left.min(at_most));
-            let elapsed = std::future::poll_fn(|context| {
+            timer.set(rest.min(at_most));
+            let news = std::future::poll_fn(|context| {
                 if changes.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(false);
+                    return Poll::Ready(News::Verdict);
                 }
-                if timer.poll_elapsed(context) { Poll::Ready(true) } else { Poll::Pending }
-            })
-            .await;
-            if elapsed {
-                tried.clear();
+                if left(context) {
+                    return Poll::Ready(News::ClientLeft);
+                }
+                if timer.poll_elapsed(context) { Poll::Ready(News::Time) } else { Poll::Pending }
+            });
+            match news.await {
+                News::Verdict => {}
+                News::Time => tried.clear(),
+                News::ClientLeft => return Err(Cause::ClientAbort),
             }
         }
     }
@@ -175,6 +192,36 @@ impl<'a> Search<'a> {
         }
         config.timeouts.connect.min(SLOW_CONNECT.max(usual * 4))
     }
+}
+
+/// What ends a wait for a backend.
+enum News {
+    /// What may serve has changed somewhere.
+    Verdict,
+    /// It is time to look again.
+    Time,
+    /// Nobody wants the answer any more.
+    ClientLeft,
+}
+
+/// Looks whether a client whose work is held has ended (ready) or reset (an error) its connection. What it sends
+/// meanwhile is taken in hand, as far as [`is_enough`]: beyond, its end is not seen.
+pub fn poll_end(
+    context: &mut Context<'_>,
+    client: &mut Stream,
+    hand: &mut Option<Buffer>,
+) -> Poll<std::io::Result<()>> {
+    while !hand.as_ref().is_some_and(is_enough) {
+        if std::task::ready!(client.poll_fill(context, hand, Size::Small))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    Poll::Pending
+}
+
+/// Of what is sent ahead of its time, so many bytes are kept; the rest stays in the socket.
+pub fn is_enough(hand: &Buffer) -> bool {
+    hand.filled().len() >= SMALL / 2
 }
 
 /// Whether work that met nobody may wait for the next verdict, like work that comes now and finds nobody.
@@ -203,6 +250,9 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
             timer.set(deadline * 2); // the connect has its own deadline
             // Registers for the new one.
             let _ = timer.poll_elapsed(context);
+        }
+        if lease.is_cut() {
+            return Poll::Ready(Err(Cause::Cut));
         }
         if backend.has_fallen() { Poll::Ready(Err(Cause::BackendDown)) } else { Poll::Pending }
     })

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::attempt::{self, Search, Tried};
@@ -11,6 +12,7 @@ use super::outcome::Cause;
 use super::relay::{Terms, relay};
 use super::worker::{View, Worker, source_key};
 use crate::balance::Balance;
+use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::pool::{Ask, Lease, Pool};
@@ -44,17 +46,14 @@ pub async fn serve(
     let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
     let ask = Ask { key, reads: listener.config.reads, near: pool.near(ip) };
     let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
-    let reached = reach(&search, &timer, &mut notes).await;
+    let mut early = Early::default();
+    let reached = reach(&search, &timer, &mut notes, |context| early.left(context, &mut client)).await;
     // A connection may last for days: it must not keep its table that long.
     drop(view);
     let cause = match reached {
         Ok((lease, mut backend)) => {
-            let terms = Terms {
-                backend: lease.backend(),
-                on_down: pool.config.on_down,
-                idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),
-            };
-            let relayed = relay(&mut client, &mut backend, (None, None), &timer, &terms).await;
+            let terms = Terms::new(&lease, &pool.config, &listener.config);
+            let relayed = relay(&mut client, &mut backend, (early.hand, None), &timer, &terms).await;
             (notes.received, notes.sent) = (relayed.received, relayed.sent);
             notes.lease = Some(lease);
             relayed.cause
@@ -69,13 +68,37 @@ pub async fn serve(
     log(&worker, &listener, &pool, &notes, address, begun, cause);
 }
 
-async fn reach(search: &Search<'_>, timer: &Timer, notes: &mut Notes) -> Result<(Lease, Stream), Cause> {
+/// What a client sends before it has a backend.
+#[derive(Default)]
+struct Early {
+    hand: Option<Buffer>,
+    ended: bool,
+}
+
+impl Early {
+    /// Whether the client has gone for good. Its end alone may be half a close: it still reads.
+    fn left(&mut self, context: &mut Context<'_>, client: &mut Stream) -> bool {
+        if self.ended {
+            return false;
+        }
+        let end = attempt::poll_end(context, client, &mut self.hand);
+        self.ended = matches!(end, Poll::Ready(Ok(())));
+        matches!(end, Poll::Ready(Err(_)))
+    }
+}
+
+async fn reach(
+    search: &Search<'_>,
+    timer: &Timer,
+    notes: &mut Notes,
+    mut left: impl FnMut(&mut Context<'_>) -> bool,
+) -> Result<(Lease, Stream), Cause> {
     let pool = search.pool();
     let stats = pool.stats.mine();
     let mut tried = Tried::default();
     pool.budget.request();
     loop {
-        let (lease, waited) = search.lease(&mut tried, timer).await?;
+        let (lease, waited) = search.lease(&mut tried, timer, &mut left).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);

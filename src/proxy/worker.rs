@@ -129,12 +129,12 @@ impl Worker {
 
     /// Picks a backend of the pool.
     #[inline]
-    pub fn pick(&self, view: &View, pool: u32, ask: Ask, tried: &[u32]) -> Option<Lease> {
+    pub fn pick(&self, view: &View, pool: u32, ask: &Ask, tried: &[u32]) -> Option<Lease> {
         view.pool(pool).pick(&mut view.locals[pool as usize].borrow_mut(), &mut self.rng.borrow_mut(), ask, tried)
     }
 
     /// Who may serve this work.
-    pub fn prospect(&self, view: &View, pool: u32, ask: Ask) -> Prospect {
+    pub fn prospect(&self, view: &View, pool: u32, ask: &Ask) -> Prospect {
         let mut local = view.locals[pool as usize].borrow_mut();
         let ready = local.ready(view.pool(pool));
         match ready.undecided {
@@ -145,7 +145,7 @@ impl Worker {
     }
 
     /// Whether some backend may serve this work and is not among `tried`. Only retries come here.
-    pub fn has_others(&self, view: &View, pool: u32, ask: Ask, tried: &[u32]) -> bool {
+    pub fn has_others(&self, view: &View, pool: u32, ask: &Ask, tried: &[u32]) -> bool {
         let mut local = view.locals[pool as usize].borrow_mut();
         let mut backends = local.ready(view.pool(pool)).layout(ask).backends();
         backends.any(|backend| !tried.contains(&backend.slot.index))

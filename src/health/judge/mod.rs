@@ -19,6 +19,9 @@ mod succession;
 mod traffic;
 mod verdicts;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

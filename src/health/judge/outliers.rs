@@ -71,7 +71,8 @@ pub(super) fn by_latency(rules: &Outliers, seen: &[Option<Seen>]) -> Vec<(usize,
 /// How many of `count` backends may be out at once.
 pub(super) fn most_ejected(rules: &Outliers, count: usize) -> usize {
     // A third of three is one, whatever 0.33333 is as a binary fraction.
-    (f64::from(rules.max_ejected.max(0.0)) * count as f64 + 1e-4).floor() as usize
+    let most = f64::from(rules.max_ejected) * count as f64 + 1e-4;
+    (1..=count).take_while(|out| *out as f64 <= most).count()
 }
 
 #[cfg(test)]

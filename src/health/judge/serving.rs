@@ -159,7 +159,9 @@ mod tests {
     #[test]
     fn in_need_regular_ones_come_first() {
         let mut field = field("uuUU");
-        field.iter_mut().for_each(|it| it.state = State::Down);
+        for it in &mut field {
+            it.state = State::Down;
+        }
         let rows: [(&[usize], &[usize]); 4] =
             [(&[0, 1, 2, 3], &[0, 1]), (&[1, 2], &[1]), (&[2, 3], &[2, 3]), (&[], &[])];
         for (allowed, expected) in rows {

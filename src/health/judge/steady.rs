@@ -208,7 +208,7 @@ mod tests {
         let mut longest = s(0);
         for second in 0..40 {
             steady.see(if second % 2 == 0 { State::Down } else { State::Up }, s(second), rules);
-            longest = longest.max(steady.held().map_or(s(0), |until| until - s(second)));
+            longest = longest.max(steady.held().map_or(s(0), |until| until.saturating_sub(s(second))));
         }
         assert_eq!(longest, s(20));
     }

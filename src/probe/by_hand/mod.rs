@@ -305,6 +305,19 @@ mod tests {
                 "type = 'http', send_proxy = 'v1'",
                 format!("{curl} 1 --haproxy-protocol -A evenkeel 'http://[2001:db8::1]/'"),
             ),
+            (own, "type = 'apache'", format!("{curl} 1 -A evenkeel 'http://10.0.0.1:3000/server-status?auto'")),
+        ];
+        for ((backend, asked_at), check, expected) in rows {
+            assert_eq!(command_of(backend, asked_at, check), expected, "{check}");
+        }
+    }
+
+    #[test]
+    fn bodies_and_versions_are_those_of_the_check() {
+        let curl = "curl -sSi --noproxy '*' -m";
+        let own = ("10.0.0.1:3000", Some("10.0.0.1:3000"));
+        let named = ("web.example.com:443", Some("10.0.0.7:443"));
+        let rows = [
             (
                 own,
                 "type = 'http', http = '2', request_body = '{\"a\": 1}', path = '/ask'",
@@ -321,7 +334,6 @@ mod tests {
                      https://web.example.com/"
                 ),
             ),
-            (own, "type = 'apache'", format!("{curl} 1 -A evenkeel 'http://10.0.0.1:3000/server-status?auto'")),
         ];
         for ((backend, asked_at), check, expected) in rows {
             assert_eq!(command_of(backend, asked_at, check), expected, "{check}");

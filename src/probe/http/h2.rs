@@ -59,8 +59,7 @@ where
         tokio::select! {
             biased;
             answer = &mut asking => (answer, false),
-            // What went wrong is told to `asking` too.
-            _ = &mut connection => (asking.await, true),
+            ended = &mut connection => (asking.await.map_err(|failure| better_told(failure, ended, &broken)), true),
         }
     };
     if !ended {
@@ -122,7 +121,8 @@ fn listed(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
         let comma = if text.is_empty() { "" } else { ", " };
-        text.push_str(&format!("{comma}{name}: {}", value.as_bytes().escape_ascii()));
+        text.extend([comma, name.as_str(), ": "]);
+        text.extend(value.as_bytes().escape_ascii().map(char::from));
         if text.len() > HEAD_NOTED {
             text.truncate(HEAD_NOTED);
             text.push('…');
@@ -130,6 +130,14 @@ fn listed(headers: &HeaderMap) -> String {
         }
     }
     text
+}
+
+/// What went wrong is told to the request too, but of a GOAWAY it may hear only that the connection has gone.
+fn better_told(failure: Failure, ended: Result<(), h2::Error>, broken: &Broken) -> Failure {
+    match ended {
+        Err(error) if error.is_go_away() => failed(&error, broken, "before an answer"),
+        _ => failure,
+    }
 }
 
 fn failed(error: &h2::Error, broken: &Broken, when: &str) -> Failure {

@@ -25,11 +25,11 @@ pub(super) fn judge(check: &HttpCheck, answer: &Answer) -> Result<Finding, Failu
     }
     if let Some(pointer) = &check.epoch {
         says.epoch = page.epoch(pointer);
-        match says.epoch {
-            Some(epoch) => what.push_str(&format!(", epoch {epoch}")),
+        what = match says.epoch {
+            Some(epoch) => format!("{what}, epoch {epoch}"),
             // Not held against it: a standby often has none.
-            None => what.push_str(&format!(", no epoch at `{pointer}`")),
-        }
+            None => format!("{what}, no epoch at `{pointer}`"),
+        };
     }
     Ok(Finding::new(what).saying(says))
 }

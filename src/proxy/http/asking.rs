@@ -12,16 +12,18 @@ use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::upload::{Trouble, Upload};
-use crate::net::buffer::{Buffer, SMALL, Size};
-use crate::net::stream::Stream;
+use crate::net::buffer::{Buffer, Size};
+use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool, Symptom};
-use crate::proxy::attempt::{self, Search};
+use crate::proxy::attempt::{self, Search, is_enough};
 use crate::proxy::idle::Wanted;
 use crate::proxy::outcome::Cause;
 
 /// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
 const STALE: Duration = Duration::from_secs(1);
+/// An exchange whose backend was told to end its work may go on for so long.
+pub const GRACE: Duration = Duration::from_secs(2);
 /// Interim answers (1xx) before the answer; more is a backend that has lost its way.
 const MAX_INTERIM: u8 = 16;
 
@@ -59,6 +61,10 @@ struct Attempt {
     /// Something has come already, and more is waited for.
     again: bool,
     suspected: bool,
+    /// The backend's open work was told to end, and this cannot be sent elsewhere: until when it may go on.
+    grace: Option<Instant>,
+    /// Attempts before this one.
+    retries: u8,
 }
 
 /// How long an answer may take.
@@ -83,21 +89,28 @@ impl Attempt {
             // Seen here and not by the wheel, which turns by ticks: bytes that drip faster would put it off for ever.
             self.goes_on(wait.patience, backend)?;
         }
-        timer.set(if wait.slow { wait.body_idle } else { self.due(wait.patience) });
+        let due = if wait.slow && self.grace.is_none() { wait.body_idle } else { self.due(wait.patience) };
+        timer.set(due);
         self.again = true;
         Ok(())
     }
 
-    /// When the next of the two is due. It runs from the request, however the answer drips in; the clock is asked only
+    /// When the next of the two is due, or the end of a grace. It runs from the request, however the answer drips in; the clock is asked only
     /// when something has come already.
     fn due(&self, patience: Patience) -> Duration {
+        if let Some(end) = self.grace {
+            return end.saturating_duration_since(Instant::now());
+        }
         let passed = if self.again { self.sent_at.elapsed() } else { Duration::ZERO };
         let next = if self.suspected { patience.response } else { patience.suspicious };
         next.saturating_sub(passed)
     }
 
-    /// One of the two has come: a probe is asked for, or the wait is over.
+    /// It has come: a probe is asked for, or the wait is over.
     fn goes_on(&mut self, patience: Patience, backend: &Arc<Backend>) -> Result<(), Trouble> {
+        if let Some(end) = self.grace {
+            return if Instant::now() >= end { Err(Trouble::Backend(Cause::Cut)) } else { Ok(()) };
+        }
         if self.suspected || patience.suspicious >= patience.response {
             return Err(Trouble::Backend(Cause::ResponseTimeout));
         }
@@ -134,11 +147,11 @@ pub async fn try_one(
     };
     let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
     let sent_at = if at_once { notes.begun } else { Instant::now() };
-    let attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
+    let attempt =
+        Attempt { backend: stream, sent_at, again: false, suspected: false, grace: None, retries: notes.retries };
+    // Until the exchange is over: `exchange` takes the mark back.
     connection.timer.mark(Some(lease.backend().slot.index));
-    let result = answer(connection, search, incoming, upload, lease, attempt, tried).await;
-    connection.timer.mark(None);
-    match result {
+    match answer(connection, search, incoming, upload, lease, attempt, tried).await {
         Ok((answered, response)) => {
             notes.response = response;
             Ok(answered)
@@ -180,12 +193,13 @@ async fn answer(
     loop {
         // What came together with an interim answer is read before more is waited for.
         if hand.is_none() || judged > 0 {
-            wait(connection, incoming, search.pool(), upload, lease, &mut attempt, &mut hand).await?;
+            wait(connection, search, incoming, upload, lease, &mut attempt, &mut hand, tried).await?;
         }
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
-        let composed = compose(connection, search, incoming, upload, &mut hand, tried).map_err(Trouble::Backend)?;
+        let composed =
+            compose(connection, search, incoming, upload, lease, &mut hand, tried).map_err(Trouble::Backend)?;
         match composed {
             None => {}
             Some(Composed::Interim(out)) if interim < MAX_INTERIM => {
@@ -214,27 +228,24 @@ fn is_worth_a_look(hand: Option<&Buffer>, judged: &mut usize) -> bool {
     before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
 }
 
-/// Requests sent ahead of their time: so many bytes of them are kept, the rest stays in the socket.
-fn is_enough(hand: &Buffer) -> bool {
-    hand.filled().len() >= SMALL / 2
-}
-
 fn is_stale(trouble: Trouble) -> bool {
     trouble == Trouble::Backend(Cause::ResetBeforeAnswer)
 }
 
 /// Sends, and waits until something of an answer has come.
+#[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 async fn wait(
     connection: &mut Connection,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Pool,
     upload: &mut Upload,
     lease: &Lease,
     attempt: &mut Attempt,
     hand: &mut Option<Buffer>,
+    tried: &[u32],
 ) -> Result<(), Trouble> {
     let backend = lease.backend();
-    let mut wait = Wait::new(connection, pool, upload, backend);
+    let mut wait = Wait::new(connection, search.pool(), upload, backend);
     attempt.begin(&wait, backend, &connection.timer)?;
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
@@ -246,7 +257,7 @@ async fn wait(
             wait.ended = read_ahead(context, client, request)?;
         }
         if timer.poll_elapsed(context) {
-            if wait.sending && wait.slow {
+            if wait.sending && wait.slow && attempt.grace.is_none() {
                 return Poll::Ready(Err(late(upload)));
             }
             attempt.goes_on(wait.patience, backend)?;
@@ -256,8 +267,17 @@ async fn wait(
         }
         // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
         // whatever has come of its head.
-        if incoming.idempotent && upload.is_repeatable() && backend.has_fallen() {
+        let repeatable = upload.is_repeatable() && (incoming.idempotent || !upload.has_begun());
+        if repeatable && backend.has_fallen() {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
+        }
+        if attempt.grace.is_none() && lease.is_cut() {
+            if repeatable && search.has_elsewhere(tried, attempt.retries) {
+                return Poll::Ready(Err(Trouble::Backend(Cause::Cut)));
+            }
+            attempt.grace = Some(Instant::now() + GRACE);
+            timer.set(GRACE);
+            let _ = timer.poll_elapsed(context);
         }
         Poll::Pending
     })
@@ -309,6 +329,7 @@ impl Wait {
             Poll::Ready(Ok(())) => {
                 self.sending = false;
                 if self.slow {
+                    self.slow = false;
                     attempt.sent_at = Instant::now();
                     timer.set(attempt.due(self.patience));
                 }
@@ -321,7 +342,9 @@ impl Wait {
             Poll::Ready(Err(trouble)) => return Err(trouble),
             Poll::Pending if upload.received() != self.moved => {
                 self.moved = upload.received();
-                timer.set(self.body_idle);
+                if attempt.grace.is_none() {
+                    timer.set(self.body_idle);
+                }
             }
             Poll::Pending => {}
         }
@@ -336,6 +359,7 @@ fn poll_answer(
     hand: &mut Option<Buffer>,
 ) -> Poll<Result<(), Trouble>> {
     match backend.poll_fill(context, hand, Size::Small) {
+        Poll::Ready(Err(error)) if is_lost(&error) => Poll::Ready(Err(Trouble::Backend(Cause::ConnectionLost))),
         Poll::Ready(Ok(0) | Err(_)) => {
             let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
             Poll::Ready(Err(Trouble::Backend(cause)))
@@ -382,6 +406,7 @@ fn compose(
     search: &Search<'_>,
     incoming: &Incoming,
     upload: &Upload,
+    lease: &Lease,
     hand: &mut Option<Buffer>,
     tried: &[u32],
 ) -> Result<Option<Composed>, Cause> {
@@ -409,9 +434,11 @@ fn compose(
     {
         return Err(Cause::RetriedStatus);
     }
-    // The rest of a request that was answered early is not waited for: the connection ends after the answer.
+    // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
+    // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
         && connection.is_wanted()
+        && !lease.backend().is_leaving()
         && upload.has_all()
         && upload.is_over()
         && answer.framing != Framing::UntilClose

@@ -6,10 +6,10 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::asking::{Answered, try_one};
+use super::asking::{Answered, GRACE, try_one};
 use super::connection::Connection;
 use super::download::Download;
 use super::http1::answer::{self, Next};
@@ -119,6 +119,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
         Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
     };
+    connection.timer.mark(None);
     account(connection, &incoming, &pool, &upload, &notes, end);
     after
 }
@@ -138,12 +139,16 @@ async fn ask(
         let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
             same
         } else {
-            match search.lease(&mut tried, &connection.timer).await {
+            let Connection { client, hand, timer, .. } = connection;
+            // Nothing of it is with a backend: an end, too, is taken for a client that has given up.
+            let left = |context: &mut Context<'_>| attempt::poll_end(context, client, hand).is_ready();
+            match search.lease(&mut tried, timer, left).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
                     tried.push(lease.backend().slot.index);
                     lease
                 }
+                Err(Cause::ClientAbort) => return Err(Trouble::ClientGone),
                 Err(cause) => return Err(Trouble::Backend(last.unwrap_or(cause))),
             }
         };
@@ -178,6 +183,10 @@ async fn ask(
 
 fn note_failure(notes: &Notes, cause: Cause) {
     let Some(lease) = &notes.lease else { return };
+    if cause == Cause::Cut {
+        // It was ours to say.
+        return;
+    }
     lease.backend().stats.mine().failures.inc();
     if let Some(symptom) = cause.symptom() {
         lease.backend().suspect(symptom);
@@ -193,8 +202,10 @@ fn may_retry(search: &Search<'_>, retries: u8, tried: &mut Tried, cause: Cause) 
     let pool = search.pool();
     // The budget is for load. A connection that did not come about has cost nobody any work, and a backend that is out
     // can be overloaded no more; those that it kept waiting are limited in number.
-    let free =
-        matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown);
+    let free = matches!(
+        cause,
+        Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown | Cause::Cut
+    );
     if retries < pool.config.retry.attempts && search.has_others(tried) && (free || can_afford_retry(pool)) {
         return Ok(());
     }
@@ -244,10 +255,13 @@ async fn deliver(
         upload.release();
     }
     let at_once = download.is_whole();
-    let result = pass_on(connection, upload, &mut download, &mut backend).await;
+    let result = pass_on(connection, upload, &mut download, &mut backend, lease).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
         pool.stats.mine().failed[cause.index()].inc();
+        if cause == Cause::Cut {
+            lease.backend().stats.mine().cut.inc();
+        }
         if cause != Cause::ClientAbort {
             note_failure(notes, cause);
         }
@@ -274,6 +288,7 @@ async fn pass_on(
     upload: &mut Upload,
     download: &mut Download,
     backend: &mut Stream,
+    lease: &Lease,
 ) -> Result<(), Cause> {
     let body_idle = connection.listener.config.timeouts.body_idle;
     let Connection { client, hand, timer, worker, view, generation, .. } = connection;
@@ -281,6 +296,7 @@ async fn pass_on(
     // Until it is whole, whatever ends this ends it with a reset.
     client.is_unfinished(true);
     let mut moved = (0, 0);
+    let mut cut = false;
     let result = poll_fn(|context| {
         if !upload.is_over() {
             // A request that breaks off after its answer has begun changes nothing for the answer.
@@ -295,11 +311,17 @@ async fn pass_on(
             // An answer may take hours: it must not keep an old table that long.
             *view = None;
         }
-        if (download.sent, upload.received()) != moved {
+        if lease.is_cut() && !std::mem::replace(&mut cut, true) {
+            timer.set(GRACE);
+        }
+        if (download.sent, upload.received()) != moved && !cut {
             moved = (download.sent, upload.received());
             timer.set(body_idle);
         }
         if timer.poll_elapsed(context) {
+            if cut {
+                return Poll::Ready(Err(Cause::Cut));
+            }
             let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
             return Poll::Ready(Err(late));
         }
@@ -324,11 +346,7 @@ async fn tunnel(
         out.append(early.filled());
     }
     let listener = Arc::clone(&connection.listener);
-    let terms = Terms {
-        backend: lease.backend(),
-        on_down: pool.config.on_down,
-        idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),
-    };
+    let terms = Terms::new(lease, &pool.config, &listener.config);
     let early = (connection.hand.take(), Some(out));
     let relayed = relay(&mut connection.client, &mut backend, early, &connection.timer, &terms).await;
     notes.sent = relayed.sent;
@@ -359,6 +377,9 @@ async fn give_up(
         Trouble::Backend(cause) => cause,
     };
     pool.stats.mine().failed[cause.index()].inc();
+    if let (Cause::Cut, Some(lease)) = (cause, &notes.lease) {
+        lease.backend().stats.mine().cut.inc();
+    }
     if cause == Cause::ClientAbort {
         return (After::Done, cause.word());
     }
