@@ -4,20 +4,21 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use evenkeel::admin::orders::OverridesView;
 use evenkeel::admin::view::{BackendView, PoolView};
-use support::eventually::{DEADLINE, eventually_some};
+use support::eventually::DEADLINE;
 use support::process::{PROGRAM, run};
 use support::{Client, Origin, Process, client, eventually};
 
-/// Two backends with a check each, and a pool without any.
+/// A pool of two backends with a check each.
 struct Scene {
     a: Origin,
-    b: Origin,
+    _b: Origin,
     balancer: Process,
 }
 
@@ -36,12 +37,13 @@ impl Scene {
     fn new(top: &str, pool: &str) -> Self {
         let (a, b) = (Origin::http().reply("a").start(), Origin::http().reply("b").start());
         let balancer = Process::start(&config(&a, &b, top, pool));
-        let scene = Self { a, b, balancer };
-        scene.until("both are up", "b", |view| view.state == "up" && view.gets_work);
+        let scene = Self { a, _b: b, balancer };
+        scene.until("a is up", "a", |view| view.state == "up" && view.gets_work);
+        scene.until("b is up", "b", |view| view.state == "up");
         scene
     }
 
-    /// Two that take turns at a file.
+    /// With a state file in the program's folder.
     fn with_file(pool: &str) -> Self {
         Self::new("state_file = 'state.json'", pool)
     }
@@ -318,24 +320,25 @@ fn a_state_file_that_cannot_be_written_is_said_and_the_order_stands() {
 fn drain_waits_until_the_backend_may_be_stopped() {
     let scene = Scene::new("", "");
     // An idle connection to each, and a request under way at a.
-    scene.a.becomes(Origin::http().reply("a").delay(Duration::from_millis(700)));
+    (0..2).for_each(|_| assert_eq!(client::get(scene.web(), "/").status, 200));
+    let slow = Origin::http().reply("slow a").delay(Duration::from_millis(700));
+    scene.a.becomes(Origin::http().reply("a").at("/slow", slow));
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(scene.web())).collect();
-    clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    clients.iter_mut().for_each(|client| client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"));
     scene.until("a has work", "a", |view| view.in_flight > 0);
     let said = scene.done(&["drain", "p/a", "--wait", "--deadline", "30s"]);
     assert!(said.contains("1 in flight") && said.contains("p/a may be stopped now"), "{said}");
     let view = scene.view("a");
     assert_eq!((view.in_flight, view.idle_connections, view.cut), (0, 0, 0));
     let answers: Vec<_> = clients.iter_mut().map(|client| client.read_response().text()).collect();
-    assert!(answers.contains(&"a".to_owned()), "what was under way was finished: {answers:?}");
+    assert!(answers.contains(&"slow a".to_owned()), "what was under way was finished: {answers:?}");
     eventually("no probe and no idle connection is left", DEADLINE, || scene.a.open_connections() <= 1);
 }
 
 #[test]
 fn at_its_deadline_a_drain_cuts_what_is_left_and_counts_it() {
     let scene = Scene::new("", "");
-    let stalls = || Origin::http().at("/", Origin::http()).at("/stall", Origin::http().stalls_before_answer());
-    scene.a.becomes(stalls());
+    scene.a.becomes(Origin::http().at("/stall", Origin::http().stalls_before_answer()));
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(scene.web())).collect();
     clients.iter_mut().for_each(|client| client.send("GET /stall HTTP/1.1\r\nHost: x\r\n\r\n"));
     scene.until("a has work", "a", |view| view.in_flight > 0);
@@ -351,23 +354,17 @@ fn giving_up_to_wait_leaves_the_drain_in_force() {
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(scene.web())).collect();
     clients.iter_mut().for_each(|client| client.send("GET /stall HTTP/1.1\r\nHost: x\r\n\r\n"));
     scene.until("a has work", "a", |view| view.in_flight > 0);
-    let waiting = Command::new(PROGRAM)
+    let mut waiting = Command::new(PROGRAM)
         .args(["drain", "p/a", "--wait", "--admin", &scene.balancer.admin().to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    scene.until("a drains", "a", |view| view.state == "draining");
-    // Only when it says how far it is, it listens for the signal.
-    let said = eventually_some("it has ended", DEADLINE, || {
-        let _ = Command::new("kill").args(["-INT", &waiting.id().to_string()]).status();
-        (!std::path::Path::new(&format!("/proc/{}/fd/1", waiting.id())).exists()).then_some(())
-    });
-    let () = said;
+    let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("1 in flight")), "it says how far it is");
+    assert!(Command::new("kill").args(["-INT", &waiting.id().to_string()]).status().unwrap().success());
     let output = waiting.wait_with_output().unwrap();
-    if output.status.code().is_some() {
-        assert_eq!(output.status.code(), Some(1));
-        assert!(text(&output.stderr).contains("p/a stays in drain"), "{}", text(&output.stderr));
-    }
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("p/a stays in drain"), "{}", text(&output.stderr));
     assert_eq!(scene.view("a").state, "draining");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use evenkeel::admin::view::BackendView;
 use hyper::Method;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Ending;
 use super::client::AdminPort;
@@ -52,9 +53,10 @@ impl Patience {
 pub(super) fn wait(port: &AdminPort, of: &Of, patience: &Patience) -> anyhow::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             ending = until_drained(port, of, patience) => ending,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 complain(&format!("not waiting any more; {of} stays in drain: `evenkeel ready {of}` takes that back\n"));
                 Ok(Ending::Bad)
             }
