@@ -19,6 +19,9 @@ pub mod origin;
 pub mod probing;
 pub mod process;
 pub mod real;
+pub mod real_postgres;
+pub mod real_redis;
+pub mod real_slapd;
 
 pub use backend_process::BackendProcess;
 pub use balancer::Balancer;
