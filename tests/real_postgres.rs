@@ -1,8 +1,6 @@
 //! Checks of `PostgreSQL` against real servers: every way to log in, a primary and its standby, what a probe leaves in
 //! the server's log (nothing), and what a server says that cannot work.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use std::net::SocketAddr;

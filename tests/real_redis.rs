@@ -1,7 +1,5 @@
 //! Checks of Redis against real ones: a master and a replica, passwords, users, and what they say when they cannot work.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use std::io::{Read as _, Write as _};

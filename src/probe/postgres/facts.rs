@@ -147,9 +147,10 @@ mod tests {
 
     #[test]
     fn recovery_is_a_standby_or_down_and_lag_has_a_limit() {
+        type Line = (Recovery, &'static [Option<&'static str>], Result<Role, &'static str>);
         let within = |limit: u64| Recovery::Standby { lag_max: Some(Duration::from_secs(limit)) };
         let any = Recovery::Standby { lag_max: None };
-        let rows: &[(Recovery, &[Option<&str>], Result<Role, &str>)] = &[
+        let rows: &[Line] = &[
             (any, &[Some("f")], Ok(Role::Active)),
             (any, &[Some("t")], Ok(Role::Standby)),
             (Recovery::Down, &[Some("f")], Ok(Role::Active)),
