@@ -11,7 +11,6 @@ use evenkeel::admin::view::{Overview, PoolView};
 use evenkeel::admin::{self, AdminState, Exposition};
 use evenkeel::config::{self, Color, Source};
 use evenkeel::control::orders::{Around, Orders};
-use evenkeel::control::state_file;
 use evenkeel::control::{Life, Phase, ReloadRequest};
 use evenkeel::health::State;
 use evenkeel::pool::events::{Event, Events};
@@ -70,7 +69,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         events: Arc::clone(&events),
         life: Arc::clone(&life),
     };
-    let (orders, _) = Orders::new(around, None, state_file::State::default());
+    let (orders, _) = Orders::start(around, None).unwrap();
     let state = AdminState {
         table,
         life,
@@ -204,8 +203,12 @@ const BACKEND_LINES: &str = r#"evenkeel_backend_connect_failures_total{pool="web
 evenkeel_backend_connect_failures_total{pool="web",backend="b2"} 0
 evenkeel_backend_connects_total{pool="web",backend="b1"} 0
 evenkeel_backend_connects_total{pool="web",backend="b2"} 0
+evenkeel_backend_cut_total{pool="web",backend="b1"} 0
+evenkeel_backend_cut_total{pool="web",backend="b2"} 0
 evenkeel_backend_failures_total{pool="web",backend="b1"} 0
 evenkeel_backend_failures_total{pool="web",backend="b2"} 0
+evenkeel_backend_idle_connections{pool="web",backend="b1"} 0
+evenkeel_backend_idle_connections{pool="web",backend="b2"} 0
 evenkeel_backend_in_flight{pool="web",backend="b1"} 0
 evenkeel_backend_in_flight{pool="web",backend="b2"} 0
 evenkeel_backend_info{pool="web",backend="b1",address="10.0.0.1:1"} 1

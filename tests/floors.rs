@@ -34,7 +34,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls", &["net"]),
     ("tokio_rustls", &["net", "probe"]),
     ("x509_parser", &["net"]),
-    ("rustls_pki_types", &["net", "config"]),
+    // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.
+    ("rustls_pki_types", &["net", "config", "probe/mysql"]),
+    ("aws_lc_rs", &["net", "probe/mysql"]),
+    ("ed25519_dalek", &["probe/mysql"]),
     ("h2", &["probe"]),
     ("socket2", &["net"]),
     ("aws_lc_rs", &["net", "probe"]),

@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel::config::model::{Address, ApacheCheck, BodyRule, CheckKind, HttpCheck, HttpQuestion, MysqlCheck};
+use evenkeel::config::model::{
+    Address, ApacheCheck, ApacheWeights, BodyRule, CheckKind, HttpCheck, HttpQuestion, MysqlCheck,
+};
 use evenkeel::net::connect::connect_from;
 use evenkeel::probe::{Layer, Question, Report, attempt};
 use real::{RealApache, RealMariaDb};
@@ -31,11 +33,11 @@ fn mysql(user: &str, password: &str) -> CheckKind {
 }
 
 fn page(path: &str) -> HttpQuestion {
-    HttpQuestion { method: Arc::from("GET"), path: Arc::from(path), host: None, headers: vec![], tls: None }
+    HttpQuestion::get(path)
 }
 
 fn status(path: &str, idle_workers_min: u32) -> CheckKind {
-    CheckKind::Apache(ApacheCheck { request: page(path), idle_workers_min })
+    CheckKind::Apache(ApacheCheck { request: page(path), idle_workers_min, weights: ApacheWeights::ByIdleWorkers })
 }
 
 fn question(kind: CheckKind, at: std::net::SocketAddr, source: IpAddr) -> Arc<Question> {
@@ -158,12 +160,12 @@ async fn apache_answers_by_page_and_by_status() {
     let mut server = RealApache::start("127.0.1.7", "<h1>Welcome to the portal</h1>").await;
     let at = server.address;
     let welcome = |text: &str| {
-        let body = Some(BodyRule::Contains(Arc::from(text)));
-        CheckKind::Http(HttpCheck { request: page("/"), statuses: vec![(200, 200)], body })
+        let body = vec![BodyRule::Contains(Arc::from(text))];
+        CheckKind::Http(HttpCheck { body, ..HttpCheck::new(page("/")) })
     };
     good(&probe(welcome("Welcome"), at, "127.0.1.1").await);
     bad(&probe(welcome("Error"), at, "127.0.1.1").await, Layer::Answer, "does not contain");
-    assert!(good(&probe(status("/server-status?auto", 1), at, "127.0.1.1").await).ends_with("idle workers"));
+    assert!(good(&probe(status("/server-status?auto", 1), at, "127.0.1.1").await).contains("idle workers of"));
     bad(&probe(status("/server-status?auto", 101), at, "127.0.1.1").await, Layer::Answer, "wanted at least 101");
     bad(&probe(status("/server-status", 1), at, "127.0.1.1").await, Layer::Protocol, "?auto");
     bad(&probe(status("/forbidden-status?auto", 1), at, "127.0.1.1").await, Layer::Answer, "Require ip");

@@ -132,7 +132,8 @@ fn a_hundred_reloads_cost_no_request_and_no_session() {
     let mut answers_before = answers();
     for step in 1..=RELOADS {
         reload_by_turns(&process, step, &town.config(step));
-        assert_eq!(client::try_get(extra, "/").is_ok(), step % 4 < 2, "step {step}");
+        // The workers close a socket a moment after the new generation shows.
+        eventually("the listener comes and goes", DEADLINE, || client::try_get(extra, "/").is_ok() == (step % 4 < 2));
         if step % 10 == 0 {
             assert_all_echo(&mut sockets, "socket");
             assert_all_echo(&mut streams, "stream");

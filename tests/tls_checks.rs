@@ -139,14 +139,7 @@ fn handshake(tls: CheckTls) -> CheckKind {
 }
 
 fn https(tls: CheckTls) -> CheckKind {
-    let request = HttpQuestion {
-        method: Arc::from("GET"),
-        path: Arc::from("/secret-path"),
-        host: None,
-        headers: vec![],
-        tls: Some(tls),
-    };
-    CheckKind::Http(HttpCheck { request, statuses: vec![(200, 200)], body: None })
+    CheckKind::Http(HttpCheck::new(HttpQuestion { tls: Some(tls), ..HttpQuestion::get("/secret-path") }))
 }
 
 fn ends(report: &Report) -> i64 {

@@ -15,13 +15,14 @@ use prometheus::{Registry, TextEncoder};
 
 use super::AdminState;
 use crate::control::Phase;
+use crate::control::orders::Standing;
 use crate::health::State;
 use crate::metrics::family::{self, Family, Kind};
 use crate::metrics::{
     BOUNDS_MICROS, BackendStats, Counter, FAILURES, Histogram, ListenerStats, PROBE_LAYERS, PoolStats, REJECTIONS,
     STATUS_CLASSES,
 };
-use crate::pool::{Backend, CheckStatus, Pool};
+use crate::pool::{Backend, CheckStatus, Override, Pool};
 use crate::route::{Listener, Table};
 
 /// The registry that a scrape reads.
@@ -74,6 +75,7 @@ impl Collector for Walk {
         pools(&table, &mut families);
         let backends = Backends::of(&table);
         backends.standing(&mut families);
+        backends.ordered(&self.state.orders.standing(), &mut families);
         backends.traffic(&mut families);
         backends.checks(&mut families);
         families
@@ -97,6 +99,11 @@ fn program(state: &AdminState, table: &Table, families: &mut Vec<MetricFamily>) 
     let reloads = reloads
         .map(|(result, count)| sample(&family::RELOADS, vec![label("result", result)], count.load(Relaxed) as f64));
     families.push(made(&family::RELOADS, reloads.into()));
+    let writes = [("ok", &life.state_writes), ("failed", &life.state_write_failures)];
+    let writes = writes.map(|(result, count)| {
+        sample(&family::STATE_WRITES, vec![label("result", result)], count.load(Relaxed) as f64)
+    });
+    families.push(made(&family::STATE_WRITES, writes.into()));
 }
 
 fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
@@ -226,6 +233,14 @@ impl<'t> Backends<'t> {
             add("down", it.backend.probes.flips_down.get() as f64);
         }));
         families.push(self.single(&family::BACKEND_WEIGHT, |it| f64::from(it.weight)));
+        families.push(self.single(&family::BACKEND_SHARE, |it| f64::from(it.backend.verdict().share) / 100.0));
+    }
+
+    fn ordered(&self, standing: &Standing, families: &mut Vec<MetricFamily>) {
+        families.push(self.several(&family::BACKEND_ORDERED, "order", |it, add| {
+            let ordered = |one: &&Override| one.backend == it.backend.name && one.pool == it.backend.pool;
+            standing.overrides.iter().filter(ordered).for_each(|one| add(one.order.word(), 1.0));
+        }));
     }
 
     fn traffic(&self, families: &mut Vec<MetricFamily>) {
@@ -248,6 +263,8 @@ impl<'t> Backends<'t> {
             sum(&family::BACKEND_CONNECT_FAILURES, |it| &it.connect_failures),
             sum(&family::BACKEND_REUSED, |it| &it.reused),
             sum(&family::BACKEND_FAILURES, |it| &it.failures),
+            sum(&family::BACKEND_IDLE, |it| &it.idle),
+            sum(&family::BACKEND_CUT, |it| &it.cut),
             sum(&family::BACKEND_RECEIVED, |it| &it.received_bytes),
             sum(&family::BACKEND_SENT, |it| &it.sent_bytes),
         ]);

@@ -90,6 +90,8 @@ pub struct CheckWhy {
     pub state: String,
     /// What its last good answer says beyond that: a role, a wish, a share.
     pub says: Vec<String>,
+    /// Whether the verdict of `healthy_when` hangs on it.
+    pub decides: bool,
     /// Results in a row that speak against the state.
     pub against: u32,
     /// How many would flip it.
@@ -213,12 +215,19 @@ pub(super) async fn of_backend(state: &AdminState, pool: &str, backend: &str) ->
 /// Asks the checks of a backend, or of all of a pool, now.
 pub(super) async fn probe(state: &AdminState, pool: &str, backend: Option<&str>) -> Result<ProbesView, Refused> {
     let table = state.table.load();
-    match backend {
-        Some(backend) => _ = find(&table, pool, backend)?,
-        None => _ = find_pool(&table, pool)?,
-    }
+    let pool_of = match backend {
+        Some(backend) => find(&table, pool, backend)?.0,
+        None => find_pool(&table, pool)?,
+    };
     match state.schedule.probe_now(pool, backend).await {
-        Some(probed) => Ok(probes(&probed)),
+        Some(mut probed) => {
+            // They ended in any order; people read in that of the configuration.
+            let backends: Vec<_> = pool_of.backends.iter().map(|known| &*known.name).collect();
+            let checks: Vec<_> = pool_of.config.checks.iter().map(|known| &*known.name).collect();
+            let at = |names: &[&str], name: &str| names.iter().position(|known| *known == name);
+            probed.sort_by_key(|probed| (at(&backends, &probed.backend), at(&checks, &probed.check)));
+            Ok(probes(&probed))
+        }
         None => Err(Refused::Stopping),
     }
 }
@@ -237,6 +246,8 @@ pub fn why(explanation: &Explanation, pool: &Pool, in_flight: u32) -> Why {
         .collect();
     let checks = &pool.config.checks;
     let healthy_when = &pool.config.policy.healthy_when;
+    let blamed = healthy_when.blame(&|at| states.get(at).copied().unwrap_or(State::Unknown));
+    let decides = |name: &str| blamed.iter().any(|at| checks.get(*at).is_some_and(|check| *check.name == *name));
     Why {
         pool: explanation.pool.to_string(),
         backend: explanation.backend.to_string(),
@@ -253,7 +264,11 @@ pub fn why(explanation: &Explanation, pool: &Pool, in_flight: u32) -> Why {
         follows: explanation.follows.as_ref().map(ToString::to_string),
         healthy_when: if checks.is_empty() { String::new() } else { expression_text(healthy_when, checks) },
         tree: (!checks.is_empty()).then(|| node(healthy_when, checks, &states)),
-        checks: explanation.checks.iter().map(|check| check_why(check, &explanation.address)).collect(),
+        checks: explanation
+            .checks
+            .iter()
+            .map(|check| check_why(check, &explanation.address, decides(&check.check.name)))
+            .collect(),
         traffic: TrafficWhy {
             failures_in_a_row: explanation.traffic.failures_in_a_row,
             error_share: explanation.traffic.error_share,
@@ -284,7 +299,7 @@ fn node(expression: &Expression, checks: &[model::Check], states: &[State]) -> N
     Node { asks, check, state: expression.eval(&state).word().to_owned(), parts }
 }
 
-fn check_why(explained: &CheckExplanation, backend: &model::Address) -> CheckWhy {
+fn check_why(explained: &CheckExplanation, backend: &model::Address, decides: bool) -> CheckWhy {
     let says = &explained.says;
     let mut words = Vec::new();
     words.extend(says.role.map(|role| format!("role {}", role.word())));
@@ -299,6 +314,7 @@ fn check_why(explained: &CheckExplanation, backend: &model::Address) -> CheckWhy
         name: explained.check.name.to_string(),
         state: explained.state.word().to_owned(),
         says: words,
+        decides,
         against: explained.against,
         needed: explained.needed,
         next_seconds: explained.next_in.map(|next| next.as_secs_f64()),

@@ -17,7 +17,7 @@ const TURNS_PER_BACKEND: u64 = 4;
 ///
 /// Weights count against each other only: they are divided by what they have in common, and scaled down where the
 /// order would be too long. A weight of 0 takes no turn, every other at least one. Equal weights give 0, 1, 2, ….
-pub fn interleave(weights: &[u16]) -> Vec<u32> {
+pub fn interleave(weights: &[u32]) -> Vec<u32> {
     let turns = turns(weights);
     let mut groups: BTreeMap<Reverse<u32>, Vec<u32>> = BTreeMap::new();
     for (index, turns) in turns.iter().enumerate().filter(|(_, turns)| **turns > 0) {
@@ -56,8 +56,8 @@ impl Group {
 }
 
 /// Turns of each: the weights in their lowest terms, scaled down where their sum is too large.
-fn turns(weights: &[u16]) -> Vec<u32> {
-    let common = weights.iter().fold(0, |common, weight| greatest_common_divisor(common, u32::from(*weight))).max(1);
+fn turns(weights: &[u32]) -> Vec<u32> {
+    let common = weights.iter().fold(0, |common, weight| greatest_common_divisor(common, *weight)).max(1);
     let sum: u64 = weights.iter().map(|weight| u64::from(*weight) / u64::from(common)).sum();
     let limit = TURNS_BASE + TURNS_PER_BACKEND * weights.len() as u64;
     let scaled = |weight: u64| if sum <= limit { weight } else { ((weight * limit + sum / 2) / sum).max(1) };
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn small_orders_are_as_smooth_as_weights_permit() {
-        let rows: [(&[u16], &[u32]); 8] = [
+        let rows: [(&[u32], &[u32]); 8] = [
             (&[], &[]),
             (&[0, 0], &[]),
             (&[7], &[0]),
@@ -98,7 +98,7 @@ mod tests {
         let weights = [256, 3, 17, 90, 1, 0, 128];
         let order = interleave(&weights);
         for (index, weight) in weights.iter().enumerate() {
-            assert_eq!(order.iter().filter(|turn| **turn == index as u32).count(), usize::from(*weight));
+            assert_eq!(order.iter().filter(|turn| **turn == index as u32).count(), *weight as usize);
         }
     }
 
@@ -109,7 +109,7 @@ mod tests {
         let sum = order.len();
         for (index, weight) in weights.iter().enumerate() {
             let at: Vec<_> = (0..sum).filter(|turn| order[*turn] == index as u32).collect();
-            let ideal = sum.div_ceil(usize::from(*weight / 5));
+            let ideal = sum.div_ceil((*weight / 5) as usize);
             for (this, next) in at.iter().zip(at.iter().skip(1).copied().chain([at[0] + sum])) {
                 assert!(next - this <= 2 * ideal, "{index} waits {} turns, {ideal} would be ideal", next - this);
             }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_long_order_is_scaled_down_and_forgets_nobody() {
-        let weights: Vec<u16> = (0..10_000).map(|index| if index % 2 == 0 { 256 } else { 255 }).chain([1]).collect();
+        let weights: Vec<u32> = (0..10_000).map(|index| if index % 2 == 0 { 256 } else { 255 }).chain([1]).collect();
         let order = interleave(&weights);
         assert!(order.len() < 70_000, "{}", order.len());
         let mut seen = vec![false; weights.len()];

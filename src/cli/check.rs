@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use evenkeel::config::{self, Problems, Source};
 
+use super::probing::{self, Found};
 use super::terminal::{Paint, complain, say};
 use super::{Ending, source};
 
@@ -14,8 +15,11 @@ pub(super) struct Arguments {
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
     /// Print the problems as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "probe")]
     json: bool,
+    /// Also ask every check once, from here, and say which backends would be up
+    #[arg(long)]
+    probe: bool,
 }
 
 pub(super) fn check(arguments: &Arguments) -> anyhow::Result<Ending> {
@@ -38,6 +42,9 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<Ending> {
             let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
             let (listeners, pools) = (many(config.listeners.len(), "listener"), many(config.pools.len(), "pool"));
             say(&format!("{} is good: {listeners}, {pools}, {}\n", path.display(), many(backends, "backend")));
+            if arguments.probe && probing::probe(config)? == Found::SomeDown {
+                return Ok(Ending::Bad);
+            }
             Ok(Ending::Good)
         }
         Err(problems) => {

@@ -71,7 +71,11 @@ async fn until_drained(port: &AdminPort, of: &Of, patience: &Patience) -> anyhow
         match judge(&view, before, patience.begun.elapsed(), patience.deadline) {
             // Twice: a worker may have had it in its hands at the first look.
             Look::Safe(cut) if safe_before => {
-                let cut = if cut == 0 { String::new() } else { format!("; {cut} sessions were cut") };
+                let cut = match cut {
+                    0 => String::new(),
+                    1 => "; 1 session was cut".to_owned(),
+                    cut => format!("; {cut} sessions were cut"),
+                };
                 say(&format!("{of} may be stopped now, after {}{cut}\n", span(patience.begun.elapsed().as_secs_f64())));
                 return Ok(Ending::Good);
             }
@@ -110,10 +114,11 @@ fn judge(view: &BackendView, cut_before: u64, waited: Duration, deadline: Option
     if !open {
         return Look::Safe(view.cut.saturating_sub(cut_before));
     }
-    let mut words = format!("{} in flight", view.in_flight);
-    if view.idle_connections > 0 {
-        words += &format!(", {} idle connections", view.idle_connections);
-    }
+    let idle = match view.idle_connections {
+        0 => String::new(),
+        idle => format!(", {idle} idle connections"),
+    };
+    let words = format!("{} in flight{idle}", view.in_flight);
     match deadline {
         Some(deadline) if waited > deadline + GRACE => Look::Stuck(words),
         _ => Look::Open(words),

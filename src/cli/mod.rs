@@ -7,17 +7,23 @@ mod check;
 mod client;
 mod demo;
 mod drained;
+mod events;
 mod health;
 mod import;
 mod order;
+mod pcapng;
 mod preset;
+mod probe;
+mod probing;
 mod reload;
 mod run;
 mod serve;
 mod source;
 mod status;
 mod terminal;
+mod transcript;
 mod version;
+mod why;
 
 use std::process::ExitCode;
 
@@ -52,6 +58,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
+    /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
+    Why(why::Arguments),
+    /// Ask the checks of a running evenkeel now
+    Probe(probe::Arguments),
+    /// Show what happened, or follow what happens
+    Events(events::Arguments),
     /// Give a backend no new work and let it finish what it has
     Drain(order::Drain),
     /// Give a backend no work at all, whatever its checks say
@@ -91,6 +103,9 @@ pub(crate) fn start() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Why(arguments) => why::why(&arguments),
+        Command::Probe(arguments) => probe::probe(&arguments),
+        Command::Events(arguments) => events::events(&arguments),
         Command::Drain(arguments) => order::drain(&arguments),
         Command::Maintenance(arguments) => order::maintenance(&arguments),
         Command::Ready(arguments) => order::ready(&arguments),

@@ -10,7 +10,7 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::AdminPort;
-use super::terminal::{Grid, Ink, Paint, Side, say};
+use super::terminal::{Grid, Ink, Page, Paint, Side, say};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,22 +71,26 @@ fn heading(pool: &PoolView, paint: Paint) -> String {
         _ => Ink::Green,
     };
     let share = ink.on(&format!("{up} of {all} up"), paint);
-    let mut text = format!("{}: {share}, {}", Ink::Bold.on(&pool.name, paint), pool.balance);
-    if pool.mode != "active-active" {
+    let mut text = Page::default();
+    text.add(format!("{}: {share}, ", Ink::Bold.on(&pool.name, paint)));
+    if pool.mode == "active-active" {
+        text.add(&pool.balance);
+    } else {
         let nobody = || Ink::Red.on("nobody is active", paint);
         let active = pool.active.as_ref().map_or_else(nobody, |active| format!("{active} is active"));
-        text = format!("{}: {share}, {}, {active}", Ink::Bold.on(&pool.name, paint), pool.mode);
+        text.add(format!("{}, {active}", pool.mode));
     }
     if let Some(followed) = &pool.follows {
-        text += &format!(", follows {followed}");
+        text.add(format!(", follows {followed}"));
     }
     if !pool.healthy_when.is_empty() {
-        text += &format!(", up when {}", pool.healthy_when);
+        text.add(format!(", up when {}", pool.healthy_when));
     }
     if pool.waiting > 0 {
-        text += &format!(", {} waiting", pool.waiting);
+        text.add(format!(", {} waiting", pool.waiting));
     }
-    text + "\n"
+    text.line("");
+    text.finish()
 }
 
 fn backends(pool: &PoolView, paint: Paint) -> String {

@@ -77,6 +77,33 @@ impl Ink {
     }
 }
 
+/// A text that grows.
+#[derive(Debug, Default)]
+pub(super) struct Page(String);
+
+impl Page {
+    /// Adds text as it is.
+    pub(super) fn add(&mut self, text: impl AsRef<str>) {
+        self.0.push_str(text.as_ref());
+    }
+
+    /// Adds a line.
+    pub(super) fn line(&mut self, line: impl AsRef<str>) {
+        self.add(line);
+        self.0.push('\n');
+    }
+
+    /// The text.
+    pub(super) fn finish(self) -> String {
+        self.0
+    }
+
+    /// Whether nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Which side of its column a cell keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -86,7 +113,7 @@ pub(super) enum Side {
     Right,
 }
 
-/// Rows under headings, in columns as wide as their widest cell.
+/// Rows in columns as wide as their widest cell, under headings where any column has one.
 #[derive(Debug)]
 pub(super) struct Grid {
     columns: Vec<(&'static str, Side)>,
@@ -108,7 +135,8 @@ impl Grid {
     /// The text, a line for each row.
     pub(super) fn render(&self, paint: Paint) -> String {
         let headings: Vec<_> = self.columns.iter().map(|(name, _)| ((*name).to_owned(), Ink::Bold)).collect();
-        let lines: Vec<_> = std::iter::once(&headings).chain(&self.rows).collect();
+        let headed = self.columns.iter().any(|(name, _)| !name.is_empty());
+        let lines: Vec<_> = headed.then_some(&headings).into_iter().chain(&self.rows).collect();
         let widest = |column: usize| lines.iter().map(|line| line[column].0.chars().count()).max().unwrap_or(0);
         let widths: Vec<_> = (0..self.columns.len()).map(widest).collect();
         let mut text = String::new();

@@ -111,9 +111,9 @@ mod tests {
             | "disagree = { ... }" => &["[pool.web]"],
             "[pool.NAME.retry]" => &["[pool.web.retry]"],
             "[pool.NAME.timeouts]" => &["[pool.web.timeouts]"],
-            "a check of type \"http\"" | "a check of type \"tcp\"" | "tls = { ... } of a check" => {
-                &["[pool.web.check.home]"]
-            }
+            "a check of type \"tcp\"" | "tls = { ... } of a check" => &["[pool.web.check.home]"],
+            "a check of type \"http\"" => &["[pool.web.check.home]", "[pool.web.check.role]"],
+            "a check of type \"grpc\"" => &["[pool.web.check.home]", "[pool.web.check.service]"],
             "a check of type \"tls\"" => &["[pool.web.check.home]", "[pool.web.check.certificate]"],
             "a check of type \"mysql\"" => {
                 &["[pool.web.check.home]", "[pool.web.check.login]", "[pool.other.check.database]"]

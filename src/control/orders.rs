@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::judge::judge;
 use super::overrides::{Conflict, Force, Overrides, TakeBack, words};
-use super::state_file::{State, StateFile};
+use super::state_file::{State, StateError, StateFile};
 use super::{Life, span, written_at};
 use crate::config::nearest;
 use crate::pool::events::{Event, Events};
@@ -109,7 +109,7 @@ pub struct Orders {
     standing: watch::Receiver<Standing>,
 }
 
-/// Keeps the list. See [`Orders::new`].
+/// Keeps the list. See [`Orders::start`].
 #[derive(Debug)]
 pub struct Keeper {
     wishes: mpsc::Receiver<(Wish, oneshot::Sender<Result<Done, Refused>>)>,
@@ -153,9 +153,15 @@ impl Keeping {
 }
 
 impl Orders {
-    /// The handle over what `state` holds, and what makes it work: spawn [`Keeper::run`] on control's thread. What the
-    /// schedule must know of `state` is to be told to it before it follows anything.
-    pub fn new(around: Around, file: Option<StateFile>, state: State) -> (Self, Keeper) {
+    /// The handle over what the file holds, and what makes it work: spawn [`Keeper::run`] on control's thread. The
+    /// schedule is told what it must know of it; call this before it follows anything.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read or understood.
+    pub fn start(around: Around, file: Option<StateFile>) -> Result<(Self, Keeper), StateError> {
+        let state = file.as_ref().map(StateFile::load).transpose()?.unwrap_or_default();
+        let active = state.active.iter().map(|(pool, backend)| (pool.as_str().into(), backend.as_str().into()));
+        around.schedule.remember(active.collect());
         let (wish, wishes) = mpsc::channel(MAX_WAITING);
         let overrides = Overrides::new(state.overrides.iter().cloned());
         let trouble = file.as_ref().and_then(|file| file.try_out().err()).map(|error| error.to_string());
@@ -164,7 +170,7 @@ impl Orders {
         let (standing, shown) = watch::channel(standing);
         let keeper = Keeper { wishes, standing, around, file, overrides, state, incumbents, trouble };
         keeper.publish();
-        (Self { wishes: wish, standing: shown }, keeper)
+        Ok((Self { wishes: wish, standing: shown }, keeper))
     }
 
     /// Has a wish carried out.
@@ -354,9 +360,10 @@ impl Keeper {
         let life = &self.around.life;
         if error.is_none() { &life.state_writes } else { &life.state_write_failures }.fetch_add(1, Relaxed);
         if error != self.trouble {
-            match &error {
-                Some(error) => tracing::error!(%error, "the state file cannot be written; it is tried again"),
-                None => tracing::info!("the state file is written again"),
+            if let Some(error) = &error {
+                tracing::error!(%error, "the state file cannot be written; it is tried again");
+            } else {
+                tracing::info!("the state file is written again");
             }
         }
         self.trouble = error;
@@ -395,15 +402,13 @@ pub fn find_pool<'t>(table: &'t Table, pool: &str) -> Result<&'t crate::pool::Po
 const MAX_NAMED: usize = 12;
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Refused {
-    Refused::Unknown(match nearest(word, known.clone()) {
-        Some(near) => format!("{what}; did you mean `{near}`?"),
-        None => {
-            let count = known.clone().count();
-            let names: Vec<_> = known.take(MAX_NAMED).collect();
-            let more = if count > MAX_NAMED { format!(" and {} more", count - MAX_NAMED) } else { String::new() };
-            format!("{what}; there are: {}{more}", names.join(", "))
-        }
-    })
+    if let Some(near) = nearest(word, known.clone()) {
+        return Refused::Unknown(format!("{what}; did you mean `{near}`?"));
+    }
+    let count = known.clone().count();
+    let names: Vec<_> = known.take(MAX_NAMED).collect();
+    let more = if count > MAX_NAMED { format!(" and {} more", count - MAX_NAMED) } else { String::new() };
+    Refused::Unknown(format!("{what}; there are: {}{more}", names.join(", ")))
 }
 
 fn refused(conflict: &Conflict) -> Refused {

@@ -14,12 +14,34 @@ pub enum Symptom {
     ConnectTimeout,
     /// An established connection broke before an answer.
     Reset,
-    /// It has not answered for suspiciously long.
+    /// It has not answered for suspiciously long; it still may.
     Silent,
+    /// It has not answered in time: the request has failed.
+    Late,
     /// It sent something that is no answer, or half of one.
     BadAnswer,
     /// It answered with a status that the pool retries elsewhere.
     Status,
+}
+
+impl Symptom {
+    /// For people.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Refused => "connections are refused",
+            Self::ConnectTimeout => "connections cannot be made in time",
+            Self::Reset => "connections break",
+            Self::Silent => "answers are slow to come",
+            Self::Late => "answers do not come in time",
+            Self::BadAnswer => "answers are broken",
+            Self::Status => "answers have a status that is tried elsewhere",
+        }
+    }
+
+    /// Whether it cost a request or a connection, and is no mere suspicion.
+    pub fn is_failure(self) -> bool {
+        self != Self::Silent
+    }
 }
 
 /// Failures in a row after which a backend without checks is asked whether its port is open.
@@ -31,7 +53,7 @@ pub fn agrees(symptom: Symptom, failures: u32) -> bool {
     match symptom {
         Symptom::Refused | Symptom::Reset | Symptom::ConnectTimeout => failures >= 1,
         // One slow or odd answer is a matter of that request.
-        Symptom::Silent | Symptom::BadAnswer | Symptom::Status => failures >= 2,
+        Symptom::Silent | Symptom::Late | Symptom::BadAnswer | Symptom::Status => failures >= 2,
     }
 }
 
@@ -90,6 +112,8 @@ mod tests {
             (Symptom::ConnectTimeout, 1, true),
             (Symptom::Silent, 1, false),
             (Symptom::Silent, 2, true),
+            (Symptom::Late, 1, false),
+            (Symptom::Late, 2, true),
             (Symptom::BadAnswer, 1, false),
             (Symptom::BadAnswer, 2, true),
             (Symptom::Status, 1, false),

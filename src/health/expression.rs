@@ -40,6 +40,26 @@ impl Expression {
             },
         }
     }
+
+    /// The checks that make it what it is: those that would have to change for it to change.
+    pub fn blame(&self, state: &impl Fn(usize) -> State) -> Vec<usize> {
+        let mut blamed = Vec::new();
+        self.collect_blame(self.eval(state), state, &mut blamed);
+        blamed.sort_unstable();
+        blamed.dedup();
+        blamed
+    }
+
+    fn collect_blame(&self, is: State, state: &impl Fn(usize) -> State, blamed: &mut Vec<usize>) {
+        match self {
+            Self::Check(check) => blamed.push(*check),
+            Self::Not(part) => part.collect_blame(part.eval(state), state, blamed),
+            Self::All(parts) | Self::AtLeast(_, parts) => {
+                let alike = parts.iter().filter(|part| part.eval(state) == is);
+                alike.for_each(|part| part.collect_blame(is, state, blamed));
+            }
+        }
+    }
 }
 
 fn at_least(count: usize, parts: &[Expression], state: &impl Fn(usize) -> State) -> State {
@@ -116,6 +136,29 @@ mod tests {
         for (expression, checks, expected) in rows {
             let checks_now = states(checks);
             assert_eq!(expression.eval(&|i| checks_now[i]), *expected, "{expression:?} over {checks}");
+        }
+    }
+
+    #[test]
+    fn blamed_are_the_checks_that_matter_and_no_others() {
+        let check = Expression::Check;
+        let not = |part| Expression::Not(Box::new(part));
+        let mixed = Expression::All(vec![check(0), either(vec![check(1), not(check(2))])]);
+        let two_of_three = Expression::AtLeast(2, vec![check(0), check(1), check(2)]);
+        let rows: &[(&Expression, &str, &[usize])] = &[
+            (&mixed, "udu", &[1, 2]),
+            (&mixed, "ddd", &[0]),
+            (&mixed, "duu", &[0]),
+            (&mixed, "uud", &[0, 1, 2]),
+            (&mixed, "u?u", &[1]),
+            (&two_of_three, "udd", &[1, 2]),
+            (&two_of_three, "uud", &[0, 1]),
+            (&not(two_of_three.clone()), "uud", &[0, 1]),
+            (&Expression::all_of(0), "", &[]),
+        ];
+        for (expression, checks, expected) in rows {
+            let checks_now = states(checks);
+            assert_eq!(expression.blame(&|i| checks_now[i]), *expected, "{expression:?} over {checks}");
         }
     }
 

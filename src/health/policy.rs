@@ -186,6 +186,12 @@ impl Default for Disagree {
 }
 
 impl Policy {
+    /// Whether its rules look at traffic over a window.
+    pub fn wants_samples(&self) -> bool {
+        let rules = &self.outliers;
+        rules.errors.is_some() || rules.latency.is_some() || self.disagree.probe_fails == ProbeFails::Keep
+    }
+
     /// What a pool without any policy of its own does.
     pub fn usual(healthy_when: Expression) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! What a good answer says of a backend beyond that its check is good: a role, a share of the work, a wish to be left.
+//! What is said of a backend beyond that its checks are good: a role, a share of the work, a wish to be left; and by
+//! the configuration, whether it works always.
 
 /// What a backend is among its like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +22,15 @@ impl Role {
             Self::Read => "read",
         }
     }
+}
+
+/// Whether a backend works always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Always.
+    Regular,
+    /// `backup = true`: only when no regular backend is up.
+    Backup,
 }
 
 /// How a backend that answers wants to be treated.

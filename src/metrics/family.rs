@@ -44,6 +44,7 @@ families! {
     LAST_RELOAD_TIME: Gauge "evenkeel_config_last_reload_timestamp_seconds" "When a reload last took effect, seconds since 1970; 0 before the first.";
     LAST_RELOAD_DURATION: Gauge "evenkeel_config_last_reload_duration_seconds" "How long the last reload took.";
 
+    STATE_WRITES: Counter "evenkeel_state_file_writes_total" "Times that the state file was to be written, by result: ok or failed.";
     LOG_DROPPED: Counter "evenkeel_access_log_dropped_total" "Buffers of access-log lines dropped because their reader fell behind.";
 
     LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
@@ -74,6 +75,7 @@ families! {
     BACKEND_CHANGED: Gauge "evenkeel_backend_last_change_timestamp_seconds" "When the verdict last changed, seconds since 1970.";
     BACKEND_TRANSITIONS: Counter "evenkeel_backend_transitions_total" "Changes of the verdict, by what it became.";
     BACKEND_WEIGHT: Gauge "evenkeel_backend_weight" "Share of the work that the configuration gives to the backend.";
+    BACKEND_SHARE: Gauge "evenkeel_backend_share_ratio" "The part of its configured weight that the backend has now: less while it starts slowly, or where a check, an agent or an operator says so.";
     BACKEND_IN_FLIGHT: Gauge "evenkeel_backend_in_flight" "Requests, tunnels and TCP connections under way at the backend.";
     BACKEND_LATENCY: Gauge "evenkeel_backend_latency_seconds" "Response time of the recent past, peaks remembered; 0 before the first answer.";
     BACKEND_REQUESTS: Counter "evenkeel_backend_requests_total" "Answers given by the backend, by status class; 1xx, 3xx and other appear with their first answer.";
@@ -82,6 +84,9 @@ families! {
     BACKEND_CONNECT_FAILURES: Counter "evenkeel_backend_connect_failures_total" "Connections to the backend that could not be opened.";
     BACKEND_REUSED: Counter "evenkeel_backend_reused_total" "Requests that went over an idle connection.";
     BACKEND_FAILURES: Counter "evenkeel_backend_failures_total" "Attempts that failed after the connection stood.";
+    BACKEND_IDLE: Gauge "evenkeel_backend_idle_connections" "Connections to the backend on which nothing is under way.";
+    BACKEND_CUT: Counter "evenkeel_backend_cut_total" "TCP connections, tunnels and requests that the balancer ended because the backend's role was lost or the time of its drain was over.";
+    BACKEND_ORDERED: Gauge "evenkeel_backend_ordered" "What operators have ordered of the backend, as a label: drain, maintenance, weight, promote or demote; always 1.";
     BACKEND_RECEIVED: Counter "evenkeel_backend_received_bytes_total" "Bytes received from the backend.";
     BACKEND_SENT: Counter "evenkeel_backend_sent_bytes_total" "Bytes sent to the backend.";
 

@@ -188,7 +188,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 16] = [
+pub const FAILURES: [&str; 18] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -205,6 +205,8 @@ pub const FAILURES: [&str; 16] = [
     "backend_down",
     "retried_status",
     "local",
+    "cut",
+    "connection_lost",
 ];
 
 /// What a worker counts of a backend.
@@ -245,6 +247,10 @@ pub struct ProbeStats {
     pub flips_up: Counter,
     /// Times the verdict became down.
     pub flips_down: Counter,
+    /// Times it was taken out because traffic spoke against it.
+    pub ejections: Counter,
+    /// Times it was kept out because it went up and down too often.
+    pub holds: Counter,
 }
 
 /// Where a probe failed; positions of [`ProbeStats::bad`]. `local`: the balancer itself lacked a descriptor or memory,

@@ -30,15 +30,20 @@ pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr, deadline:
     timeout(deadline, socket.connect(address)).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Has the system find out when the other side has gone without a word, within about `patience`: what was sent must be
-/// confirmed, and silence is asked through. For connections on which nobody else would notice.
+/// Has the system give a connection up when the other side's system has been out of touch for about `patience`: it
+/// confirms nothing that is sent (`TCP_USER_TIMEOUT`), or nothing is sent and it answers no question whether it is still
+/// there (keepalive). Reading or writing fails then. For connections on which nobody else would notice.
+///
+/// The questions come after each quarter of the time: of those that an answer is due to, up to three may get lost. The
+/// system counts them in seconds. A side that lives and takes nothing for so long is given up as well (tcp(7)).
 pub fn watch_over(stream: &TcpStream, patience: Duration) {
     let patience = patience.max(Duration::from_secs(1));
+    let quarter = Duration::from_secs((patience.as_secs() / 4).max(1));
+    let questions = TcpKeepalive::new().with_time(quarter).with_interval(quarter).with_retries(3);
     let socket = SockRef::from(stream);
-    // Where the system takes an option not, a connection that is dead is noticed later.
+    // Where the system takes an option not, or the connection has gone, a dead one is noticed later.
+    let _ = socket.set_tcp_keepalive(&questions);
     let _ = socket.set_tcp_user_timeout(Some(patience));
-    let keepalive = TcpKeepalive::new().with_time(patience).with_interval(Duration::from_secs(1)).with_retries(5);
-    let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
 /// Asks within `deadline` whether the port is open, and leaves. The last step of the handshake is held back and the

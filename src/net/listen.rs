@@ -2,11 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// A client that has said nothing for this long is asked by the system whether it is still there …
+const CLIENT_QUIET: Duration = Duration::from_secs(60);
+/// … and again, four times in all. So what a client that is gone without a word holds at a backend (a session of a
+/// database) is given back in two minutes.
+const CLIENT_ASKED: Duration = Duration::from_secs(15);
 
 /// Binds `address` once for each of `workers`. With port 0 all of them get the same port.
 ///
@@ -52,7 +58,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     // Inherited by accepted sockets: saves two calls for each connection.
     socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)?;
+    let questions = TcpKeepalive::new().with_time(CLIENT_QUIET).with_interval(CLIENT_ASKED).with_retries(4);
+    socket.set_tcp_keepalive(&questions)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` are two addresses, whatever the system's default.
         socket.set_only_v6(true)?;

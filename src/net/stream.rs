@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::buffer::{Buffer, Size};
+use super::connect::watch_over;
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
@@ -114,11 +115,23 @@ impl Stream {
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
     }
 
+    /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
+    /// writing fails then by an error that [`is_lost`] knows.
+    pub fn watch(&self, patience: Duration) {
+        watch_over(&self.socket, patience);
+    }
+
     /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.
     pub fn reset_on_drop(&self) {
         // A socket that is gone already needs no reset.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// Whether the system has given a connection up because nothing of the other side has come for too long (tcp(7): by
+/// default ETIMEDOUT; what the network said of the last attempts where it said something).
+pub fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
 }
 
 impl Drop for Stream {

@@ -4,7 +4,7 @@
 //! the field; the data path only ever reads `state`.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use super::slot::Slot;
 use crate::clock;
 use crate::config::model::Address;
 pub use crate::health::Symptom;
+use crate::health::judge::{Disagreement, InARow, Tally};
 use crate::health::{Serves, State, Verdict};
-use crate::metrics::{BackendStats, PerWorker, ProbeStats};
+use crate::metrics::{BackendStats, Counter, PerWorker, ProbeStats};
 
 /// One backend of one pool, live.
 #[derive(Debug)]
@@ -44,12 +45,17 @@ pub struct Backend {
     in_flight: AtomicU32,
     /// Response time of the recent past, microseconds, decaying. Writers: workers; a lost update is harmless.
     latency_micros: AtomicU32,
-    /// Failures of traffic since the last success. Writers: workers.
+    /// Failures of traffic since the last success, with mere suspicions. Writers: workers.
+    suspicions: AtomicU32,
+    /// Those that cost a request or a connection. Writers: workers.
     failures: AtomicU32,
     /// Set by the worker that sends evidence, cleared by the prober that acted on it: at most one notice under way.
     suspected: AtomicBool,
-    /// How often its open work was told to end. Writer: control.
-    cuts: AtomicU32,
+    /// [`Remarks`] in bits. Writer: control.
+    remarks: AtomicU8,
+    /// Work that was given by an earlier [`super::Pool::version`] is to end. Writer: control. Relaxed: whoever must
+    /// notice is told.
+    cut_before: AtomicU64,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
     /// What its checks last said. Writer: control.
@@ -81,8 +87,17 @@ pub struct Evidence {
     pub backend: Arc<Backend>,
     /// How it failed.
     pub symptom: Symptom,
-    /// Failures of traffic since its last success.
-    pub failures: u32,
+}
+
+/// What control remarks on a backend beside its verdict, for metrics and API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remarks {
+    /// Out for a while because traffic speaks against it.
+    pub ejected: bool,
+    /// Out for a while because it went up and down too often.
+    pub flapping: bool,
+    /// Probes and traffic contradict each other.
+    pub disagreement: Option<Disagreement>,
 }
 
 impl Backend {
@@ -111,9 +126,11 @@ impl Backend {
             since: AtomicU64::new(clock::millis()),
             in_flight: AtomicU32::new(0),
             latency_micros: AtomicU32::new(0),
+            suspicions: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            remarks: AtomicU8::new(0),
             suspected: AtomicBool::new(false),
-            cuts: AtomicU32::new(0),
+            cut_before: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             checks: Mutex::new(Vec::new()),
             evidence,
@@ -152,11 +169,24 @@ impl Backend {
         self.verdict().state
     }
 
-    /// Whether it is down and gets no work all the same: what waits for it goes elsewhere.
+    /// Whether work that waits for it waits in vain: it is down and serves nothing. One that drains lets its work finish,
+    /// and one that serves although it is down (`all_down`) may answer.
     #[inline]
-    pub fn is_out(&self) -> bool {
+    pub fn has_fallen(&self) -> bool {
         let verdict = self.verdict();
         verdict.state == State::Down && verdict.serves == Serves::Nothing
+    }
+
+    /// Whether it gets no work at all.
+    #[inline]
+    pub fn is_out(&self) -> bool {
+        self.verdict().serves == Serves::Nothing
+    }
+
+    /// Whether it is being taken out: what it has may finish, and nobody should stay for more.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state(), State::Draining | State::Maintenance)
     }
 
     /// Sets the verdict. Called by `probe` only; `Pool::refresh` makes the data path see it.
@@ -204,7 +234,8 @@ impl Backend {
         if next != old {
             self.latency_micros.store(next, Relaxed);
         }
-        if self.failures.load(Relaxed) != 0 {
+        if self.suspicions.load(Relaxed) != 0 {
+            self.suspicions.store(0, Relaxed);
             self.failures.store(0, Relaxed);
         }
     }
@@ -220,16 +251,51 @@ impl Backend {
 
     /// Traffic failed here: counts it, and asks for a probe unless one is asked for already.
     pub fn suspect(self: &Arc<Self>, symptom: Symptom) {
-        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        self.suspicions.fetch_add(1, Relaxed);
+        if symptom.is_failure() {
+            self.failures.fetch_add(1, Relaxed);
+        }
         if !self.suspected.swap(true, Relaxed) {
             // A closed channel means that the program ends: nobody is left to act on it.
-            let _ = self.evidence.send(Evidence { backend: Arc::clone(self), symptom, failures });
+            let _ = self.evidence.send(Evidence { backend: Arc::clone(self), symptom });
         }
     }
 
     /// Failures of traffic since the last success.
-    pub fn failures(&self) -> u32 {
-        self.failures.load(Relaxed)
+    pub fn in_a_row(&self) -> InARow {
+        InARow { suspicions: self.suspicions.load(Relaxed), failures: self.failures.load(Relaxed) }
+    }
+
+    /// What traffic has seen so far.
+    pub fn tally(&self) -> Tally {
+        let sum = |counter: fn(&BackendStats) -> &Counter| self.stats.sum(counter);
+        let answers: u64 = (0..6).map(|class| self.stats.sum(|stats| &stats.responses[class])).sum();
+        // An HTTP request that could not connect counts in both.
+        let failures = sum(|stats| &stats.failures).max(sum(|stats| &stats.connect_failures));
+        Tally {
+            // A TCP connection has no answer; one that stands is counted instead.
+            requests: answers.max(sum(|stats| &stats.connects)) + failures,
+            errors: sum(|stats| &stats.responses[4]) + failures,
+            latency: Duration::from_micros(u64::from(self.latency_micros())),
+        }
+    }
+
+    /// What control remarks on it.
+    pub fn remarks(&self) -> Remarks {
+        let bits = self.remarks.load(Relaxed);
+        Remarks {
+            ejected: bits & 1 != 0,
+            flapping: bits & 2 != 0,
+            disagreement: Disagreement::ALL.into_iter().find(|it| *it as u8 == bits >> 2),
+        }
+    }
+
+    /// Sets what is remarked on it; what was before. Called by `probe` only.
+    pub fn set_remarks(&self, remarks: Remarks) -> Remarks {
+        let was = self.remarks();
+        let disagreement = remarks.disagreement.map_or(0, |it| it as u8);
+        self.remarks.store(u8::from(remarks.ejected) | u8::from(remarks.flapping) << 1 | disagreement << 2, Relaxed);
+        was
     }
 
     /// The prober has acted on the evidence; the next failure may ask again.
@@ -237,15 +303,15 @@ impl Backend {
         self.suspected.store(false, Relaxed);
     }
 
-    /// How often its open work was told to end: a session that began at another number is to end now.
+    /// Work that was given by an earlier version of what may serve is to end.
     #[inline]
-    pub fn cuts(&self) -> u32 {
-        self.cuts.load(Relaxed)
+    pub(super) fn cut_before(&self) -> u64 {
+        self.cut_before.load(Relaxed)
     }
 
-    /// Tells its open work to end; [`super::Pool::cut`] wakes whoever must notice.
-    pub(super) fn cut(&self) {
-        self.cuts.fetch_add(1, Relaxed);
+    /// Tells the work of earlier versions to end; [`super::Pool::cut`] wakes whoever must notice.
+    pub(super) fn cut(&self, before: u64) {
+        self.cut_before.store(before, Relaxed);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.

@@ -3,24 +3,32 @@
 pub mod backend;
 pub mod budget;
 pub mod events;
+pub mod group;
 pub mod overrides;
 pub mod pick;
+pub mod preferences;
 pub mod ready;
 pub mod slot;
+pub mod spread;
+#[cfg(test)]
+mod town;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-pub use backend::{Backend, CheckStatus, Evidence, Symptom};
+pub use backend::{Backend, CheckStatus, Evidence, Remarks, Symptom};
 pub use budget::Budget;
 pub use overrides::{Order, OrderKind, Override};
-pub use pick::{Lease, Local};
+pub use pick::{Ask, Lease, Local};
+pub use preferences::{Near, Preferences};
 pub use ready::Ready;
 pub use slot::Slot;
 
 use crate::config::model;
+pub use crate::health::judge::{Alarm, AlarmKind};
 use crate::metrics::{PerWorker, PoolStats};
 
 /// One pool, live. Made anew by each reload; its backends and counters are carried over.
@@ -34,6 +42,7 @@ pub struct Pool {
     pub stats: Arc<PerWorker<PoolStats>>,
     /// How many retries its traffic may cost.
     pub budget: Arc<Budget>,
+    preferences: Preferences,
     live: Arc<Live>,
     bell: Arc<Bell>,
 }
@@ -48,6 +57,12 @@ struct Live {
     ready: Mutex<Arc<Ready>>,
     /// Counts the changes of `ready`. Release pairs with Acquire: who sees the number finds the value.
     version: AtomicU64,
+    /// What somebody should look at. Writer: control, through [`Pool::set_alarms`].
+    alarms: Mutex<Vec<Alarm>>,
+    /// Who has the work, where one of several has it. Writer: control, through [`Pool::set_leader`].
+    leader: Mutex<Option<Arc<str>>>,
+    /// How often that has changed. Writer: the same.
+    leader_changes: AtomicU64,
 }
 
 /// Tells all workers that something changed which they may be waiting for.
@@ -85,13 +100,18 @@ impl Bell {
 impl Pool {
     /// A pool of these backends, one for each member of `config`.
     pub fn new(config: Arc<model::Pool>, backends: Vec<Arc<Backend>>, workers: usize, bell: Arc<Bell>) -> Self {
+        let preferences = Preferences::new(&config.zones);
         let live = Live {
             waiting: AtomicU32::new(0),
-            ready: Mutex::new(Arc::new(Ready::of(&config, &backends))),
+            ready: Mutex::new(Arc::new(Ready::of(&config, &backends, &preferences))),
             version: AtomicU64::new(0),
+            alarms: Mutex::new(Vec::new()),
+            leader: Mutex::new(None),
+            leader_changes: AtomicU64::new(0),
         };
         let budget = Arc::new(budget_of(&config.retry));
-        Self { config, backends, stats: Arc::new(PerWorker::new(workers)), budget, live: Arc::new(live), bell }
+        let stats = Arc::new(PerWorker::new(workers));
+        Self { config, backends, stats, budget, preferences, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
@@ -103,12 +123,13 @@ impl Pool {
             Arc::new(budget_of(&config.retry))
         };
         let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
-        Self { config, backends, stats, budget, live, bell }
+        let preferences = Preferences::new(&config.zones);
+        Self { config, backends, stats, budget, preferences, live, bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.
     pub fn refresh(&self) {
-        let ready = Arc::new(Ready::of(&self.config, &self.backends));
+        let ready = Arc::new(Ready::of(&self.config, &self.backends, &self.preferences));
         *self.live.ready.lock().unwrap_or_else(PoisonError::into_inner) = ready;
         self.live.version.fetch_add(1, Ordering::Release);
         self.bell.ring(&Notice::Ready);
@@ -119,10 +140,18 @@ impl Pool {
         self.bell.ring(&Notice::Down(Arc::clone(backend)));
     }
 
-    /// Ends the open sessions of one of its backends. Called by `probe`.
+    /// Ends the open sessions of one of its backends: all that were picked before, also by a worker that has not seen
+    /// the last `refresh` yet. Called by `probe`.
     pub fn cut(&self, backend: &Arc<Backend>) {
-        backend.cut();
+        // A version of its own: nothing that was picked before has it, and everything that is picked from now on.
+        backend.cut(self.live.version.fetch_add(1, Ordering::Release) + 1);
         self.bell.ring(&Notice::Cut(Arc::clone(backend)));
+    }
+
+    /// Which zone the work of a client prefers; its address without the IPv6 dress of an IPv4 one.
+    #[inline]
+    pub fn near(&self, client: IpAddr) -> Near {
+        self.preferences.of(client)
     }
 
     /// Counts the changes of what may serve.
@@ -134,6 +163,35 @@ impl Pool {
     fn current(&self) -> (u64, Arc<Ready>) {
         let version = self.version();
         (version, Arc::clone(&self.live.ready.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.live.alarms.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the alarms. Called by `probe` only.
+    pub fn set_alarms(&self, alarms: &[Alarm]) {
+        alarms.clone_into(&mut self.live.alarms.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Who has the work, by name, where one of several has it.
+    pub fn leader(&self) -> Option<Arc<str>> {
+        self.live.leader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often another backend got the work, or nobody had it any more.
+    pub fn leader_changes(&self) -> u64 {
+        self.live.leader_changes.load(Ordering::Relaxed)
+    }
+
+    /// Says who has the work now. Called by `probe` only.
+    pub fn set_leader(&self, leader: Option<Arc<str>>) {
+        let mut known = self.live.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != leader {
+            *known = leader;
+            self.live.leader_changes.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A place in the queue of those who wait for a backend; `None` when it is full.

@@ -2,40 +2,56 @@
 //!
 //! Hot path: no allocation, no lock while nothing flips, no formatting.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
+use super::preferences::Near;
+use super::ready::{Far, Layout};
 use super::{Backend, Pool, Ready};
 use crate::balance::Balance;
-use crate::balance::load::{ewma_cost, least, p2c, requests_cost};
 use crate::balance::rng::Rng;
+use crate::config::model::Reads;
 
-/// Up to this many backends, least-requests looks at all of them; beyond, at as many drawn by chance, because a look
-/// at each of 10,000 backends would cost more than the request.
-const LEAST_EXACT_MAX: usize = 128;
-/// Backends that least-requests draws in a larger pool.
-const LEAST_DRAWS: usize = 32;
+/// What a piece of work asks of a pick.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask {
+    /// The hash to spread by, for the picks by key.
+    pub key: Option<u64>,
+    /// Which backends do.
+    pub reads: Reads,
+    /// Which zone comes first, by [`Pool::near`].
+    pub near: Near,
+}
 
 /// One use of a backend. Held by whoever forwards; dropping it gives the slot back.
 #[derive(Debug)]
-pub struct Lease(Arc<Backend>);
+pub struct Lease {
+    backend: Arc<Backend>,
+    /// [`Pool::version`] of what it was chosen from.
+    version: u64,
+}
 
 impl Lease {
-    fn new(backend: &Arc<Backend>) -> Self {
+    fn new(backend: &Arc<Backend>, version: u64) -> Self {
         backend.take_slot();
-        Self(Arc::clone(backend))
+        Self { backend: Arc::clone(backend), version }
     }
 
     /// The backend.
     #[inline]
     pub fn backend(&self) -> &Arc<Backend> {
-        &self.0
+        &self.backend
+    }
+
+    /// Whether the open work of the backend has been told to end since this began.
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.version < self.backend.cut_before()
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.give_slot_back();
+        self.backend.give_slot_back();
     }
 }
 
@@ -44,13 +60,35 @@ impl Drop for Lease {
 pub struct Local {
     version: u64,
     ready: Arc<Ready>,
-    cursor: usize,
+    turns: Turns,
+}
+
+/// Whose turn it is, for each group of a pool.
+#[derive(Debug)]
+struct Turns {
+    /// Of the first group, which most pools have and no other.
+    first: usize,
+    others: Vec<usize>,
+}
+
+impl Turns {
+    #[inline]
+    fn of(&mut self, group: usize) -> &mut usize {
+        if group == 0 {
+            return &mut self.first;
+        }
+        if self.others.len() < group {
+            self.others.resize(group, self.first);
+        }
+        &mut self.others[group - 1]
+    }
 }
 
 impl Local {
     /// Remembers nothing; `seed` spreads the workers' first turns.
     pub fn new(seed: u64) -> Self {
-        Self { version: u64::MAX, ready: Arc::new(Ready::nothing()), cursor: seed as usize }
+        let turns = Turns { first: seed as usize, others: Vec::new() };
+        Self { version: u64::MAX, ready: Arc::default(), turns }
     }
 
     /// What may serve, as of now.
@@ -66,88 +104,85 @@ impl Local {
 
 impl Pool {
     /// Picks a backend that may serve and is not among `tried` (numbers of slots), by the pool's balance.
-    /// `key` is the hash to spread by, for the picks by key.
     #[inline]
-    pub fn pick(&self, local: &mut Local, rng: &mut Rng, key: Option<u64>, tried: &[u32]) -> Option<Lease> {
+    pub fn pick(&self, local: &mut Local, rng: &mut Rng, ask: &Ask, tried: &[u32]) -> Option<Lease> {
         local.ready(self);
-        let ready = &local.ready;
-        if ready.backends.is_empty() {
-            return None;
-        }
-        if !tried.is_empty() && self.config.balance == Balance::RoundRobin {
-            return another(&self.config.balance, ready, rng, tried);
-        }
-        let position = choose(&self.config.balance, ready, &mut local.cursor, rng, key);
-        let backend = &ready.backends[position];
-        if tried.is_empty() || !tried.contains(&backend.slot.index) {
-            return Some(Lease::new(backend));
-        }
-        another(&self.config.balance, ready, rng, tried)
+        let Local { version, ready, turns } = local;
+        let balance = &self.config.balance;
+        let backend = match ready.plain() {
+            Some(group) if tried.is_empty() => &group.backends[group.choose(balance, &mut turns.first, rng, ask.key)],
+            _ => choose(balance, ready.layout(ask), turns, rng, ask.key, tried)?,
+        };
+        Some(Lease::new(backend, *version))
     }
 }
 
-#[inline]
-fn choose(balance: &Balance, ready: &Ready, cursor: &mut usize, rng: &mut Rng, key: Option<u64>) -> usize {
-    let count = ready.backends.len();
-    let load = |position: usize| (ready.backends[position].in_flight(), ready.weights[position]);
-    match balance {
-        Balance::RoundRobin => in_turn(ready, cursor),
-        Balance::LeastRequests if count <= LEAST_EXACT_MAX => {
-            *cursor = cursor.wrapping_add(1);
-            least((0..count).map(load), *cursor % count).unwrap_or(0)
+/// For pools with zones or roles, and for retries.
+fn choose<'r>(
+    balance: &Balance,
+    layout: &'r Layout,
+    turns: &mut Turns,
+    rng: &mut Rng,
+    key: Option<u64>,
+    tried: &[u32],
+) -> Option<&'r Arc<Backend>> {
+    let near = &layout.near;
+    if near.backends.is_empty() {
+        return None;
+    }
+    if !tried.is_empty() {
+        return choose_again(balance, layout, turns, rng, key, tried);
+    }
+    match &layout.far {
+        None => Some(&near.backends[near.choose(balance, turns.of(near.number), rng, key)]),
+        Some(far) => Some(choose_zone(balance, layout, far, turns, rng, key)),
+    }
+}
+
+/// The preferred zone, or another: where part of it is down (a key stays or goes for good while nothing changes), and
+/// where it is full and another zone is not.
+fn choose_zone<'r>(
+    balance: &Balance,
+    layout: &'r Layout,
+    far: &'r Far,
+    turns: &mut Turns,
+    rng: &mut Rng,
+    key: Option<u64>,
+) -> &'r Arc<Backend> {
+    let drawn = match key {
+        _ if far.stay == super::ready::ALL => 0,
+        // Maglev takes a remainder of the whole key; its upper half says little of that.
+        Some(key) => (key >> 32) as u32,
+        None => rng.next_u64() as u32,
+    };
+    let (group, other) = if drawn <= far.stay { (&layout.near, &far.group) } else { (&far.group, &layout.near) };
+    let position = group.choose(balance, turns.of(group.number), rng, key);
+    if group.is_full(position, rng) {
+        let elsewhere = other.choose(balance, turns.of(other.number), rng, key);
+        if !other.is_full(elsewhere, rng) {
+            return &other.backends[elsewhere];
         }
-        Balance::LeastRequests => {
-            let drawn: [usize; LEAST_DRAWS] = std::array::from_fn(|_| rng.below(count as u32) as usize);
-            least(drawn.iter().map(|position| load(*position)), 0).map_or(0, |draw| drawn[draw])
+    }
+    &group.backends[position]
+}
+
+/// For retries.
+fn choose_again<'r>(
+    balance: &Balance,
+    layout: &'r Layout,
+    turns: &mut Turns,
+    rng: &mut Rng,
+    key: Option<u64>,
+    tried: &[u32],
+) -> Option<&'r Arc<Backend>> {
+    if *balance != Balance::RoundRobin {
+        let chosen = choose(balance, layout, turns, rng, key, &[])?;
+        if !tried.contains(&chosen.slot.index) {
+            return Some(chosen);
         }
-        Balance::Random => ready.order[rng.below(ready.order.len() as u32) as usize] as usize,
-        Balance::P2c => p2c(rng, count as u32, |position| {
-            let (in_flight, weight) = load(position as usize);
-            requests_cost(in_flight, weight)
-        }) as usize,
-        Balance::PeakEwma => quicker(ready, rng) as usize,
-        Balance::First => 0,
-        Balance::Source | Balance::Uri | Balance::Header(_) | Balance::Cookie(_) => match (&ready.maglev, key) {
-            (Some(spread), Some(key)) => spread.lookup(key),
-            // A request without the header or cookie belongs to nobody: spread it.
-            _ => in_turn(ready, cursor),
-        },
     }
-}
-
-/// The quicker of two drawn by chance. The other's remembered response time shrinks a little: without work it would
-/// learn nothing new, and a single slow answer would keep it idle for ever.
-#[inline]
-fn quicker(ready: &Ready, rng: &mut Rng) -> u32 {
-    let drawn = Cell::new([u32::MAX; 2]);
-    let chosen = p2c(rng, ready.backends.len() as u32, |position| {
-        drawn.set([drawn.get()[1], position]);
-        let backend = &ready.backends[position as usize];
-        ewma_cost(backend.latency_micros(), backend.in_flight(), ready.weights[position as usize])
-    });
-    let other = drawn.get().into_iter().find(|position| *position != chosen);
-    if let Some(backend) = other.and_then(|position| ready.backends.get(position as usize)) {
-        backend.passed_over();
+    if let Some(untried) = layout.near.another(balance, rng, tried) {
+        return Some(untried);
     }
-    chosen
-}
-
-#[inline]
-fn in_turn(ready: &Ready, cursor: &mut usize) -> usize {
-    *cursor = cursor.wrapping_add(1);
-    if *cursor >= ready.order.len() {
-        *cursor %= ready.order.len();
-    }
-    ready.order[*cursor] as usize
-}
-
-/// A backend not tried yet, from a place drawn by chance on (`first`: the next in order). Only retries come here; they
-/// leave the cursor alone, or of two backends the one that fails would have the turn each time.
-fn another(balance: &Balance, ready: &Ready, rng: &mut Rng, tried: &[u32]) -> Option<Lease> {
-    let count = ready.backends.len();
-    let start = if *balance == Balance::First { 0 } else { rng.below(count as u32) as usize };
-    (0..count)
-        .map(|step| &ready.backends[(start + step) % count])
-        .find(|backend| !tried.contains(&backend.slot.index))
-        .map(Lease::new)
+    layout.far.as_ref()?.group.another(balance, rng, tried)
 }

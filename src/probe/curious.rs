@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
-use super::agenda::{Asked, Asker, QuestionId};
 use super::handle::Probed;
 use super::report::Report;
 use super::schedule::Runner;
+use crate::health::agenda::{Asked, Asker, QuestionId};
 
 /// Somebody who waits for answers; dropped without an answer when he waits no more.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ impl Runner {
         backend: Option<&str>,
         answer: oneshot::Sender<Option<Vec<Probed>>>,
     ) {
-        let now = Instant::now();
+        let now = self.now();
         let found = self.pools.iter().find(|known| *known.config.name == *pool);
         let backends = found.into_iter().flat_map(|pool| &pool.backends);
         let serials: Vec<u64> = backends

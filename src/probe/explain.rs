@@ -1,82 +1,92 @@
 //! The schedule explains a backend: puts together what it knows when somebody asks why.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::explanation::{CheckExplanation, Explanation, Traffic};
 use super::schedule::Runner;
 use super::watched::{Watch, Watched};
 use crate::config::model::Check;
-use crate::health::{Says, State};
-use crate::pool::Pool;
+use crate::health::agenda::Asked;
+use crate::health::judge::Disagreement;
+use crate::health::{Judge, Says, State};
+use crate::pool::{Backend, Override};
 
 impl Runner {
     /// Everything that led to the verdict on a backend; `None` where no such pool or backend is followed.
     pub(super) fn explain(&self, pool: &str, backend: &str) -> Option<Explanation> {
-        let pool = self.pools.iter().find(|known| *known.config.name == *pool)?;
-        let backend = pool.backends.iter().find(|known| *known.name == *backend)?;
+        let at = self.pools.iter().position(|known| *known.config.name == *pool)?;
+        let pool = self.pools.get(at)?;
+        let judge = self.judges.get(at)?;
+        let position = pool.backends.iter().position(|known| *known.name == *backend)?;
+        let backend = pool.backends.get(position)?;
         let watched = self.watched.get(&backend.slot.serial)?;
-        let ordered = |it: &&crate::pool::Override| it.pool == backend.pool && it.backend == backend.name;
+        let followed = self.followed.get(at).copied().flatten().and_then(|followed| self.pools.get(followed));
+        let is_of = |it: &&Override| it.pool == backend.pool && it.backend == backend.name;
+        let mut because = judge.remarks(position, self.now());
+        if let Some(followed) = followed {
+            because.push(format!("it follows {} of pool {}", backend.name, followed.config.name));
+        }
+        because.extend(causes(watched, judge));
+        let checks = watched.checks.iter().enumerate().filter_map(|(number, watch)| {
+            let check = pool.config.checks.iter().find(|check| check.name == watch.name)?;
+            Some(self.explain_check(check, watch, judge, (position, number)))
+        });
         Some(Explanation {
             pool: Arc::clone(&backend.pool),
             backend: Arc::clone(&backend.name),
             address: backend.address.clone(),
             verdict: backend.verdict(),
             lasted: backend.in_state_for(),
-            because: because(watched),
-            checks: self.explain_checks(pool, watched),
-            traffic: Traffic {
-                failures_in_a_row: backend.failures(),
-                error_share: None,
-                latency: Duration::from_micros(u64::from(backend.latency_micros())),
-                ejected: None,
-                disagreement: None,
-            },
-            follows: None,
-            active: None,
-            overrides: self.overrides.iter().filter(ordered).cloned().collect(),
+            because,
+            checks: checks.collect(),
+            traffic: self.explain_traffic(backend, judge, position),
+            follows: followed.map(|followed| Arc::clone(&followed.config.name)),
+            active: judge.holder().cloned(),
+            overrides: self.overrides.iter().filter(is_of).cloned().collect(),
         })
     }
 
-    fn explain_checks(&self, pool: &Pool, watched: &Watched) -> Vec<CheckExplanation> {
-        let configured = watched.checks.iter().filter_map(|watch| {
-            let check = pool.config.checks.iter().find(|check| check.name == watch.name)?;
-            Some(self.explain_check(check, watch))
-        });
-        configured.collect()
+    fn explain_traffic(&self, backend: &Backend, judge: &Judge, position: usize) -> Traffic {
+        let left = |until: Duration| until.saturating_sub(self.now());
+        Traffic {
+            failures_in_a_row: backend.in_a_row().failures,
+            error_share: judge.error_share(position),
+            latency: Duration::from_micros(u64::from(backend.latency_micros())),
+            ejected: judge.ejected(position).map(|(until, why)| (left(until), why.to_owned())),
+            disagreement: judge.disagreement(position).map(Disagreement::sentence),
+        }
     }
 
-    fn explain_check(&self, check: &Check, watch: &Watch) -> CheckExplanation {
+    fn explain_check(&self, check: &Check, watch: &Watch, judge: &Judge, at: (usize, usize)) -> CheckExplanation {
         let asked = self.agenda.get(watch.question);
-        let asked_at: Option<SocketAddr> = asked.and_then(|asked| self.whereabouts(&asked.question).ok());
-        let due = asked.and_then(super::agenda::Asked::due);
+        let (streak, says) = judge
+            .check(at.0, at.1)
+            .map_or_else(|| (watch.timing.streak(), Says::default()), |(streak, says)| (streak.clone(), says));
         CheckExplanation {
             check: check.clone(),
-            state: watch.streak.state(),
-            says: watch.last_good.as_ref().map_or_else(Says::default, |kept| {
-                kept.report.result.as_ref().map(|found| found.says).unwrap_or_default()
-            }),
-            against: watch.streak.against(),
-            needed: watch.streak.needed(),
-            next_in: due.map(|due| due.saturating_duration_since(Instant::now())),
-            asked_at,
+            state: streak.state(),
+            says,
+            against: streak.against(),
+            needed: streak.needed(),
+            next_in: asked.and_then(Asked::due).map(|due| due.saturating_sub(self.now())),
+            asked_at: asked.and_then(|asked| self.whereabouts(&asked.question).ok()),
             last_good: watch.last_good.clone(),
             last_bad: watch.last_bad.clone(),
         }
     }
 }
 
-/// The causes, the weightiest first.
-fn because(watched: &Watched) -> Vec<String> {
-    let mut causes = Vec::new();
-    causes.extend(watched.unresolved.clone());
-    for check in watched.checks.iter().filter(|check| check.streak.state() == State::Down) {
-        let Some(kept) = &check.last_bad else { continue };
-        if let Err(failure) = &kept.report.result {
-            causes.push(format!("check {}: {failure}", check.name));
+/// What is wrong with the name, and the checks that are down.
+fn causes(watched: &Watched, judge: &Judge) -> Vec<String> {
+    let mut causes: Vec<String> = watched.unresolved.iter().map(|why| format!("resolve: {why}")).collect();
+    for (number, watch) in watched.checks.iter().enumerate() {
+        let is_down = judge.check(watched.position, number).is_some_and(|(streak, _)| streak.state() == State::Down);
+        if let Some(kept) = watch.last_bad.as_ref().filter(|_| is_down)
+            && let Err(failure) = &kept.report.result
+        {
+            let slowness = super::watched::slowness(failure.pace, &watch.timing);
+            causes.push(format!("check {}: {failure}{slowness}", watch.name));
         }
     }
     causes

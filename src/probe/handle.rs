@@ -3,8 +3,9 @@
 //! Each call is an order to the one task that runs the schedule; orders are carried out in the order in which they were
 //! given. Called by `server` and `admin`, on control's thread.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,6 +24,8 @@ pub struct Schedule {
     given: Arc<AtomicU64>,
     progress: watch::Receiver<Progress>,
     incumbents: watch::Receiver<Arc<Vec<Incumbent>>>,
+    /// The last that were given: nobody whom they concern is up before they are obeyed.
+    overrides: Arc<Mutex<Arc<Vec<Override>>>>,
 }
 
 /// What the handle wants done.
@@ -31,6 +34,7 @@ pub(super) enum Order {
     Follow(Follow),
     Override(Arc<Vec<Override>>),
     Remember(Vec<Incumbent>),
+    Limit(usize),
     Explain { pool: Arc<str>, backend: Arc<str>, answer: oneshot::Sender<Option<Explanation>> },
     Probe { pool: Arc<str>, backend: Option<Arc<str>>, answer: oneshot::Sender<Option<Vec<Probed>>> },
 }
@@ -76,13 +80,14 @@ impl Schedule {
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (incumbents_sender, incumbents) = watch::channel(Arc::default());
         let ends = Ends { orders: inbox, progress: progress_sender, incumbents: incumbents_sender };
-        (Self { orders, given: Arc::default(), progress, incumbents }, ends)
+        (Self { orders, given: Arc::default(), progress, incumbents, overrides: Arc::default() }, ends)
     }
 
     /// Follows the backends of these pools and of no others, from now on. What needs no probe (a pool without checks,
     /// `initial = "up"`) has its verdict when this returns; call it before the table is published.
     pub fn follow(&self, pools: &[Arc<Pool>]) {
-        follow::settle_at_once(pools);
+        let overrides = Arc::clone(&self.overrides.lock().unwrap_or_else(PoisonError::into_inner));
+        follow::settle_at_once(pools, &overrides);
         let number = self.given.fetch_add(1, Relaxed) + 1;
         self.order(Order::Follow(Follow { number, pools: pools.to_vec() }));
     }
@@ -120,7 +125,13 @@ impl Schedule {
     /// Obeys these orders of operators and no others, from now on. They are found by name, now and after each
     /// [`Schedule::follow`]; one that has expired must not be among them.
     pub fn override_with(&self, overrides: Arc<Vec<Override>>) {
+        *self.overrides.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&overrides);
         self.order(Order::Override(overrides));
+    }
+
+    /// Has at most so many probes under way at once, from now on.
+    pub fn limit(&self, probes_at_once: NonZeroU32) {
+        self.order(Order::Limit(probes_at_once.get() as usize));
     }
 
     /// Who were the active backends when the program last ran. To be called before the first [`Schedule::follow`].

@@ -3,27 +3,28 @@
 //! An attempt ([`attempt`]) goes through `net`, as traffic does, and ends in a [`Report`] within the deadline of its
 //! check. The [`Schedule`] runs on control's thread, decides by `health`, and is the only writer of a backend's verdict.
 
-mod agenda;
 mod agent;
 mod apache;
 pub mod by_hand;
 mod compare;
 mod curious;
-mod eager;
 mod exec;
 mod explain;
 mod explanation;
-mod flip;
 mod follow;
+mod grpc;
 mod handle;
 mod http;
 mod ldap;
 mod mysql;
 mod names;
+mod news;
+mod orders;
 mod postgres;
 mod question;
 mod redis;
 mod report;
+mod sampling;
 mod schedule;
 mod script;
 mod shell;
@@ -31,6 +32,7 @@ mod smtp;
 mod tcp;
 mod tls;
 pub mod transcript;
+mod unpaid;
 mod verdicts;
 mod watched;
 mod wire;

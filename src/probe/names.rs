@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::agenda::QuestionId;
 use super::report::plain;
+use crate::health::agenda::QuestionId;
 
 /// Time between two lookups of a name.
 const EVERY: Duration = Duration::from_secs(10);

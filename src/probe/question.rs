@@ -15,7 +15,7 @@ use super::report::{Failure, Finding, Layer, Report};
 use super::tls::Opener;
 use super::transcript::{Log, Secrets};
 use super::wire::{self, Security};
-use super::{agent, apache, exec, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
+use super::{agent, apache, exec, grpc, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
 use crate::config::model::{Address, Check, CheckKind, SendProxy};
 use crate::net::connect::connect_from;
 use crate::net::proxy_protocol::{Behalf, Header};
@@ -46,7 +46,8 @@ pub(super) enum Ready {
     /// The sentence says why it cannot be asked at all.
     Http(Result<Box<Prepared>, String>),
     Tls(Result<Box<Opener>, String>),
-    Mysql(mysql::Prepared),
+    Grpc(Result<Box<grpc::Prepared>, String>),
+    Mysql(Box<mysql::Prepared>),
     Wire(Security),
     Postgres(Box<postgres::Prepared>),
     Script(Box<script::Prepared>),
@@ -101,7 +102,8 @@ impl Question {
             CheckKind::Tls(check) => Ready::Tls(Opener::new(&check.tls, &self.at, &check.protocols).map(Box::new)),
             CheckKind::Http(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
             CheckKind::Apache(check) => Ready::Http(Prepared::new(&check.request, &self.at).map(Box::new)),
-            CheckKind::Mysql(check) => Ready::Mysql(mysql::Prepared::new(check, &self.at)),
+            CheckKind::Grpc(check) => Ready::Grpc(grpc::Prepared::new(check, &self.at, self.timeout).map(Box::new)),
+            CheckKind::Mysql(check) => Ready::Mysql(Box::new(mysql::Prepared::new(check, &self.at))),
             CheckKind::Postgres(check) => Ready::Postgres(Box::new(postgres::Prepared::new(check, &self.at))),
             CheckKind::Redis(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
             CheckKind::Smtp(check) => Ready::Wire(wire::security(check.tls.as_ref(), &self.at)),
@@ -201,6 +203,7 @@ async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result
         CheckKind::Tls(_) => Box::pin(tls::ask(question, address, log)),
         CheckKind::Http(check) => Box::pin(http::ask(question, check, address, log)),
         CheckKind::Apache(check) => Box::pin(apache::ask(question, check, address, log)),
+        CheckKind::Grpc(check) => Box::pin(grpc::ask(question, check, address, log)),
         CheckKind::Postgres(check) => Box::pin(postgres::ask(question, check, address, log)),
         CheckKind::Redis(check) => Box::pin(redis::ask(question, check, address, log)),
         CheckKind::Smtp(check) => Box::pin(smtp::ask(question, check, address, log)),

@@ -1,12 +1,12 @@
-//! The schedule of attempts: asks every question in time, gives the answers to the checks that want them, and takes
-//! evidence of traffic.
+//! The schedule of attempts: asks every question in time, and gives the answers to whoever judges the pools.
 //!
 //! One task on control's thread ([`Runner::run`]) owns all of its state; attempts are tasks of their own and end in a
-//! report. Whoever publishes tables holds the handle, [`Schedule`]. Health survives a reload because the live
-//! backends do: what is followed again under the same name keeps its streaks.
+//! report. What is decided, `health` decides (one [`Judge`] for each pool); this only brings it what happens, and
+//! carries out what it wants. Health survives a reload because the judges do.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +17,26 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::agenda::{Agenda, QuestionId, Wish};
 use super::curious::Curious;
 use super::explanation::Kept;
 use super::handle::{Ends, Order, Progress, Schedule};
 use super::names::{Change, Names, Whereabouts};
 use super::question::{Question, attempt};
-use super::report::{Failure, Layer, Report};
+use super::report::{Failure, Layer, Pace, Report};
 use super::transcript::Transcript;
+use super::unpaid::Unpaid;
 use super::verdicts::Verdicts;
-use super::watched::{Cause, Watched};
+use super::watched::Watched;
 use crate::config::model::Address;
-use crate::health::evidence::{Budget, deserves_knock};
-use crate::health::{State, Symptom};
+use crate::health::Judge;
+use crate::health::agenda::{Agenda, Asker, Next, QuestionId, Room};
+use crate::health::evidence::Budget;
+use crate::health::judge::{Answer, Location};
 use crate::pool::events::Events;
 use crate::pool::{Evidence, Override, Pool};
 
-/// Probes at once. Each holds a descriptor; and a thousand that wait for dead machines must leave room for the others.
-const MAX_IN_FLIGHT: usize = 1_024;
+/// Probes at once before anybody says otherwise. Each holds a descriptor.
+const MOST_AT_ONCE: usize = 1_024;
 /// Questions asked because of evidence: so many a second over all, and a burst.
 const EVIDENCE_PER_SECOND: u32 = 50;
 const EVIDENCE_BURST: u32 = 100;
@@ -44,6 +46,8 @@ const CROWD: usize = 500;
 const BEAT: Duration = Duration::from_millis(5);
 /// Without anything to do the runner looks up this often.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often traffic is sampled, for the pools whose rules look at it.
+pub(super) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 impl Schedule {
     /// A schedule that follows nothing yet, and what makes it run: spawn [`Runner::run`] on control's thread. It ends
@@ -55,51 +59,74 @@ impl Schedule {
             evidence,
             done: Progress::default(),
             born: Instant::now(),
-            agenda: Agenda::new(),
+            born_at: Timestamp::now(),
+            most_at_once: MOST_AT_ONCE,
+            agenda: Agenda::new(RandomState::new().hash_one(0_u8)),
             names: Names::new(),
             pools: Vec::new(),
+            followed: Vec::new(),
+            followers: Vec::new(),
+            judges: Vec::new(),
+            restless: Vec::new(),
+            planned: Vec::new(),
+            dues: BinaryHeap::new(),
+            remembered: HashMap::new(),
             overrides: Arc::default(),
             watched: HashMap::default(),
             verdicts: Verdicts::new(events),
             attempts: JoinSet::new(),
             budget: Budget::new(EVIDENCE_PER_SECOND, EVIDENCE_BURST),
             unpaid: VecDeque::new(),
-            ejected: BinaryHeap::new(),
             curious: Vec::new(),
+            next_sample: None,
         };
         (handle, runner)
     }
 }
 
-/// Asks and decides. See [`Schedule::new`].
+/// Asks, and carries out what is decided. See [`Schedule::new`].
 #[derive(Debug)]
 pub struct Runner {
-    ends: Ends,
+    pub(super) ends: Ends,
     evidence: mpsc::UnboundedReceiver<Evidence>,
     pub(super) done: Progress,
     born: Instant,
-    pub(super) agenda: Agenda,
+    /// The wall's time at that moment.
+    pub(super) born_at: Timestamp,
+    pub(super) most_at_once: usize,
+    pub(super) agenda: Agenda<Question>,
     pub(super) names: Names,
     /// As the current table has them.
     pub(super) pools: Vec<Arc<Pool>>,
+    /// Whom each pool follows, and who follow it.
+    pub(super) followed: Vec<Option<usize>>,
+    pub(super) followers: Vec<Vec<usize>>,
+    /// One for each of `pools`.
+    pub(super) judges: Vec<Judge>,
+    /// Pools of which something has been heard.
+    pub(super) restless: Vec<usize>,
+    /// When each pool is to be looked at because time has passed; `dues` has an entry for each.
+    pub(super) planned: Vec<Option<Duration>>,
+    pub(super) dues: BinaryHeap<Reverse<(Duration, usize)>>,
+    /// The active backends, by pool, of this and earlier lives.
+    pub(super) remembered: HashMap<Arc<str>, Arc<str>>,
     pub(super) overrides: Arc<Vec<Override>>,
     pub(super) watched: HashMap<u64, Watched, FastState>,
     pub(super) verdicts: Verdicts,
     attempts: JoinSet<(QuestionId, Report)>,
-    budget: Budget,
-    /// Evidence that waits for the budget; at most one for each backend.
-    unpaid: VecDeque<Evidence>,
-    /// When which backend's ejection ends.
-    ejected: BinaryHeap<Reverse<(Instant, u64)>>,
+    pub(super) budget: Budget,
+    /// Probes that wait for the budget.
+    pub(super) unpaid: VecDeque<Unpaid>,
     /// Those who wait for a probe.
     pub(super) curious: Vec<Curious>,
+    pub(super) next_sample: Option<Duration>,
 }
 
 impl Runner {
     /// Runs until the last [`Schedule`] is dropped.
     pub async fn run(mut self) {
         loop {
-            let wake = self.next_due();
+            let wake = self.born + self.next_due();
             tokio::select! {
                 biased;
                 order = self.ends.orders.recv() => match order {
@@ -124,15 +151,21 @@ impl Runner {
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
-            self.act(Instant::now());
+            self.act();
         }
+    }
+
+    /// The judges' time: since the schedule was born.
+    pub(super) fn now(&self) -> Duration {
+        self.born.elapsed()
     }
 
     fn obey(&mut self, order: Order) {
         match order {
             Order::Follow(follow) => self.follow(&follow),
-            Order::Override(overrides) => self.overrides = overrides,
-            Order::Remember(_) => {}
+            Order::Override(overrides) => self.override_with(overrides),
+            Order::Remember(incumbents) => self.remembered.extend(incumbents),
+            Order::Limit(most) => self.most_at_once = most,
             Order::Explain { pool, backend, answer } => {
                 // Whoever asked does not want to know any more.
                 let _ = answer.send(self.explain(&pool, &backend));
@@ -142,53 +175,44 @@ impl Runner {
     }
 
     /// Whatever is due.
-    fn act(&mut self, now: Instant) {
-        self.names.refresh(now);
-        self.readmit(now);
-        while let Some(evidence) = self.unpaid.pop_front() {
-            if !self.budget.take(now - self.born) {
-                self.unpaid.push_front(evidence);
-                break;
-            }
-            self.bring_probe(&evidence, now);
-        }
-        while let Some(id) = self.agenda.pop(now, self.attempts.len() < MAX_IN_FLIGHT) {
+    fn act(&mut self) {
+        self.names.refresh(Instant::now());
+        let now = self.now();
+        self.sample(now);
+        self.conclude(now);
+        self.pay(now);
+        while let Some(id) = self.agenda.pop(now, Room::of(self.attempts.len(), self.most_at_once)) {
             self.ask(id, now);
         }
+        // A question whose name has no address is answered without being asked.
+        self.conclude(now);
         self.verdicts.publish();
-        self.done.unsettled = self.verdicts.unsettled();
         if *self.ends.progress.borrow() != self.done {
             self.ends.progress.send_replace(self.done);
         }
     }
 
-    fn next_due(&mut self) -> Instant {
-        let now = Instant::now();
+    fn next_due(&mut self) -> Duration {
+        let now = self.now();
         let mut wake = now + IDLE;
-        if self.attempts.len() < MAX_IN_FLIGHT
+        if Room::of(self.attempts.len(), self.most_at_once) == Room::All
             && let Some(due) = self.agenda.next_due()
         {
-            wake = wake.min(if self.agenda.len() > CROWD { self.on_the_beat(due) } else { due });
+            wake = wake.min(if self.agenda.len() > CROWD { on_the_beat(due) } else { due });
         }
         if let Some(due) = self.names.next_due() {
-            wake = wake.min(due);
+            wake = wake.min(due.saturating_duration_since(self.born));
         }
-        if let Some(Reverse((due, _))) = self.ejected.peek() {
+        if let Some(Reverse((due, _))) = self.dues.peek() {
             wake = wake.min(*due);
         }
         if !self.unpaid.is_empty() {
             wake = wake.min(now + self.budget.wait());
         }
-        wake
+        wake.min(self.next_sample.unwrap_or(wake))
     }
 
-    /// The next beat at or after `due`.
-    fn on_the_beat(&self, due: Instant) -> Instant {
-        let over = due.saturating_duration_since(self.born).as_micros() % BEAT.as_micros();
-        if over == 0 { due } else { due + BEAT - Duration::from_micros(u64::try_from(over).unwrap_or(0)) }
-    }
-
-    fn ask(&mut self, id: QuestionId, now: Instant) {
+    fn ask(&mut self, id: QuestionId, now: Duration) {
         let Some(asked) = self.agenda.get(id) else { return };
         let question = Arc::clone(&asked.question);
         match self.whereabouts(&question) {
@@ -222,25 +246,20 @@ impl Runner {
 
     /// Gives an answer to every check that wants it, and plans the next attempt.
     fn digest(&mut self, id: QuestionId, report: Report) {
-        let report = Kept { at: Timestamp::now(), report: Arc::new(report) };
         let Some(asked) = self.agenda.get_mut(id) else { return };
         let askers = std::mem::take(&mut asked.askers);
-        let mut wish = Wish { interval: Duration::MAX, calm: true, good: report.report.result.is_ok() };
+        let now = self.now();
+        let kept = Kept { at: Timestamp::now(), report: Arc::new(report) };
+        let (good, slow) = match &kept.report.result {
+            Ok(_) => (true, false),
+            Err(failure) => (false, failure.pace == Pace::Slow),
+        };
+        let mut next = Next { interval: Duration::MAX, calm: true, good, slow: None };
         let mut done_knocking = None;
         for asker in &askers {
-            let Some(watched) = self.watched.get_mut(&asker.backend) else { continue };
-            let cause = watched.see(asker.check, &report);
-            if let Some(check) = watched.checks.get(asker.check) {
-                let moving = check.streak.in_transition();
-                wish.calm &= !moving;
-                wish.interval =
-                    wish.interval.min(if moving { check.timing.fast_interval } else { check.timing.interval });
-            }
-            let is_healed_knock = watched.is_unchecked() && report.report.result.is_ok();
-            if let Some(cause) = cause {
-                self.decide(asker.backend, &cause);
-            }
-            if is_healed_knock {
+            self.deliver(*asker, &kept, now, &mut next);
+            let is_knock = self.watched.get(&asker.backend).is_some_and(Watched::is_knocked_at);
+            if good && is_knock {
                 done_knocking = Some(asker.backend);
             }
         }
@@ -248,98 +267,59 @@ impl Runner {
             asked.askers = askers;
         }
         // Every asker has gone meanwhile: the next `follow` prunes the question.
-        if wish.interval == Duration::MAX {
-            wish.interval = IDLE;
+        if next.interval == Duration::MAX {
+            next.interval = IDLE;
         }
-        self.agenda.ended(id, Instant::now(), wish);
-        self.tell_curious(id, &report.report);
+        if !slow {
+            next.slow = None;
+        }
+        self.agenda.ended(id, self.now(), next);
+        self.tell_curious(id, &kept.report);
         if let Some(backend) = done_knocking {
             self.stop_knocking(backend, id);
         }
     }
 
-    /// The verdict over one backend's checks may have changed.
-    pub(super) fn decide(&mut self, backend: u64, cause: &Cause) {
-        let Some(watched) = self.watched.get(&backend) else { return };
-        if self.verdicts.decide(watched, cause) == Some(State::Down) && self.verdicts.up_in(&watched.pool) == 0 {
-            let pool = Arc::clone(&watched.pool);
-            self.pardon(&pool);
+    /// Gives an answer to one check, and asks how long the next one may wait.
+    fn deliver(&mut self, asker: Asker, kept: &Kept, now: Duration, next: &mut Next) {
+        let Some(watched) = self.watched.get_mut(&asker.backend) else { return };
+        let (pool, position) = (watched.pool, watched.position);
+        let (Some(judge), Some(watch)) = (self.judges.get_mut(pool), watched.checks.get_mut(asker.check)) else {
+            return;
+        };
+        watch.keep(kept);
+        let timing = watch.timing;
+        let answer = match &kept.report.result {
+            Ok(found) => Answer::Good(found.says),
+            Err(failure) if failure.layer == Layer::Local => Answer::Lost,
+            Err(_) => Answer::Bad,
+        };
+        let backend = &watched.backend;
+        let tally = (answer == Answer::Bad).then(|| backend.tally());
+        let mut row = backend.in_a_row();
+        for follower in self.followers.get(pool).into_iter().flatten() {
+            let other = self.pools.get(*follower).and_then(|pool| pool.backends.get(position));
+            row = other.map_or(row, |other| row.max(other.in_a_row()));
         }
-    }
-
-    fn take_evidence(&mut self, evidence: Evidence) {
-        let now = Instant::now();
-        let backend = &evidence.backend;
-        let serial = backend.slot.serial;
-        let Some(watched) = self.watched.get_mut(&serial) else { return backend.evidence_taken() };
-        // One that is down is asked anyway, and one that is unknown is being asked.
-        if backend.state() != State::Up {
-            return backend.evidence_taken();
+        judge.probed((position, asker.check), answer, row, tally, now);
+        if let Some((streak, _)) = judge.check(position, asker.check) {
+            next.calm &= !streak.in_transition();
+            next.interval = next.interval.min(timing.pace(streak, judge.urgency()));
+            let slow = timing.slow_pace();
+            next.slow = Some(next.slow.map_or(slow, |other| other.max(slow)));
+            watched.tell(asker.check, streak.state(), &kept.report);
         }
-        let failures = backend.failures();
-        if evidence.symptom == Symptom::BadAnswer {
-            let others = self.verdicts.up_in(&watched.pool).saturating_sub(1);
-            if let Some(until) = watched.ejection.see(failures, others, now - self.born) {
-                self.ejected.push(Reverse((self.born + until, serial)));
-                let reason = format!("answers are broken: {failures} in a row");
-                self.decide(serial, &Cause::said(reason));
-                return backend.evidence_taken();
-            }
-            // Its probes have just been good. Each broken answer is to be counted, not each probe that is due.
-            let answered = |id: QuestionId| self.agenda.would_wait(id, now);
-            if watched.checks.iter().all(|check| answered(check.question)) {
-                return backend.evidence_taken();
-            }
-        }
-        if watched.checks.is_empty() && !deserves_knock(evidence.symptom, failures) {
-            return backend.evidence_taken();
-        }
-        self.unpaid.push_back(evidence);
-    }
-
-    fn bring_probe(&mut self, evidence: &Evidence, now: Instant) {
-        let serial = evidence.backend.slot.serial;
-        if self.watched.get(&serial).is_some_and(|watched| watched.checks.is_empty()) {
-            self.start_knocking(serial);
-        }
-        let Some(watched) = self.watched.get_mut(&serial) else { return evidence.backend.evidence_taken() };
-        watched.suspicion = Some(evidence.symptom);
-        for check in &mut watched.checks {
-            check.suspected = true;
-            self.agenda.urge(check.question, now);
-        }
-    }
-
-    /// Ends the ejections whose time has come.
-    fn readmit(&mut self, now: Instant) {
-        while let Some(Reverse((due, serial))) = self.ejected.peek().copied()
-            && due <= now
-        {
-            self.ejected.pop();
-            let since_birth = now - self.born;
-            if self.watched.get_mut(&serial).is_some_and(|watched| watched.ejection.end_if_due(since_birth)) {
-                self.decide(serial, &Cause::said("the time out for broken answers is over"));
-            }
-        }
-    }
-
-    /// Nobody of this pool is left: whoever is out for broken answers only comes back.
-    fn pardon(&mut self, pool: &Arc<Pool>) {
-        let since_birth = Instant::now() - self.born;
-        for backend in &pool.backends {
-            let serial = backend.slot.serial;
-            if self.watched.get_mut(&serial).is_some_and(|watched| watched.ejection.end(since_birth)) {
-                self.decide(serial, &Cause::said("no other is left, so its time out for broken answers is over"));
-            }
+        if judge.is_restless() {
+            self.restless.push(pool);
         }
     }
 
     /// A name points elsewhere, or nowhere.
     fn moved(&mut self, change: &Change) {
-        let now = Instant::now();
+        let now = self.now();
         for serial in &change.backends {
             let Some(watched) = self.watched.get_mut(serial) else { continue };
-            let cause = match &change.now {
+            let (location, because) = match &change.now {
                 Whereabouts::Known(ip) => {
                     let address = SocketAddr::new(*ip, watched.backend.address.port());
                     watched.backend.set_socket_address(Some(address));
@@ -347,18 +327,27 @@ impl Runner {
                     for check in &watched.checks {
                         self.agenda.urge(check.question, now);
                     }
-                    Cause::said(format!("its name points to {ip}"))
+                    (Location::Known, format!("its name points to {ip}"))
                 }
                 Whereabouts::Nowhere(why) => {
                     watched.unresolved = Some(why.clone());
-                    Cause { layer: Some(Layer::Resolve), ..Cause::said(why.clone()) }
+                    (Location::Nowhere, why.clone())
                 }
                 Whereabouts::Pending => continue,
             };
-            self.decide(*serial, &cause);
+            if let Some(judge) = self.judges.get_mut(watched.pool) {
+                judge.located(watched.position, location, because);
+                self.restless.push(watched.pool);
+            }
         }
         for question in &change.waiting {
             self.agenda.urge(*question, now);
         }
     }
+}
+
+/// The next beat at or after `due`.
+fn on_the_beat(due: Duration) -> Duration {
+    let over = due.as_micros() % BEAT.as_micros();
+    if over == 0 { due } else { due + BEAT.saturating_sub(Duration::from_micros(u64::try_from(over).unwrap_or(0))) }
 }

@@ -1,27 +1,36 @@
-//! One backend under watch: its checks, and the verdict over them. Decides by `health`; touches no clock and no socket.
+//! One backend under watch: where its judge has it, and what its checks last saw.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::agenda::QuestionId;
 use super::explanation::Kept;
-use super::report::{Layer, Report};
+use super::report::{Layer, Pace, Report};
 use super::transcript::Transcript;
 use crate::clock;
-use crate::config::model::{Initial, Timing};
-use crate::health::{Ejection, Sign, State, Streak, Symptom, evidence};
-use crate::pool::{Backend, CheckStatus, Pool};
+use crate::health::agenda::QuestionId;
+use crate::health::judge::{Location, PlannedCheck};
+use crate::health::{State, Timing};
+use crate::pool::{Backend, CheckStatus};
 
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) backend: Arc<Backend>,
-    /// The pool as the current table has it.
-    pub(super) pool: Arc<Pool>,
+    /// Position of its pool, and its own there.
+    pub(super) pool: usize,
+    pub(super) position: usize,
     pub(super) checks: Vec<Watch>,
-    pub(super) ejection: Ejection,
     /// Why its name has no address.
     pub(super) unresolved: Option<String>,
-    /// What traffic says, until the probes that it brought have ended.
-    pub(super) suspicion: Option<Symptom>,
+    pub(super) kind: Kind,
+}
+
+/// Where its checks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The configuration.
+    Checked,
+    /// Traffic: at most one knock.
+    Unchecked,
 }
 
 /// One check of a backend.
@@ -29,10 +38,7 @@ pub(super) struct Watched {
 pub(super) struct Watch {
     pub(super) name: Arc<str>,
     pub(super) question: QuestionId,
-    pub(super) streak: Streak,
     pub(super) timing: Timing,
-    /// Evidence has brought a probe that has not ended.
-    pub(super) suspected: bool,
     pub(super) last_good: Option<Kept>,
     pub(super) last_bad: Option<Kept>,
 }
@@ -56,100 +62,84 @@ impl Cause {
 
 impl Watch {
     pub(super) fn new(name: Arc<str>, question: QuestionId, timing: Timing) -> Self {
-        let streak = Streak::new(timing.rise.get(), timing.fall.get(), initial(timing.initial));
-        Self { name, question, streak, timing, suspected: false, last_good: None, last_bad: None }
+        Self { name, question, timing, last_good: None, last_bad: None }
+    }
+
+    pub(super) fn planned(&self) -> PlannedCheck {
+        PlannedCheck { name: Arc::clone(&self.name), question: self.question, timing: self.timing }
     }
 
     pub(super) fn status(&self) -> CheckStatus {
         CheckStatus {
             name: Arc::clone(&self.name),
-            state: self.streak.state(),
+            state: self.timing.initial.state(),
             reason: Arc::from("not asked yet"),
-            duration: std::time::Duration::ZERO,
+            duration: Duration::ZERO,
             at: clock::millis(),
             certificate_expires: None,
         }
     }
+
+    pub(super) fn keep(&mut self, kept: &Kept) {
+        let last = if kept.report.result.is_ok() { &mut self.last_good } else { &mut self.last_bad };
+        *last = Some(kept.clone());
+    }
+
+    /// The newest answer.
+    pub(super) fn last(&self) -> Option<&Kept> {
+        match (&self.last_good, &self.last_bad) {
+            (Some(good), Some(bad)) => Some(if good.at > bad.at { good } else { bad }),
+            (good, bad) => good.as_ref().or(bad.as_ref()),
+        }
+    }
+
+    /// What the newest answer was, as the cause of a change.
+    pub(super) fn cause(&self, note: Option<&str>) -> Cause {
+        let Some(kept) = self.last() else { return Cause::said("it has not been asked yet") };
+        let note = note.map_or_else(String::new, |note| format!(" ({note})"));
+        let (layer, what) = match &kept.report.result {
+            Ok(found) => (None, found.what.to_string()),
+            Err(failure) => (Some(failure.layer), format!("{}{}", failure.what, slowness(failure.pace, &self.timing))),
+        };
+        let transcript = kept.report.transcript.clone();
+        Cause { check: Some(Arc::clone(&self.name)), layer, reason: format!("{what}{note}"), transcript }
+    }
 }
 
-/// The state that a check has before its first probe.
-pub(super) fn initial(initial: Initial) -> State {
-    match initial {
-        Initial::Unknown => State::Unknown,
-        Initial::Up => State::Up,
-        Initial::Down => State::Down,
+/// What is said of a check that is asked less often because asking does harm.
+pub(super) fn slowness(pace: Pace, timing: &Timing) -> String {
+    match pace {
+        Pace::Usual => String::new(),
+        Pace::Slow => format!("; asked every {:?} only, since asking does harm", timing.slow_pace()),
     }
 }
 
 impl Watched {
-    pub(super) fn new(backend: Arc<Backend>, pool: Arc<Pool>) -> Self {
-        Self { backend, pool, checks: Vec::new(), ejection: Ejection::default(), unresolved: None, suspicion: None }
+    pub(super) fn new(backend: Arc<Backend>) -> Self {
+        Self { backend, pool: 0, position: 0, checks: Vec::new(), unresolved: None, kind: Kind::Checked }
     }
 
-    /// What is to be said of the backend; unknown where nothing can be said yet.
-    pub(super) fn verdict(&self) -> State {
-        if self.unresolved.is_some() || self.ejection.is_out() {
-            return State::Down;
-        }
-        if self.backend.socket_address().is_none() {
-            return State::Unknown;
-        }
-        let state = |check: usize| self.checks.get(check).map_or(State::Unknown, |check| check.streak.state());
-        if self.is_unchecked() {
-            // At most the one knock that traffic brought.
-            return if self.checks.is_empty() { State::Up } else { state(0) };
-        }
-        self.pool.config.policy.healthy_when.eval(&state)
-    }
-
-    /// The configuration has no check for it.
-    pub(super) fn is_unchecked(&self) -> bool {
-        self.pool.config.checks.is_empty()
-    }
-
-    /// Takes the answer to the question of one check: why the check flipped, if it did.
-    pub(super) fn see(&mut self, check: usize, kept: &Kept) -> Option<Cause> {
-        let (position, report) = (check, &*kept.report);
-        let check = self.checks.get_mut(check)?;
-        let last = if report.result.is_ok() { &mut check.last_good } else { &mut check.last_bad };
-        *last = Some(kept.clone());
-        let sign = if report.result.is_ok() { Sign::Good } else { Sign::Bad };
-        let layer = report.result.as_ref().err().map(|failure| failure.layer);
-        count(&self.backend, report);
-        let suspected = std::mem::replace(&mut check.suspected, false);
-        let mut agreed = false;
-        // What the balancer lacked itself says nothing of the backend.
-        let flip = if layer == Some(Layer::Local) {
-            None
+    /// Whether its address is known.
+    pub(super) fn location(&self) -> Location {
+        if self.unresolved.is_some() {
+            Location::Nowhere
+        } else if self.backend.socket_address().is_none() {
+            Location::Pending
         } else {
-            agreed = sign == Sign::Bad
-                && self.suspicion.is_some_and(|symptom| evidence::agrees(symptom, self.backend.failures()));
-            if agreed { check.streak.condemn() } else { check.streak.see(sign) }
-        };
-        let state = check.streak.state();
-        let cause = flip.map(|_state| Cause {
-            check: Some(Arc::clone(&check.name)),
-            layer,
-            reason: match &report.result {
-                Ok(found) => found.what.to_string(),
-                Err(failure) if agreed => format!("{} (traffic failed too)", failure.what),
-                Err(failure) => failure.what.clone(),
-            },
-            transcript: report.transcript.clone(),
-        });
-        self.backend.update_check(position, |status| tell(status, state, report));
-        if suspected {
-            self.drop_settled_suspicion();
+            Location::Known
         }
-        cause
     }
 
-    /// No probe that evidence brought is left: traffic may bring another.
-    pub(super) fn drop_settled_suspicion(&mut self) {
-        if self.suspicion.is_some() && !self.checks.iter().any(|check| check.suspected) {
-            self.suspicion = None;
-            self.backend.evidence_taken();
-        }
+    /// It has no checks but a knock that traffic brought.
+    pub(super) fn is_knocked_at(&self) -> bool {
+        self.kind == Kind::Unchecked && !self.checks.is_empty()
+    }
+
+    /// Shows what a check has found.
+    pub(super) fn tell(&self, check: usize, state: State, report: &Report) {
+        count(&self.backend, report);
+        let Some(watch) = self.checks.get(check) else { return };
+        self.backend.update_check(check, |status| tell(status, state, report, &watch.timing));
     }
 }
 
@@ -161,13 +151,13 @@ fn count(backend: &Backend, report: &Report) {
     backend.probes.duration.observe(report.took);
 }
 
-fn tell(status: &mut CheckStatus, state: State, report: &Report) {
+fn tell(status: &mut CheckStatus, state: State, report: &Report, timing: &Timing) {
     status.state = state;
     match &report.result {
         // The same answer as last time, almost always.
         Ok(found) if *found.what == *status.reason => {}
         Ok(found) => status.reason = Arc::from(&*found.what),
-        Err(failure) => status.reason = Arc::from(failure.to_string()),
+        Err(failure) => status.reason = Arc::from(format!("{failure}{}", slowness(failure.pace, timing))),
     }
     status.duration = report.took;
     status.at = clock::millis();

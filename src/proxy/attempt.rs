@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::outcome::Cause;
-use super::worker::{View, Worker};
+use super::worker::{Prospect, View, Worker};
+use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::{Backend, Lease, Pool, Symptom};
+use crate::pool::{Ask, Backend, Lease, Pool, Symptom};
 
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
@@ -71,85 +73,160 @@ pub fn suspicious_after(backend: &Backend) -> Duration {
     SUSPICIOUS_SILENCE.max(Duration::from_micros(u64::from(backend.latency_micros())) * 4)
 }
 
-/// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took.
-///
-/// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so does
-/// a fifth of a second, because a backend that was only restarting is back before any verdict. `tried` is empty then.
-///
-/// # Errors
-/// [`Cause::NoBackend`] or [`Cause::QueueFull`].
-pub async fn lease(
-    worker: &Worker,
-    view: &View,
-    pool: u32,
-    key: Option<u64>,
-    tried: &mut Tried,
-    timer: &Timer,
-) -> Result<(Lease, Duration), Cause> {
-    let pick = |tried: &Tried| if tried.all { None } else { worker.pick(view, pool, key, tried) };
-    if let Some(lease) = pick(tried) {
-        return Ok((lease, Duration::ZERO));
+/// One piece of work in search of a backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// The worker that it runs on.
+    pub worker: &'a Worker,
+    /// The table that it goes by.
+    pub view: &'a View,
+    /// Its pool.
+    pub pool: u32,
+    /// What it asks of a pick.
+    pub ask: Ask,
+}
+
+impl<'a> Search<'a> {
+    /// Its pool.
+    #[inline]
+    pub fn pool(&self) -> &'a Arc<Pool> {
+        self.view.pool(self.pool)
     }
-    let live = view.pool(pool);
-    if patience(worker, view, pool).0.is_zero() {
-        return Err(Cause::NoBackend);
+
+    /// Whether anybody may serve it now.
+    pub fn prospect(&self) -> Prospect {
+        self.worker.prospect(self.view, self.pool, &self.ask)
     }
-    let _place = live.wait().ok_or(Cause::QueueFull)?;
-    live.stats.mine().held.inc();
-    let begun = Instant::now();
-    let mut version = live.version();
-    loop {
-        let mut changes = pin!(worker.ready_changes());
-        changes.as_mut().enable();
-        if std::mem::replace(&mut version, live.version()) != version {
-            tried.clear();
+
+    /// Whether somebody may serve it who is not among `tried`.
+    pub fn has_others(&self, tried: &[u32]) -> bool {
+        self.worker.has_others(self.view, self.pool, &self.ask, tried)
+    }
+
+    /// Whether work that has failed after so many retries may go elsewhere: to another backend, or to wait for a verdict.
+    pub fn has_elsewhere(&self, tried: &[u32], retries: u8) -> bool {
+        let pool = self.pool();
+        (retries < pool.config.retry.attempts && self.has_others(tried)) || may_wait_for_a_verdict(pool, retries)
+    }
+
+    fn pick(&self, tried: &Tried) -> Option<Lease> {
+        if tried.all { None } else { self.worker.pick(self.view, self.pool, &self.ask, tried) }
+    }
+
+    /// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took. Whoever
+    /// waits is asked now and then whether the client has `left`.
+    ///
+    /// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so
+    /// does a fifth of a second, because a backend that was only restarting is back before any verdict. `tried` is empty
+    /// then.
+    ///
+    /// # Errors
+    /// [`Cause::NoBackend`], [`Cause::QueueFull`] or [`Cause::ClientAbort`].
+    pub async fn lease(
+        &self,
+        tried: &mut Tried,
+        timer: &Timer,
+        mut left: impl FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<(Lease, Duration), Cause> {
+        if let Some(lease) = self.pick(tried) {
+            return Ok((lease, Duration::ZERO));
         }
-        if let Some(lease) = pick(tried) {
-            return Ok((lease, begun.elapsed()));
-        }
-        let (hold, at_most) = patience(worker, view, pool);
-        let left = hold.saturating_sub(begun.elapsed());
-        if left.is_zero() {
+        let pool = self.pool();
+        if self.patience().0.is_zero() {
             return Err(Cause::NoBackend);
         }
-        timer.set(left.min(at_most));
-        let elapsed = std::future::poll_fn(|context| {
-            if changes.as_mut().poll(context).is_ready() {
-                return Poll::Ready(false);
+        let _place = pool.wait().ok_or(Cause::QueueFull)?;
+        pool.stats.mine().held.inc();
+        let begun = Instant::now();
+        let mut version = pool.version();
+        loop {
+            let mut changes = pin!(self.worker.ready_changes());
+            changes.as_mut().enable();
+            if std::mem::replace(&mut version, pool.version()) != version {
+                tried.clear();
             }
-            if timer.poll_elapsed(context) { Poll::Ready(true) } else { Poll::Pending }
-        })
-        .await;
-        if elapsed {
-            tried.clear();
+            if let Some(lease) = self.pick(tried) {
+                return Ok((lease, begun.elapsed()));
+            }
+            let (hold, at_most) = self.patience();
+            let rest = hold.saturating_sub(begun.elapsed());
+            if rest.is_zero() {
+                return Err(Cause::NoBackend);
+            }
+            timer.set(rest.min(at_most));
+            let news = std::future::poll_fn(|context| {
+                if changes.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(News::Verdict);
+                }
+                if left(context) {
+                    return Poll::Ready(News::ClientLeft);
+                }
+                if timer.poll_elapsed(context) { Poll::Ready(News::Time) } else { Poll::Pending }
+            });
+            match news.await {
+                News::Verdict => {}
+                News::Time => tried.clear(),
+                News::ClientLeft => return Err(Cause::ClientAbort),
+            }
         }
     }
+
+    /// How long it is held in all, and how long before what has been tried is tried again.
+    fn patience(&self) -> (Duration, Duration) {
+        let hold = self.pool().config.hold;
+        match self.prospect() {
+            Prospect::Undecided => (hold.max(FIRST_VERDICT), Duration::MAX),
+            Prospect::Nobody => (hold, Duration::MAX),
+            Prospect::Somebody => (hold, AGAIN),
+        }
+    }
+
+    /// How long one connect may take. Where the work can go elsewhere, and the backend's usual pace is known, it is not
+    /// kept waiting for long: nothing has been sent yet, and a lost SYN is repeated only after a second (RFC 6298,
+    /// section 2).
+    pub fn time_to_connect(&self, tried: &[u32], retries: u8, backend: &Backend) -> Duration {
+        let config = &self.pool().config;
+        let usual = Duration::from_micros(u64::from(backend.latency_micros()));
+        if usual.is_zero() || retries >= config.retry.attempts || !self.has_others(tried) {
+            return config.timeouts.connect;
+        }
+        config.timeouts.connect.min(SLOW_CONNECT.max(usual * 4))
+    }
+}
+
+/// What ends a wait for a backend.
+enum News {
+    /// What may serve has changed somewhere.
+    Verdict,
+    /// It is time to look again.
+    Time,
+    /// Nobody wants the answer any more.
+    ClientLeft,
+}
+
+/// Looks whether a client whose work is held has ended (ready) or reset (an error) its connection. What it sends
+/// meanwhile is taken in hand, as far as [`is_enough`]: beyond, its end is not seen.
+pub fn poll_end(
+    context: &mut Context<'_>,
+    client: &mut Stream,
+    hand: &mut Option<Buffer>,
+) -> Poll<std::io::Result<()>> {
+    while !hand.as_ref().is_some_and(is_enough) {
+        if std::task::ready!(client.poll_fill(context, hand, Size::Small))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    Poll::Pending
+}
+
+/// Of what is sent ahead of its time, so many bytes are kept; the rest stays in the socket.
+pub fn is_enough(hand: &Buffer) -> bool {
+    hand.filled().len() >= SMALL / 2
 }
 
 /// Whether work that met nobody may wait for the next verdict, like work that comes now and finds nobody.
 pub fn may_wait_for_a_verdict(pool: &Pool, retries: u8) -> bool {
     !pool.config.hold.is_zero() && retries < MAX_RETRIES
-}
-
-/// How long a request is held in all, and how long before what has been tried is tried again.
-fn patience(worker: &Worker, view: &View, pool: u32) -> (Duration, Duration) {
-    let hold = view.pool(pool).config.hold;
-    match worker.ready_in(view, pool) {
-        (0, true) => (hold.max(FIRST_VERDICT), Duration::MAX),
-        (0, false) => (hold, Duration::MAX),
-        (_, _) => (hold, AGAIN),
-    }
-}
-
-/// How long one connect may take. Where the work can go elsewhere, and the backend's usual pace is known, it is not kept
-/// waiting for long: nothing has been sent yet, and a lost SYN is repeated only after a second (RFC 6298, section 2).
-pub fn time_to_connect(worker: &Worker, view: &View, pool: u32, tried: &[u32], retries: u8, lease: &Lease) -> Duration {
-    let config = &view.pool(pool).config;
-    let usual = Duration::from_micros(u64::from(lease.backend().latency_micros()));
-    if usual.is_zero() || retries >= config.retry.attempts || worker.others(view, pool, tried) == 0 {
-        return config.timeouts.connect;
-    }
-    config.timeouts.connect.min(SLOW_CONNECT.max(usual * 4))
 }
 
 /// A new connection to the leased backend.
@@ -174,7 +251,10 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
             // Registers for the new one.
             let _ = timer.poll_elapsed(context);
         }
-        if backend.is_out() { Poll::Ready(Err(Cause::BackendDown)) } else { Poll::Pending }
+        if lease.is_cut() {
+            return Poll::Ready(Err(Cause::Cut));
+        }
+        if backend.has_fallen() { Poll::Ready(Err(Cause::BackendDown)) } else { Poll::Pending }
     })
     .await;
     timer.mark(None);

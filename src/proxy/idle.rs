@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::health::Serves;
 use crate::net::stream::Stream;
 use crate::pool::Backend;
 
@@ -67,12 +66,10 @@ impl Idle {
         None
     }
 
-    /// Keeps a connection, unless there are `most` already or the backend is no longer one.
+    /// Keeps a connection, unless there are `most` already or the backend is no longer one or gets no more work.
     #[inline]
     pub fn keep(&self, backend: &Arc<Backend>, stream: Stream, now: Instant, lifetime: Duration, most: usize) {
-        // One that drains is to be left alone soon: whoever stops it looks for connections.
-        let unwanted = backend.verdict().serves == Serves::Nothing;
-        if unwanted || backend.is_retired() || stream.place != backend.moves() {
+        if backend.is_retired() || backend.is_out() || stream.place != backend.moves() {
             return;
         }
         let mut sets = self.0.borrow_mut();
@@ -97,7 +94,8 @@ impl Idle {
         }
     }
 
-    /// Closes what is too old, what the backend has closed, and what leads to backends that are no longer.
+    /// Closes what is too old, what the backend has closed, and what leads to backends that are no longer or get no more
+    /// work.
     pub fn sweep(&self) {
         let now = Instant::now();
         for place in self.0.borrow_mut().iter_mut() {
@@ -105,7 +103,7 @@ impl Idle {
             set.connections
                 .retain(|entry| now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet());
             set.count();
-            if set.connections.is_empty() || set.backend.is_retired() {
+            if set.connections.is_empty() || set.backend.is_retired() || set.backend.is_out() {
                 *place = None;
             }
         }

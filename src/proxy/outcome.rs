@@ -38,6 +38,10 @@ pub enum Cause {
     RetriedStatus,
     /// The balancer has no descriptor, port or memory left for the connection.
     Local,
+    /// The backend's open work was told to end.
+    Cut,
+    /// Nothing that was sent has reached the backend for too long.
+    ConnectionLost,
 }
 
 impl Cause {
@@ -55,7 +59,7 @@ impl Cause {
     pub fn status(self) -> (u16, &'static str) {
         match self {
             Self::NoBackend | Self::QueueFull | Self::Local => (503, "Service Unavailable"),
-            Self::ConnectTimeout | Self::ResponseTimeout => (504, "Gateway Timeout"),
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::ConnectionLost => (504, "Gateway Timeout"),
             _ => (502, "Bad Gateway"),
         }
     }
@@ -68,8 +72,9 @@ impl Cause {
             Self::Local => "The balancer cannot open another connection right now.",
             Self::ConnectRefused | Self::ConnectFailed => "The backend could not be reached.",
             Self::ConnectTimeout => "The backend did not take the connection in time.",
-            Self::ResponseTimeout => "The backend did not answer in time.",
+            Self::ResponseTimeout | Self::ConnectionLost => "The backend did not answer in time.",
             Self::BadAnswer => "The backend sent an invalid answer.",
+            Self::Cut => "The backend was taken out of service before it answered.",
             _ => "The backend closed the connection before it answered.",
         }
     }
@@ -83,6 +88,8 @@ impl Cause {
                 | Self::ConnectFailed
                 | Self::ResetBeforeAnswer
                 | Self::BackendDown
+                | Self::ConnectionLost
+                | Self::Cut
         )
     }
 
@@ -91,8 +98,8 @@ impl Cause {
         match self {
             Self::ConnectRefused | Self::ConnectFailed => Some(Symptom::Refused),
             Self::ConnectTimeout => Some(Symptom::ConnectTimeout),
-            Self::ResetBeforeAnswer | Self::ResetInBody => Some(Symptom::Reset),
-            Self::ResponseTimeout => Some(Symptom::Silent),
+            Self::ResetBeforeAnswer | Self::ResetInBody | Self::ConnectionLost => Some(Symptom::Reset),
+            Self::ResponseTimeout => Some(Symptom::Late),
             Self::BadAnswer | Self::TruncatedBody => Some(Symptom::BadAnswer),
             Self::RetriedStatus => Some(Symptom::Status),
             Self::NoBackend
@@ -101,7 +108,8 @@ impl Cause {
             | Self::ClientAbort
             | Self::TunnelIdle
             | Self::BackendDown
-            | Self::Local => None,
+            | Self::Local
+            | Self::Cut => None,
         }
     }
 }
@@ -118,6 +126,8 @@ mod tests {
         assert_eq!(Cause::BackendDown.word(), "backend_down");
         assert_eq!(Cause::RetriedStatus.word(), "retried_status");
         assert_eq!(Cause::Local.word(), "local");
-        assert_eq!(Cause::Local.index() + 1, FAILURES.len());
+        assert_eq!(Cause::Cut.word(), "cut");
+        assert_eq!(Cause::ConnectionLost.word(), "connection_lost");
+        assert_eq!(Cause::ConnectionLost.index() + 1, FAILURES.len());
     }
 }

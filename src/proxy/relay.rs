@@ -3,20 +3,24 @@
 //! An end on one side is passed on while the other way goes on (half-close); a reset stays a reset. A side owns a
 //! buffer only while the other is slow to take what it holds.
 //!
+//! # How is a backend found out that is gone without a word?
+//!
+//! By the system, which is asked to watch the connection once it has been quiet for a second: one that lives shorter, or
+//! never rests, costs no system call for it. A connection given up that way is evidence against the backend.
+//!
 //! Hot path: no allocation, no lock, no formatting.
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::outcome::Cause;
-use crate::config::model::OnDown;
+use crate::config::model::{self, OnDown};
 use crate::net::buffer::{Buffer, Size};
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
-use crate::pool::Backend;
+use crate::pool::{Lease, Symptom};
 
 /// Bytes moved one way before the other connections of the worker get their turn.
 const TURN: u64 = 256 * 1024;
@@ -46,12 +50,42 @@ pub struct Relayed {
 /// What a relay obeys beside its two sides.
 #[derive(Debug)]
 pub struct Terms<'a> {
-    /// The backend, whose end may be the relay's.
-    pub backend: &'a Arc<Backend>,
-    /// Whether it is.
+    /// The lease on the backend: a cut is the relay's end.
+    pub lease: &'a Lease,
+    /// Whether the backend's fall is, too.
     pub on_down: OnDown,
     /// Longest silence.
     pub idle: Duration,
+    /// The backend's system may be out of touch for so long.
+    pub lost_after: Duration,
+}
+
+/// A backend that is out of touch for less may have lost a segment or two: the system counts in seconds.
+const LOST_AFTER_MIN: Duration = Duration::from_secs(4);
+/// After a silence of this length the system is asked to watch the connection.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// An error, and at which end of a way.
+struct Broken(End, io::Error);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    From,
+    To,
+}
+
+impl Broken {
+    fn cause(&self, backend: End) -> Cause {
+        if self.0 == backend && is_lost(&self.1) { Cause::ConnectionLost } else { Cause::ResetInBody }
+    }
+}
+
+impl<'a> Terms<'a> {
+    /// What pool and listener say of work under this lease.
+    pub fn new(lease: &'a Lease, pool: &model::Pool, listener: &model::Listener) -> Self {
+        let idle = pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle);
+        Self { lease, on_down: pool.on_down, idle, lost_after: pool.timeouts.response.min(idle).max(LOST_AFTER_MIN) }
+    }
 }
 
 /// Relays until both sides have ended, one has broken, or nothing has moved for too long. `early` are bytes in hand:
@@ -65,31 +99,37 @@ pub async fn relay(
 ) -> Relayed {
     let mut up = Way { buffer: early.0, ..Way::default() };
     let mut down = Way { buffer: early.1, ..Way::default() };
-    timer.mark(Some(terms.backend.slot.index));
-    timer.set(terms.idle);
+    let peer = terms.lease.backend();
+    timer.mark(Some(peer.slot.index));
+    let mut watched = terms.idle <= QUIET;
+    let pace = |watched| if watched { terms.idle } else { QUIET };
+    timer.set(pace(watched));
     // Until both sides have ended it, whatever else ends it, ends it with a reset.
     client.is_unfinished(true);
     backend.is_unfinished(true);
     let mut moved = 0;
     let cause = poll_fn(|context| {
-        if let Poll::Ready(Err(_)) = up.poll(context, client, backend) {
-            return Poll::Ready(Some(broken(client, backend)));
-        }
-        if let Poll::Ready(Err(_)) = down.poll(context, backend, client) {
-            return Poll::Ready(Some(broken(client, backend)));
-        }
-        if up.passed_on && down.passed_on {
-            return Poll::Ready(None);
+        if let Poll::Ready(end) = poll_both(context, &mut up, &mut down, client, backend) {
+            return Poll::Ready(end);
         }
         if up.moved + down.moved != moved {
             moved = up.moved + down.moved;
-            timer.set(terms.idle);
+            timer.set(pace(watched));
         }
         if timer.poll_elapsed(context) {
-            return Poll::Ready(Some(Cause::TunnelIdle));
+            if watched {
+                return Poll::Ready(Some(Cause::TunnelIdle));
+            }
+            watched = true;
+            backend.watch(terms.lost_after);
+            timer.set(terms.idle - QUIET);
+            // Registers for the new deadline.
+            let _ = timer.poll_elapsed(context);
         }
-        if terms.on_down == OnDown::Close && terms.backend.is_out() {
-            client.reset_on_drop();
+        if terms.lease.is_cut() {
+            return Poll::Ready(Some(Cause::Cut));
+        }
+        if terms.on_down == OnDown::Close && peer.has_fallen() {
             return Poll::Ready(Some(Cause::BackendDown));
         }
         Poll::Pending
@@ -100,23 +140,41 @@ pub async fn relay(
         client.is_unfinished(false);
         backend.is_unfinished(false);
     }
+    match cause {
+        Some(Cause::Cut) => peer.stats.mine().cut.inc(),
+        Some(Cause::ConnectionLost) => peer.suspect(Symptom::Reset),
+        _ => {}
+    }
     Relayed { received: up.moved, sent: down.moved, cause }
 }
 
-/// One side has broken: the other must not take what it has for complete.
-fn broken(client: &Stream, backend: &Stream) -> Cause {
-    client.reset_on_drop();
-    backend.reset_on_drop();
-    Cause::ResetInBody
+/// Moves what can be moved; ready when both sides have ended or one has broken.
+#[inline]
+fn poll_both(
+    context: &mut Context<'_>,
+    up: &mut Way,
+    down: &mut Way,
+    client: &mut Stream,
+    backend: &mut Stream,
+) -> Poll<Option<Cause>> {
+    if let Poll::Ready(Err(broken)) = up.poll(context, client, backend) {
+        return Poll::Ready(Some(broken.cause(End::To)));
+    }
+    if let Poll::Ready(Err(broken)) = down.poll(context, backend, client) {
+        return Poll::Ready(Some(broken.cause(End::From)));
+    }
+    if up.passed_on && down.passed_on { Poll::Ready(None) } else { Poll::Pending }
 }
 
 impl Way {
-    fn poll(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Broken>> {
         let stop_at = self.moved + TURN;
         loop {
             if let Some(buffer) = &mut self.buffer {
                 while !buffer.is_empty() {
-                    let Poll::Ready(written) = to.poll_write(context, buffer.filled())? else {
+                    let Poll::Ready(written) =
+                        to.poll_write(context, buffer.filled()).map_err(|it| Broken(End::To, it))?
+                    else {
                         return Poll::Pending;
                     };
                     buffer.consume(written);
@@ -137,7 +195,8 @@ impl Way {
                 return Poll::Pending;
             }
             let size = if self.streaming { Size::Large } else { Size::Small };
-            let Poll::Ready(read) = from.poll_fill(context, &mut self.buffer, size)? else { return Poll::Pending };
+            let filled = from.poll_fill(context, &mut self.buffer, size).map_err(|it| Broken(End::From, it));
+            let Poll::Ready(read) = filled? else { return Poll::Pending };
             self.ended = read == 0;
             self.streaming = self.buffer.as_mut().is_some_and(|buffer| buffer.spare().is_empty());
         }

@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::attempt::{self, Tried};
+use super::attempt::{self, Search, Tried};
 use super::log::{Ended, Line};
 use super::outcome::Cause;
 use super::relay::{Terms, relay};
 use super::worker::{View, Worker, source_key};
 use crate::balance::Balance;
+use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Ask, Lease, Pool};
 use crate::route::Listener;
 
 /// What is noted of a connection for its log line.
@@ -40,18 +42,18 @@ pub async fn serve(
     let timer = Timer::new();
     let begun = Instant::now();
     let mut notes = Notes::default();
-    let key = (pool.config.balance == Balance::Source).then(|| source_key(address.ip().to_canonical()));
-    let reached = reach(&worker, &view, pool_index.0, key, &timer, &mut notes).await;
+    let ip = address.ip().to_canonical();
+    let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
+    let ask = Ask { key, reads: listener.config.reads, near: pool.near(ip) };
+    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
+    let mut early = Early::default();
+    let reached = reach(&search, &timer, &mut notes, |context| early.left(context, &mut client)).await;
     // A connection may last for days: it must not keep its table that long.
     drop(view);
     let cause = match reached {
         Ok((lease, mut backend)) => {
-            let terms = Terms {
-                backend: lease.backend(),
-                on_down: pool.config.on_down,
-                idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),
-            };
-            let relayed = relay(&mut client, &mut backend, (None, None), &timer, &terms).await;
+            let terms = Terms::new(&lease, &pool.config, &listener.config);
+            let relayed = relay(&mut client, &mut backend, (early.hand, None), &timer, &terms).await;
             (notes.received, notes.sent) = (relayed.received, relayed.sent);
             notes.lease = Some(lease);
             relayed.cause
@@ -66,24 +68,41 @@ pub async fn serve(
     log(&worker, &listener, &pool, &notes, address, begun, cause);
 }
 
+/// What a client sends before it has a backend.
+#[derive(Default)]
+struct Early {
+    hand: Option<Buffer>,
+    ended: bool,
+}
+
+impl Early {
+    /// Whether the client has gone for good. Its end alone may be half a close: it still reads.
+    fn left(&mut self, context: &mut Context<'_>, client: &mut Stream) -> bool {
+        if self.ended {
+            return false;
+        }
+        let end = attempt::poll_end(context, client, &mut self.hand);
+        self.ended = matches!(end, Poll::Ready(Ok(())));
+        matches!(end, Poll::Ready(Err(_)))
+    }
+}
+
 async fn reach(
-    worker: &Worker,
-    view: &View,
-    pool_index: u32,
-    key: Option<u64>,
+    search: &Search<'_>,
     timer: &Timer,
     notes: &mut Notes,
+    mut left: impl FnMut(&mut Context<'_>) -> bool,
 ) -> Result<(Lease, Stream), Cause> {
-    let pool = view.pool(pool_index);
+    let pool = search.pool();
     let stats = pool.stats.mine();
     let mut tried = Tried::default();
     pool.budget.request();
     loop {
-        let (lease, waited) = attempt::lease(worker, view, pool_index, key, &mut tried, timer).await?;
+        let (lease, waited) = search.lease(&mut tried, timer, &mut left).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);
-        let deadline = attempt::time_to_connect(worker, view, pool_index, &tried, notes.retries, &lease);
+        let deadline = search.time_to_connect(&tried, notes.retries, lease.backend());
         match attempt::open(&lease, deadline, timer).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
@@ -97,7 +116,7 @@ async fn reach(
                 }
                 notes.lease = Some(lease);
                 // Nothing has been sent, so trying elsewhere is always safe; the budget is for load, not for safety.
-                let another = notes.retries < pool.config.retry.attempts && worker.others(view, pool_index, &tried) > 0;
+                let another = notes.retries < pool.config.retry.attempts && search.has_others(&tried);
                 if !another {
                     if !attempt::may_wait_for_a_verdict(pool, notes.retries) {
                         return Err(cause);

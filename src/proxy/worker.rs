@@ -17,7 +17,7 @@ use super::log::AccessLog;
 use crate::balance::hash;
 use crate::balance::rng::Rng;
 use crate::net::wheel;
-use crate::pool::{Lease, Local, Notice, Pool, Ready};
+use crate::pool::{Ask, Lease, Local, Notice, Pool};
 use crate::route::{Listener, Published, Table};
 
 /// How often idle connections are looked through for those that are too old.
@@ -40,6 +40,17 @@ pub struct Worker {
     /// Called when what may serve has changed.
     ready: Notify,
     draining: Cell<bool>,
+}
+
+/// Whether work that comes now finds a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prospect {
+    /// Some backend may serve it.
+    Somebody,
+    /// None may.
+    Nobody,
+    /// None may yet: some have no verdict.
+    Undecided,
 }
 
 /// The table as this worker sees it, with what the worker remembers of each pool.
@@ -118,27 +129,26 @@ impl Worker {
 
     /// Picks a backend of the pool.
     #[inline]
-    pub fn pick(&self, view: &View, pool: u32, key: Option<u64>, tried: &[u32]) -> Option<Lease> {
-        view.pool(pool).pick(&mut view.locals[pool as usize].borrow_mut(), &mut self.rng.borrow_mut(), key, tried)
+    pub fn pick(&self, view: &View, pool: u32, ask: &Ask, tried: &[u32]) -> Option<Lease> {
+        view.pool(pool).pick(&mut view.locals[pool as usize].borrow_mut(), &mut self.rng.borrow_mut(), ask, tried)
     }
 
-    /// How many backends of the pool may serve, and whether some have no verdict yet.
-    pub fn ready_in(&self, view: &View, pool: u32) -> (usize, bool) {
+    /// Who may serve this work.
+    pub fn prospect(&self, view: &View, pool: u32, ask: &Ask) -> Prospect {
         let mut local = view.locals[pool as usize].borrow_mut();
         let ready = local.ready(view.pool(pool));
-        (ready.backends.len(), ready.undecided)
+        match ready.undecided {
+            _ if !ready.layout(ask).is_empty() => Prospect::Somebody,
+            true => Prospect::Undecided,
+            false => Prospect::Nobody,
+        }
     }
 
-    /// What of the pool may serve.
-    pub fn ready(&self, view: &View, pool: u32) -> Arc<Ready> {
-        Arc::clone(view.locals[pool as usize].borrow_mut().ready(view.pool(pool)))
-    }
-
-    /// How many backends of the pool may serve and are not among `tried`. Only retries come here.
-    pub fn others(&self, view: &View, pool: u32, tried: &[u32]) -> usize {
+    /// Whether some backend may serve this work and is not among `tried`. Only retries come here.
+    pub fn has_others(&self, view: &View, pool: u32, ask: &Ask, tried: &[u32]) -> bool {
         let mut local = view.locals[pool as usize].borrow_mut();
-        let ready = local.ready(view.pool(pool));
-        ready.backends.iter().filter(|backend| !tried.contains(&backend.slot.index)).count()
+        let mut backends = local.ready(view.pool(pool)).layout(ask).backends();
+        backends.any(|backend| !tried.contains(&backend.slot.index))
     }
 
     /// Waits until what may serve changes somewhere.

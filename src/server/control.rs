@@ -19,7 +19,7 @@ use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
 use crate::config::model::Watch;
 use crate::control::orders::{Around, Orders};
-use crate::control::state_file::{self, StateFile};
+use crate::control::state_file;
 use crate::control::{Life, Phase, ReloadRequest};
 use crate::net::listen;
 use crate::pool::Bell;
@@ -112,32 +112,35 @@ struct Calls {
     reload: Option<Signal>,
 }
 
+impl Calls {
+    fn of(signals: Signals) -> std::io::Result<Self> {
+        Ok(match signals {
+            Signals::Ignore => Self { stop: None, reload: None },
+            Signals::Obey => Self {
+                stop: Some([
+                    signal(SignalKind::terminate())?,
+                    signal(SignalKind::interrupt())?,
+                    signal(SignalKind::quit())?,
+                ]),
+                reload: Some(signal(SignalKind::hangup())?),
+            },
+        })
+    }
+}
+
 type Begun = (Started, Control, mpsc::Receiver<ReloadRequest>, Calls);
 
 fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     // First of all: a signal that comes while starting must not be lost.
-    let calls = match signals {
-        Signals::Ignore => Calls { stop: None, reload: None },
-        Signals::Obey => Calls {
-            stop: Some([
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::quit())?,
-            ]),
-            reload: Some(signal(SignalKind::hangup())?),
-        },
-    };
+    let calls = Calls::of(signals)?;
     let loaded = read().map_err(StartError::Configuration)?;
     let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
     let (evidence, reports) = mpsc::unbounded_channel();
     let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()) };
-    let file = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
-    let state = file.as_ref().map(StateFile::load).transpose()?.unwrap_or_default();
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
-    schedule
-        .remember(state.active.iter().map(|(pool, backend)| (pool.as_str().into(), backend.as_str().into())).collect());
+    schedule.limit(loaded.config.probes_at_once);
     let published = Arc::new(Published::new(table));
     let life = Arc::new(Life::default());
     let around = Around {
@@ -146,8 +149,9 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         events: Arc::clone(&events),
         life: Arc::clone(&life),
     };
-    // What operators have ordered is obeyed from the first verdict on.
-    let (orders, keeper) = Orders::new(around, file, state);
+    // Before anything is followed: what operators have ordered is obeyed from the first verdict on.
+    let place = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
+    let (orders, keeper) = Orders::start(around, place)?;
     let table = published.load();
     schedule.follow(&table.pools);
     table.pools.iter().for_each(|pool| pool.refresh());

@@ -57,6 +57,7 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
     let (loaded, table) = built.await.map_err(|error| format!("the configuration could not be read: {error}"))??;
     let bound = control.listeners.bind(&loaded.config, control.workers_count).map_err(|error| error.to_string())?;
     // From here on nothing can fail, and nothing waits: no flip comes between the old table and the new.
+    control.schedule.limit(loaded.config.probes_at_once);
     control.schedule.follow(&table.pools);
     control.published.publish(Arc::clone(&table));
     table.pools.iter().for_each(|pool| pool.refresh());
@@ -64,7 +65,7 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
         backend.retire();
     }
     control.listeners.apply(&loaded.config, bound, &control.workers);
-    let message = describe(&old, &table, &loaded, begun.elapsed());
+    let message = describe(control, &old, &table, &loaded, begun.elapsed());
     control.note_sources(&loaded);
     tokio::spawn(async move {
         tokio::time::sleep(KEEP_OLD).await;
@@ -73,7 +74,7 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
     Ok(message)
 }
 
-fn describe(old: &Table, new: &Table, loaded: &Loaded, took: Duration) -> String {
+fn describe(control: &Control, old: &Table, new: &Table, loaded: &Loaded, took: Duration) -> String {
     let count = |table: &Table| table.pools.iter().map(|pool| pool.backends.len()).sum::<usize>();
     let mut message = format!(
         "generation {}: {}, {}, {} (before: {}, {}, {}), applied in {:.0} ms",
@@ -86,6 +87,12 @@ fn describe(old: &Table, new: &Table, loaded: &Loaded, took: Duration) -> String
         count(old),
         took.as_secs_f64() * 1000.0,
     );
+    let ordered = control.orders.standing().overrides.len();
+    if ordered > 0 {
+        message.push_str("; ");
+        message.push_str(&counted(ordered, "order"));
+        message.push_str(" of operators as before");
+    }
     for what in needs_restart(&old.config, &loaded.config) {
         message.push_str("; ");
         message.push_str(what);
@@ -113,6 +120,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     }
     if old.log != new.log {
         named.push("`log`");
+    }
+    if old.state_file != new.state_file {
+        named.push("`state_file`");
     }
     named
 }

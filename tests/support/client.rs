@@ -4,7 +4,7 @@
 //! Nothing waits longer than [`DEADLINE`].
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -100,9 +100,23 @@ impl Client {
         Self::try_connect(address).unwrap_or_else(|error| panic!("connecting to {address}: {error}"))
     }
 
+    /// Connects from an address of one's own, such as 127.1.0.1.
+    #[track_caller]
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket
+            .connect_timeout(&address.into(), DEADLINE)
+            .unwrap_or_else(|error| panic!("{source} to {address}: {error}"));
+        Self::of(socket.into()).unwrap()
+    }
+
     /// Connects, or says why not.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Self::of(TcpStream::connect_timeout(&address, DEADLINE)?)
+    }
+
+    fn of(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;

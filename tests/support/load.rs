@@ -73,13 +73,19 @@ impl Tally {
 impl Load {
     /// Starts `clients` loops of GET `path`. A connection that the balancer ends in order is opened anew.
     pub fn start(address: SocketAddr, path: &str, clients: usize) -> Self {
+        Self::start_as(&address.to_string(), address, path, clients)
+    }
+
+    /// The same with a `Host` of the test's choice.
+    pub fn start_as(host: &str, address: SocketAddr, path: &str, clients: usize) -> Self {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tally = Arc::new(Mutex::new(Tally::default()));
         let threads = (0..clients)
             .map(|_| {
-                let (stop, done, tally, path) =
-                    (Arc::clone(&stop), Arc::clone(&done), Arc::clone(&tally), path.to_owned());
-                std::thread::spawn(move || run(address, &path, &stop, &done, &tally))
+                let (stop, done, tally, request) =
+                    (Arc::clone(&stop), Arc::clone(&done), Arc::clone(&tally), request.clone());
+                std::thread::spawn(move || run(address, &request, &stop, &done, &tally))
             })
             .collect();
         Self { stop, done, tally, threads }
@@ -122,12 +128,13 @@ impl Drop for Load {
     }
 }
 
-fn run(address: SocketAddr, path: &str, stop: &AtomicBool, done: &AtomicU64, tally: &Mutex<Tally>) {
+fn run(address: SocketAddr, request: &str, stop: &AtomicBool, done: &AtomicU64, tally: &Mutex<Tally>) {
     let mut kept: Option<Client> = None;
     while !stop.load(SeqCst) {
         let start = Instant::now();
         let result = kept.take().map_or_else(|| Client::try_connect(address), Ok).and_then(|mut client| {
-            let response = client.try_get(path)?;
+            client.try_send(request)?;
+            let response = client.try_read_final("GET")?;
             let closes = response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
             kept = (!closes).then_some(client);
             Ok(response)

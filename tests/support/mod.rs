@@ -14,6 +14,7 @@ pub mod client;
 pub mod eventually;
 pub mod fake;
 pub mod load;
+pub mod mysql;
 pub mod open_loop;
 pub mod origin;
 pub mod probing;
@@ -22,6 +23,7 @@ pub mod real;
 pub mod real_postgres;
 pub mod real_redis;
 pub mod real_slapd;
+pub mod systems;
 
 pub use backend_process::BackendProcess;
 pub use balancer::Balancer;

@@ -34,8 +34,8 @@ where
 }
 
 /// Reads a request and answers with these bytes, then closes.
-pub async fn answering(bytes: impl Into<Vec<u8>>) -> SocketAddr {
-    let bytes: Arc<[u8]> = bytes.into().into();
+pub async fn answering(bytes: impl AsRef<[u8]>) -> SocketAddr {
+    let bytes: Arc<[u8]> = bytes.as_ref().into();
     server(move |mut stream| {
         let bytes = Arc::clone(&bytes);
         async move {

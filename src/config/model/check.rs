@@ -1,9 +1,11 @@
 //! The checks of a pool: when each is asked, what it asks, and what is a good answer.
 
+use super::http::{ApacheCheck, GrpcCheck, HttpCheck};
+use super::tls::TlsCheck;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+
+pub use crate::health::{Initial, Timing};
 
 use super::mysql::MysqlCheck;
 use super::wire::{AgentCheck, ExecCheck, LdapCheck, PostgresCheck, RedisCheck, ScriptCheck, SmtpCheck, Telling};
@@ -36,36 +38,6 @@ pub enum SendProxy {
     V2,
 }
 
-/// When a check is asked and how many answers flip it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Timing {
-    /// Time between two probes.
-    pub interval: Duration,
-    /// Time between two probes while some but not all of rise or fall are seen; never longer than `interval`.
-    pub fast_interval: Duration,
-    /// Time between two probes while the check is down.
-    pub down_interval: Duration,
-    /// Longest time that one probe may take; never longer than `interval`.
-    pub timeout: Duration,
-    /// Good probes in a row that bring it up.
-    pub rise: NonZeroU32,
-    /// Bad probes in a row that take it down.
-    pub fall: NonZeroU32,
-    /// What it is before the first probe.
-    pub initial: Initial,
-}
-
-/// `check.NAME.initial`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Initial {
-    /// Unknown: the first probe decides at once.
-    Unknown,
-    /// Up until `fall` probes say otherwise.
-    Up,
-    /// Down until `rise` probes say otherwise.
-    Down,
-}
-
 /// The question of a check. Two checks with equal kind, address and timeout are one question, asked once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CheckKind {
@@ -79,6 +51,8 @@ pub enum CheckKind {
     Mysql(MysqlCheck),
     /// Apache's `server-status?auto`.
     Apache(ApacheCheck),
+    /// The health service of gRPC.
+    Grpc(GrpcCheck),
     /// A `PostgreSQL` server's first words, or a login.
     Postgres(PostgresCheck),
     /// `PING` to Redis, and its role.
@@ -96,150 +70,24 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
-    /// Whether a good answer tells the role of the backend.
+    /// Whether a good answer may say which role the backend has; `mode = "leader"` needs a check that does.
     pub fn tells_role(&self) -> bool {
         match self {
+            Self::Http(check) => check.status.tells_role(),
             Self::Mysql(check) => check.facts.read_only.is_some() || check.facts.group.is_some(),
             Self::Postgres(check) => check.account.as_ref().is_some_and(|account| account.recovery.is_some()),
             Self::Redis(check) => check.role == Telling::Told,
-            _ => false,
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Apache(_)
+            | Self::Grpc(_)
+            | Self::Smtp(_)
+            | Self::Ldap(_)
+            | Self::Script(_)
+            | Self::Agent(_)
+            | Self::Exec(_) => false,
         }
     }
-}
-
-/// `type = "http"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HttpCheck {
-    /// How the question is asked.
-    pub request: HttpQuestion,
-    /// The status codes that are good: ranges, both ends included.
-    pub statuses: Vec<(u16, u16)>,
-    /// What the body must be like.
-    pub body: Option<BodyRule>,
-}
-
-/// Method, path, headers and TLS of a probe over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HttpQuestion {
-    /// `GET` where none is given.
-    pub method: Arc<str>,
-    /// Path with query, starts with `/`.
-    pub path: Arc<str>,
-    /// `Host`; the address where none is given.
-    pub host: Option<Arc<str>>,
-    /// Further headers, in the order of the file.
-    pub headers: Vec<(Arc<str>, Arc<str>)>,
-    /// TLS; `None`: plain.
-    pub tls: Option<CheckTls>,
-}
-
-/// `tls = { … }` of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CheckTls {
-    /// The name asked for (SNI) and verified; the address where none is given.
-    pub server_name: Option<Arc<str>>,
-    /// What the certificate must prove.
-    pub verify: Verify,
-    /// Older versions of TLS are refused.
-    pub least: TlsVersion,
-    /// The certificate that we show.
-    pub identity: Option<Identity>,
-    /// A certificate that ends sooner is a failure.
-    pub expires_in: Option<Duration>,
-}
-
-impl Default for CheckTls {
-    /// What `tls = true` says.
-    fn default() -> Self {
-        Self { server_name: None, verify: Verify::System, least: TlsVersion::V1_2, identity: None, expires_in: None }
-    }
-}
-
-/// `type = "tls"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct TlsCheck {
-    /// What the handshake must prove.
-    pub tls: CheckTls,
-    /// Protocols offered by ALPN, of which the backend must take one; none: it is not asked.
-    pub protocols: Vec<Arc<str>>,
-}
-
-/// Versions of TLS; those before 1.2 are not spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
-}
-
-/// Our own certificate with its key, as `cert` and `key` of a check name them.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Ours first, then those that signed it; DER.
-    pub chain: Vec<Arc<[u8]>>,
-    /// DER of whatever form; never shown.
-    pub key: Arc<[u8]>,
-}
-
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({} certificates and a key)", self.chain.len())
-    }
-}
-
-/// How far a backend's certificate is trusted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Verify {
-    /// Not at all.
-    Nothing,
-    /// By the system's roots.
-    System,
-    /// By these roots, DER, read from `ca = "file"` when the configuration was loaded.
-    Roots(Vec<Arc<[u8]>>),
-}
-
-/// `body = { … }` of a check.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum BodyRule {
-    /// `contains = "text"`.
-    Contains(Arc<str>),
-    /// `regex = "…"`.
-    Matches(Pattern),
-    /// `json = "/pointer", equals = value`: RFC 6901 pointer and the value as JSON text.
-    JsonEquals {
-        /// The pointer.
-        pointer: Arc<str>,
-        /// The value it must have, in `serde_json`'s own form.
-        value: Arc<str>,
-    },
-}
-
-/// A compiled regular expression that compares by its source.
-#[derive(Debug, Clone)]
-pub struct Pattern(pub regex::bytes::Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
-impl std::hash::Hash for Pattern {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
-    }
-}
-
-/// `type = "apache"`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ApacheCheck {
-    /// The question; its path is `/server-status?auto` where none is given.
-    pub request: HttpQuestion,
-    /// Fewer idle workers than this is down.
-    pub idle_workers_min: u32,
 }
 
 /// `query = "…"` of a check of a database, with at most one comparison.

@@ -4,7 +4,9 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod http;
 mod mysql;
+mod tls;
 mod wire;
 
 use std::net::SocketAddr;
@@ -18,8 +20,11 @@ use ipnet::IpNet;
 use crate::balance::Balance;
 use crate::health::Policy;
 
+pub use crate::health::Standing;
 pub use check::*;
+pub use http::*;
 pub use mysql::*;
+pub use tls::*;
 pub use wire::*;
 
 /// One complete configuration.
@@ -300,15 +305,6 @@ pub struct Member {
     pub standing: Standing,
     /// Where it stands, as [`Zones`] of its pool numbers it.
     pub zone: Option<ZoneIndex>,
-}
-
-/// Whether a backend works always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// Always.
-    Regular,
-    /// `backup = true`: only when no regular backend is up.
-    Backup,
 }
 
 /// Where something answers.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::{CheckTls, Query};
+use super::check::Query;
+use super::tls::CheckTls;
 
 /// `type = "mysql"`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::{CheckTls, Pattern, Query};
+use super::{CheckTls, Pattern, Query};
 
 /// `type = "postgres"`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

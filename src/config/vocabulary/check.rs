@@ -66,6 +66,13 @@ const CHECK_FOREIGN: &[(&str, &str)] = foreign![
     ("expiry", "expires_in"),
     ("days", "expires_in"),
     ("scheme", "tls = true"),
+    ("payload", "request_body"),
+    ("data", "request_body"),
+    ("authority", "headers = { Host = \"name\" }"),
+    ("service_name", "service"),
+    ("grpc_service", "service"),
+    ("metadata", "headers"),
+    ("weight", "weights = true in a check of type \"apache\""),
     ("donor", "galera = \"synced-or-donor\""),
     ("available_when_donor", "galera = \"synced-or-donor\""),
     ("max_lag", "replica = { lag_max = \"5s\" }"),
@@ -82,8 +89,12 @@ pub(in super::super) const CHECK_TLS_ONLY: Words = check_words!(
     ["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in", "alpn"],
     ["pin", "starttls"]
 );
-pub(in super::super) const CHECK_HTTP: Words =
-    check_words!("http", ["method", "path", "headers", "status", "body", "tls"], ["http", "request_body", "redirects"]);
+pub(in super::super) const CHECK_HTTP: Words = check_words!(
+    "http",
+    ["http", "method", "path", "headers", "request_body", "status", "body", "epoch", "tls"],
+    ["redirects", "keep"]
+);
+pub(in super::super) const CHECK_GRPC: Words = check_words!("grpc", ["service", "headers", "tls"], []);
 pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     "mysql",
     [
@@ -107,7 +118,7 @@ pub(in super::super) const CHECK_MYSQL: Words = check_words!(
     []
 );
 pub(in super::super) const CHECK_APACHE: Words =
-    check_words!("apache", ["path", "idle_workers", "headers", "tls"], ["weights"]);
+    check_words!("apache", ["path", "idle_workers", "weights", "headers", "tls"], []);
 
 pub(in super::super) const CHECK_POSTGRES: Words = check_words!(
     "postgres",
@@ -165,14 +176,17 @@ pub(in super::super) const STEP: Words = Words {
 
 pub(in super::super) const BODY: Words = Words {
     place: "body = { ... }",
-    keys: &["contains", "regex", "json", "equals"],
-    later: &["not", "size", "above", "below"],
+    keys: &["contains", "regex", "json", "equals", "not", "above", "below"],
+    later: &["size"],
     foreign: &[
         ("string", "contains"),
         ("text", "contains"),
         ("match", "regex"),
         ("pointer", "json"),
         ("value", "equals"),
+        ("min", "above"),
+        ("max", "below"),
+        ("lacks", "contains = \"text\" with not = true"),
         ("jsonpath", "json = \"/a/b\", a JSON pointer"),
     ],
 };

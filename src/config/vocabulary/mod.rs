@@ -264,6 +264,7 @@ pub(super) const EVERY: &[&Words] = &[
     &CHECK_HTTP,
     &CHECK_MYSQL,
     &CHECK_APACHE,
+    &CHECK_GRPC,
     &CHECK_POSTGRES,
     &CHECK_REDIS,
     &CHECK_SMTP,

@@ -5,12 +5,14 @@
 
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::mysql::statements;
 use super::shell::Line;
 use crate::config::model::{
-    Address, ApacheCheck, Check, CheckKind, HttpQuestion, MysqlCheck, SendProxy, TlsCheck, Verify,
+    Address, ApacheCheck, Check, CheckKind, CheckTls, GrpcCheck, HttpQuestion, HttpVersion, MysqlCheck, SendProxy,
+    TlsCheck, TlsVersion, Verify,
 };
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
@@ -22,6 +24,7 @@ pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -
         CheckKind::Apache(ApacheCheck { request, .. }) => curl(check, request, &at),
         CheckKind::Mysql(login) => mysql(check, login, &at),
         CheckKind::Tls(handshake) => s_client(check, handshake, &at),
+        CheckKind::Grpc(grpc) => health_probe(check, grpc, &at),
         CheckKind::Postgres(postgres) => wire::postgres(check, postgres, &at),
         CheckKind::Redis(redis) => wire::redis(check, redis, &at),
         CheckKind::Smtp(smtp) => wire::smtp(check, smtp, &at),
@@ -75,14 +78,62 @@ fn tcp(check: &Check, at: &Place) -> String {
 
 fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
     let mut line = Line::new("openssl s_client", &check.secrets, "SECRET");
-    let name = handshake.tls.server_name.as_deref().unwrap_or(&at.name);
+    let tls = &handshake.tls;
+    let name = tls.server_name.as_deref().unwrap_or(&at.name);
     let host = at.host();
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    line.plain("-connect").word(&format!("{host}:{}", at.port)).plain("-servername").word(name);
+    line.plain("-connect").word(&format!("{host}:{}", at.port));
+    let is_ip = name.parse::<IpAddr>().is_ok();
+    if is_ip {
+        line.plain("-noservername");
+    } else {
+        line.plain("-servername").word(name);
+    }
+    if tls.verify != Verify::Nothing {
+        line.plain("-verify_return_error").plain(if is_ip { "-verify_ip" } else { "-verify_hostname" }).word(name);
+    }
+    files(&mut line, tls, ["-CAfile", "-cert", "-key"]);
+    line.plain(if tls.least == TlsVersion::V1_3 { "-min_protocol TLSv1.3" } else { "-min_protocol TLSv1.2" });
     if !handshake.protocols.is_empty() {
         line.plain("-alpn").word(&handshake.protocols.join(","));
     }
     line.plain("</dev/null");
+    if let Some(within) = tls.expires_in {
+        line.plain("| openssl x509 -noout -enddate -checkend").word(&within.as_secs().to_string());
+    }
+    line.finish()
+}
+
+/// The options for the files that the configuration names, whose names are not known any more.
+fn files(line: &mut Line, tls: &CheckTls, [ca, cert, key]: [&str; 3]) {
+    if let Verify::Roots(_) = tls.verify {
+        line.plain(&format!("{ca} \"$CA_FILE\""));
+    }
+    if tls.identity.is_some() {
+        line.plain(&format!("{cert} \"$CERT_FILE\" {key} \"$KEY_FILE\""));
+    }
+}
+
+fn health_probe(check: &Check, grpc: &GrpcCheck, at: &Place) -> String {
+    let mut line = Line::new("grpc_health_probe", &check.secrets, "SECRET");
+    let host = at.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let timeout = format!("{}ms", check.timing.timeout.as_millis());
+    line.plain("-addr").word(&format!("{host}:{}", at.port));
+    line.plain("-connect-timeout").word(&timeout).plain("-rpc-timeout").word(&timeout);
+    if !grpc.service.is_empty() {
+        line.plain("-service").word(&grpc.service);
+    }
+    if let Some(tls) = &grpc.tls {
+        line.plain("-tls -tls-server-name").word(tls.server_name.as_deref().unwrap_or(&at.name));
+        if tls.verify == Verify::Nothing {
+            line.plain("-tls-no-verify");
+        }
+        files(&mut line, tls, ["-tls-ca-cert", "-tls-client-cert", "-tls-client-key"]);
+    }
+    for (name, value) in &grpc.headers {
+        line.plain("-rpc-header").word(&format!("{name}: {value}"));
+    }
     line.finish()
 }
 
@@ -106,10 +157,17 @@ fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
     }
     let (scheme, usual_port) = if question.tls.is_some() { ("https", 443) } else { ("http", 80) };
     let tls_name = question.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-    match question.tls.as_ref().map(|tls| &tls.verify) {
-        Some(Verify::Nothing) => _ = line.plain("-k"),
-        Some(Verify::Roots(_)) => _ = line.plain("--cacert \"$CA_FILE\""),
-        Some(Verify::System) | None => {}
+    if question.version == HttpVersion::V2 {
+        line.plain(if question.tls.is_some() { "--http2" } else { "--http2-prior-knowledge" });
+    }
+    if let Some(tls) = &question.tls {
+        if tls.verify == Verify::Nothing {
+            line.plain("-k");
+        }
+        if tls.least == TlsVersion::V1_3 {
+            line.plain("--tlsv1.3");
+        }
+        files(&mut line, tls, ["--cacert", "--cert", "--key"]);
     }
     let name = tls_name.unwrap_or(&at.name);
     let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
@@ -143,6 +201,12 @@ fn headers(line: &mut Line, question: &HttpQuestion, at: &Place, authority: &str
         let header = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
         line.plain("-H").word(&header);
     }
+    if !question.body.is_empty() {
+        if !given("content-type") {
+            line.plain("-H Content-Type:");
+        }
+        line.plain("--data-raw").word(&question.body);
+    }
 }
 
 fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
@@ -156,7 +220,14 @@ fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     } else {
         line.glued("--password=", &login.password);
     }
-    line.plain("-e 'SELECT 1'");
+    if let Some(tls) = &login.tls {
+        line.plain(if tls.verify == Verify::Nothing { "--ssl" } else { "--ssl --ssl-verify-server-cert" });
+        files(&mut line, tls, ["--ssl-ca", "--ssl-cert", "--ssl-key"]);
+    }
+    if let Some(database) = &login.database {
+        line.plain("-D").word(database);
+    }
+    line.plain("-e").word(&statements(&login.facts).join("; "));
     line.finish()
 }
 
@@ -242,18 +313,78 @@ mod tests {
     }
 
     #[test]
+    fn bodies_and_versions_are_those_of_the_check() {
+        let curl = "curl -sSi --noproxy '*' -m";
+        let own = ("10.0.0.1:3000", Some("10.0.0.1:3000"));
+        let named = ("web.example.com:443", Some("10.0.0.7:443"));
+        let rows = [
+            (
+                own,
+                "type = 'http', http = '2', request_body = '{\"a\": 1}', path = '/ask'",
+                format!(
+                    "{curl} 1 -X POST --http2-prior-knowledge -A evenkeel -H Content-Type: --data-raw '{{\"a\": 1}}' \
+                     http://10.0.0.1:3000/ask"
+                ),
+            ),
+            (
+                named,
+                "type = 'http', http = '2', tls = { min_version = '1.3' }",
+                format!(
+                    "{curl} 1 --http2 --tlsv1.3 --resolve web.example.com:443:10.0.0.7 -A evenkeel \
+                     https://web.example.com/"
+                ),
+            ),
+        ];
+        for ((backend, asked_at), check, expected) in rows {
+            assert_eq!(command_of(backend, asked_at, check), expected, "{check}");
+        }
+    }
+
+    #[test]
     fn databases_and_ports_are_asked_by_their_own_clients() {
         let rows = [
             ("type = 'tcp', timeout = '1500ms'", "nc -vz -w 2 10.0.0.1 3306"),
+            (
+                "type = 'grpc', service = 'shop.Cart', tls = { verify = false }, headers = { x-token = '$$s' }",
+                "grpc_health_probe -addr 10.0.0.1:3306 -connect-timeout 1000ms -rpc-timeout 1000ms -service shop.Cart \
+                 -tls -tls-server-name 10.0.0.1 -tls-no-verify -rpc-header 'x-token: $$s'",
+            ),
+            (
+                "type = 'tls', server_name = 'a.example.com', min_version = '1.3', alpn = 'h2'",
+                "openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -verify_return_error \
+                 -verify_hostname a.example.com -min_protocol TLSv1.3 -alpn h2 </dev/null",
+            ),
             (
                 "type = 'mysql', user = 'evenkeel', password = 'pa$$ word'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u evenkeel --password=\"$PASSWORD\" \
                  -e 'SELECT 1'",
             ),
             (
+                "type = 'mysql', user = 'u', database = 'app', read_only = 'down', query = \"SELECT 'a'\", equals = 'a'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u u --skip-password -D app \
+                 -e 'SELECT @@global.read_only, @@global.innodb_read_only, @@global.max_connections; \
+                 SELECT '\\''a'\\'''",
+            ),
+            (
                 "type = 'mysql', user = 'o''k', send_proxy = 'v2'",
                 "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u 'o'\\''k' --skip-password \
                  -e 'SELECT 1'  # without the PROXY header that the check sends first",
+            ),
+            (
+                "type = 'mysql', user = 'm', database = 'app', tls = { verify = false }, replica = { lag_max = '5s' }, \
+                 query = 'SELECT 1 FROM t'",
+                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u m --skip-password --ssl \
+                 -D app -e 'SHOW REPLICA STATUS; SELECT 1 FROM t'",
+            ),
+            (
+                "type = 'tls', server_name = 'db.example.com', expires_in = '7d', alpn = ['h2']",
+                "openssl s_client -connect 10.0.0.1:3306 -servername db.example.com -verify_return_error \
+                 -verify_hostname db.example.com -min_protocol TLSv1.2 -alpn h2 </dev/null \
+                 | openssl x509 -noout -enddate -checkend 604800",
+            ),
+            (
+                "type = 'tls', verify = false, min_version = '1.3'",
+                "openssl s_client -connect 10.0.0.1:3306 -noservername -min_protocol TLSv1.3 </dev/null",
             ),
         ];
         for (check, expected) in rows {

@@ -34,6 +34,22 @@ impl Heard {
     }
 }
 
+/// What a check asks, for whoever repeats it by hand: servers of today know all of it.
+pub(in crate::probe) fn statements(wanted: &MysqlFacts) -> Vec<&str> {
+    let asks = [
+        (wanted.read_only.is_some() || wanted.connections.is_some(), facts::VARIABLES),
+        (wanted.galera.is_some() || wanted.connections.is_some(), facts::STATUS),
+        (wanted.replica.is_some(), "SHOW REPLICA STATUS"),
+        (wanted.group.is_some(), facts::GROUP_MEMBERS),
+    ];
+    let mut statements: Vec<&str> = asks.iter().filter(|(is_asked, _)| *is_asked).map(|(_, sql)| *sql).collect();
+    statements.extend(wanted.query.iter().map(|query| &*query.sql));
+    if statements.is_empty() {
+        statements.push("SELECT 1");
+    }
+    statements
+}
+
 /// Asks for everything that is wanted of a server of `version`; `opening` begins the finding.
 pub(super) async fn examine(
     wire: &mut Wire,
@@ -112,7 +128,7 @@ async fn replica(wire: &mut Wire, rule: Replica, version: &str, log: &Log) -> Re
 async fn query(wire: &mut Wire, query: &Query, log: &Log) -> Result<Result<Said, String>, Failure> {
     let answer = ask(wire, &query.sql, "answer to query", log).await?;
     let rows = shown(answer, "answer to query")?;
-    let cell = match rows.rows.first().and_then(|row| row.first()) {
+    let cell = match rows.kept.first().and_then(|row| row.first()) {
         None => Cell::Missing,
         Some(None) => Cell::Null,
         Some(Some(bytes)) => Cell::Value(bytes),
@@ -135,7 +151,7 @@ fn shown(answer: Answer, what: &str) -> Result<Rows, Failure> {
         Answer::Rows(rows) => Ok(rows),
         Answer::Done => Ok(Rows::default()),
         Answer::Refused(refusal) => {
-            let subject = what.rsplit(' ').next().unwrap_or(what);
+            let subject = what.trim_start_matches("answer about ").trim_start_matches("answer to ");
             Err(refusal::of_statement(&refusal, subject))
         }
     }

@@ -36,7 +36,7 @@ impl Said {
     }
 }
 
-/// The statements that tell about replication, the likelier one first: MySQL has renamed it, and dropped the old name.
+/// The statements that tell about replication, the likelier one first: `MySQL` has renamed it, and dropped the old name.
 pub(super) fn replica_statements(version: &str) -> [&'static str; 2] {
     let numbers: Vec<u32> = version.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
     if version.contains("MariaDB") {
@@ -108,11 +108,11 @@ pub(super) fn galera(rule: Galera, status: &Rows) -> Result<Said, String> {
 }
 
 pub(super) fn replica(rule: Replica, sources: &Rows) -> Result<Said, String> {
-    if sources.rows.is_empty() {
+    if sources.kept.is_empty() {
         return Err("replica: it replicates from nobody".to_owned());
     }
     let mut longest = 0;
-    for row in 0..sources.rows.len() {
+    for row in 0..sources.kept.len() {
         let lag = source(rule, sources, row).map_err(|wrong| {
             let name = sources.value(row, &["Connection_name", "Channel_Name"]).unwrap_or("");
             if name.is_empty() { format!("replica: {wrong}") } else { format!("replica of `{name}`: {wrong}") }
@@ -148,7 +148,7 @@ fn source(rule: Replica, sources: &Rows, row: usize) -> Result<u64, String> {
 
 pub(super) fn group(rule: Group, members: &Rows) -> Result<Said, String> {
     let wrong = |what: String| Err(format!("group_replication: {what}"));
-    let rows = 0..members.rows.len();
+    let rows = 0..members.kept.len();
     let Some(own) = rows.clone().find(|row| members.at(*row, 0) == Some("1")) else {
         return wrong("it is in no group: START GROUP_REPLICATION".to_owned());
     };
@@ -157,14 +157,14 @@ pub(super) fn group(rule: Group, members: &Rows) -> Result<Said, String> {
         return wrong(format!("its state is {state}, wanted ONLINE"));
     }
     let lost = rows.filter(|row| members.at(*row, 1) == Some("UNREACHABLE")).count();
-    if lost * 2 >= members.rows.len() {
-        return wrong(format!("it has lost its majority: {lost} of {} members are unreachable", members.rows.len()));
+    if lost * 2 >= members.kept.len() {
+        return wrong(format!("it has lost its majority: {lost} of {} members are unreachable", members.kept.len()));
     }
     match (members.at(own, 2), rule) {
         (Some("PRIMARY"), _) => Ok(Said::with("primary of its group", Role::Active)),
         (Some("SECONDARY"), Group::Online) => Ok(Said::with("secondary of its group", Role::Standby)),
         (Some("SECONDARY"), Group::Primary) => wrong("it is a secondary, wanted the primary".to_owned()),
-        (role, _) => wrong(format!("its role is {}", role.unwrap_or("unknown"))),
+        (other, _) => wrong(format!("its role is {}", other.unwrap_or("unknown"))),
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
     fn rows(columns: &[&str], rows: &[&[Option<&str>]]) -> Rows {
         Rows {
             columns: columns.iter().map(ToString::to_string).collect(),
-            rows: rows
+            kept: rows
                 .iter()
                 .map(|row| row.iter().map(|value| value.map(|text| text.as_bytes().to_vec())).collect())
                 .collect(),
@@ -197,8 +197,11 @@ mod tests {
         rows(&["a", "b", "c"], &[&[Some(read_only), Some(engine), Some(most)]])
     }
 
+    /// Words and role, or words of what is wrong.
+    type Expected<'a> = Result<(&'a str, Option<Role>), &'a str>;
+
     #[track_caller]
-    fn check(found: &Result<Said, String>, expected: Result<(&str, Option<Role>), &str>) {
+    fn check(found: &Result<Said, String>, expected: Expected<'_>) {
         match (found, expected) {
             (Ok(said), Ok((what, role))) => assert_eq!((said.what.as_str(), said.role), (what, role)),
             (Err(wrong), Err(words)) => assert!(wrong.contains(words), "{wrong} should contain {words}"),
@@ -283,7 +286,7 @@ mod tests {
         };
         let five = Replica { lag_max: Some(Duration::from_secs(5)) };
         let any = Replica { lag_max: None };
-        let table: Vec<(Replica, Rows, Result<(&str, Option<Role>), &str>)> = vec![
+        let table: Vec<(Replica, Rows, Expected<'_>)> = vec![
             (five, sources(true, &[["", "Yes", "Yes", "5", ""]]), Ok(("replica, 5 s behind", None))),
             (five, sources(false, &[["", "Yes", "Yes", "0", ""]]), Ok(("replica, 0 s behind", None))),
             (five, sources(true, &[["", "Yes", "Yes", "6", ""]]), Err("6 s behind, wanted at most 5s")),

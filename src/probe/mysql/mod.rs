@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use self::examine::examine;
+pub(super) use self::examine::statements;
 use self::login::{Entry, log_in};
 use self::rows::Answer;
 use self::wire::{Goodbye, Pipe, Waiting, Wire, quit_at_once};

@@ -21,13 +21,16 @@ pub(super) enum Answer {
     Refused(Refusal),
 }
 
+/// The values of one row; `None` is NULL.
+pub(super) type Row = Vec<Option<Vec<u8>>>;
+
 /// A result set.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rows {
     pub(super) columns: Vec<String>,
-    /// The first of them; `None` is NULL.
-    pub(super) rows: Vec<Vec<Option<Vec<u8>>>>,
-    /// All of them, kept or not.
+    /// The first rows.
+    pub(super) kept: Vec<Row>,
+    /// All rows, kept or not.
     pub(super) count: usize,
 }
 
@@ -89,9 +92,9 @@ impl Reader {
             }
             Stage::Rows => {
                 self.rows.count += 1;
-                if self.rows.rows.len() < MAX_ROWS {
+                if self.rows.kept.len() < MAX_ROWS {
                     let row = row(payload, self.rows.columns.len()).ok_or(Malformed)?;
-                    self.rows.rows.push(row);
+                    self.rows.kept.push(row);
                 }
             }
         }
@@ -125,11 +128,12 @@ impl Rows {
     pub(super) fn summary(&self) -> String {
         const MOST: usize = 200;
         let mut line = if self.count == 1 { "1 row".to_owned() } else { format!("{} rows", self.count) };
-        let first = self.columns.iter().zip(self.rows.first().into_iter().flatten());
+        let first = self.columns.iter().zip(self.kept.first().into_iter().flatten());
         for (position, (column, value)) in first.enumerate() {
             let value = value.as_deref().map_or_else(|| "NULL".to_owned(), text);
-            line.push_str(if position == 0 { ": " } else { ", " });
-            line.push_str(&format!("{column} = {value}"));
+            for piece in [if position == 0 { ": " } else { ", " }, column, " = ", &value] {
+                line.push_str(piece);
+            }
             if line.len() > MOST {
                 line.push('…');
                 break;
@@ -146,7 +150,7 @@ impl Rows {
 
     /// The text at a place; `None` for NULL as for a place that is not there.
     pub(super) fn at(&self, row: usize, column: usize) -> Option<&str> {
-        std::str::from_utf8(self.rows.get(row)?.get(column)?.as_deref()?).ok()
+        std::str::from_utf8(self.kept.get(row)?.get(column)?.as_deref()?).ok()
     }
 
     /// Where a column is.
@@ -157,7 +161,7 @@ impl Rows {
     /// The second value of the row whose first one is `name`, as `SHOW STATUS` gives them.
     pub(super) fn named(&self, name: &str) -> Option<&str> {
         let is_it = |row: &usize| self.at(*row, 0).is_some_and(|first| first.eq_ignore_ascii_case(name));
-        self.at((0..self.rows.len()).find(is_it)?, 1)
+        self.at((0..self.kept.len()).find(is_it)?, 1)
     }
 }
 
@@ -174,7 +178,7 @@ fn column(payload: &[u8]) -> Option<String> {
     Some(text(string(rest)?.0))
 }
 
-fn row(payload: &[u8], columns: usize) -> Option<Vec<Option<Vec<u8>>>> {
+fn row(payload: &[u8], columns: usize) -> Option<Row> {
     let mut rest = payload;
     let mut values = Vec::with_capacity(columns.min(64));
     for _ in 0..columns {
@@ -245,7 +249,7 @@ mod tests {
         let packets = two_columns(&definitions, &[b"\x0bwsrep_ready\x02ON", b"\x05lag_s\xfb", b"\x00\x00"]);
         let Ok(Some(Answer::Rows(rows))) = read(&packets) else { panic!() };
         assert_eq!(rows.columns, ["Variable_name", "Value"]);
-        assert_eq!((rows.count, rows.rows.len()), (3, 3));
+        assert_eq!((rows.count, rows.kept.len()), (3, 3));
         assert_eq!(rows.named("WSREP_READY"), Some("ON"));
         assert_eq!(rows.named("lag_s"), None, "NULL");
         assert_eq!(rows.named("nothing"), None);
@@ -292,7 +296,7 @@ mod tests {
         let definitions = [definition("a"), definition("b")];
         let rows = vec![b"\x01a\x01b".as_slice(); 5_000];
         let Ok(Some(Answer::Rows(rows))) = read(&two_columns(&definitions, &rows)) else { panic!() };
-        assert_eq!((rows.count, rows.rows.len()), (5_000, MAX_ROWS));
+        assert_eq!((rows.count, rows.kept.len()), (5_000, MAX_ROWS));
     }
 
     #[test]

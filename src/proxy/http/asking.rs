@@ -12,16 +12,18 @@ use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::upload::{Trouble, Upload};
-use crate::net::buffer::{Buffer, SMALL, Size};
-use crate::net::stream::Stream;
+use crate::net::buffer::{Buffer, Size};
+use crate::net::stream::{Stream, is_lost};
+use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool, Symptom};
-use crate::proxy::attempt;
+use crate::proxy::attempt::{self, Search, is_enough};
 use crate::proxy::idle::Wanted;
 use crate::proxy::outcome::Cause;
-use crate::proxy::worker::View;
 
 /// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
 const STALE: Duration = Duration::from_secs(1);
+/// An exchange whose backend was told to end its work may go on for so long.
+pub const GRACE: Duration = Duration::from_secs(2);
 /// Interim answers (1xx) before the answer; more is a backend that has lost its way.
 const MAX_INTERIM: u8 = 16;
 
@@ -59,6 +61,10 @@ struct Attempt {
     /// Something has come already, and more is waited for.
     again: bool,
     suspected: bool,
+    /// The backend's open work was told to end, and this cannot be sent elsewhere: until when it may go on.
+    grace: Option<Instant>,
+    /// Attempts before this one.
+    retries: u8,
 }
 
 /// How long an answer may take.
@@ -77,16 +83,34 @@ impl Patience {
 }
 
 impl Attempt {
-    /// When the next of the two is due. It runs from the request, however the answer drips in; the clock is asked only
+    /// Sets the first deadline of a wait.
+    fn begin(&mut self, wait: &Wait, backend: &Arc<Backend>, timer: &Timer) -> Result<(), Trouble> {
+        if !wait.slow && self.due(wait.patience).is_zero() {
+            // Seen here and not by the wheel, which turns by ticks: bytes that drip faster would put it off for ever.
+            self.goes_on(wait.patience, backend)?;
+        }
+        let due = if wait.slow && self.grace.is_none() { wait.body_idle } else { self.due(wait.patience) };
+        timer.set(due);
+        self.again = true;
+        Ok(())
+    }
+
+    /// When the next of the two is due, or the end of a grace. It runs from the request, however the answer drips in; the clock is asked only
     /// when something has come already.
     fn due(&self, patience: Patience) -> Duration {
+        if let Some(end) = self.grace {
+            return end.saturating_duration_since(Instant::now());
+        }
         let passed = if self.again { self.sent_at.elapsed() } else { Duration::ZERO };
         let next = if self.suspected { patience.response } else { patience.suspicious };
         next.saturating_sub(passed)
     }
 
-    /// One of the two has come: a probe is asked for, or the wait is over.
+    /// It has come: a probe is asked for, or the wait is over.
     fn goes_on(&mut self, patience: Patience, backend: &Arc<Backend>) -> Result<(), Trouble> {
+        if let Some(end) = self.grace {
+            return if Instant::now() >= end { Err(Trouble::Backend(Cause::Cut)) } else { Ok(()) };
+        }
         if self.suspected || patience.suspicious >= patience.response {
             return Err(Trouble::Backend(Cause::ResponseTimeout));
         }
@@ -100,71 +124,101 @@ impl Attempt {
 #[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 pub async fn try_one(
     connection: &mut Connection,
-    view: &View,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Arc<Pool>,
     upload: &mut Upload,
     notes: &mut Notes,
     lease: &Lease,
     fresh: bool,
     tried: &[u32],
 ) -> Result<Answered, Failed> {
-    let backend = lease.backend();
     let wanted = if incoming.idempotent { Wanted::Repeatable } else { Wanted::Once };
-    let idle = if fresh { None } else { connection.worker.idle.take(backend, wanted, notes.begun) };
+    let idle = if fresh { None } else { connection.worker.idle.take(lease.backend(), wanted, notes.begun) };
     let reused = idle.is_some();
-    let stream = if let Some(stream) = idle {
-        backend.stats.mine().reused.inc();
-        stream
-    } else {
-        let Connection { worker, timer, .. } = &*connection;
-        let deadline = attempt::time_to_connect(worker, view, incoming.pool, tried, notes.retries, lease);
-        let opened = attempt::open(lease, deadline, timer).await;
-        let (stream, took) = opened.map_err(|cause| Failed { trouble: Trouble::Backend(cause), stale: false })?;
-        pool.stats.mine().connect.observe(took);
-        notes.connect = took;
-        stream
+    let stream = match idle {
+        Some(stream) => {
+            lease.backend().stats.mine().reused.inc();
+            stream
+        }
+        None => match open(connection, search, notes, lease, tried).await {
+            Ok(stream) => stream,
+            Err(cause) => return Err(Failed { trouble: Trouble::Backend(cause), stale: false }),
+        },
     };
     let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
     let sent_at = if at_once { notes.begun } else { Instant::now() };
-    let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false };
+    let attempt =
+        Attempt { backend: stream, sent_at, again: false, suspected: false, grace: None, retries: notes.retries };
+    // Until the exchange is over: `exchange` takes the mark back.
+    connection.timer.mark(Some(lease.backend().slot.index));
+    match answer(connection, search, incoming, upload, lease, attempt, tried).await {
+        Ok((answered, response)) => {
+            notes.response = response;
+            Ok(answered)
+        }
+        Err(trouble) => {
+            let stale = reused && sent_at.elapsed() < STALE && is_stale(trouble);
+            Err(Failed { trouble, stale })
+        }
+    }
+}
+
+async fn open(
+    connection: &Connection,
+    search: &Search<'_>,
+    notes: &mut Notes,
+    lease: &Lease,
+    tried: &[u32],
+) -> Result<Stream, Cause> {
+    let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
+    let (stream, took) = attempt::open(lease, deadline, &connection.timer).await?;
+    search.pool().stats.mine().connect.observe(took);
+    notes.connect = took;
+    Ok(stream)
+}
+
+/// The answer to a request that is sent now, and how long its head took. Interim answers are passed on.
+async fn answer(
+    connection: &mut Connection,
+    search: &Search<'_>,
+    incoming: &Incoming,
+    upload: &mut Upload,
+    lease: &Lease,
+    mut attempt: Attempt,
+    tried: &[u32],
+) -> Result<(Answered, Duration), Trouble> {
     let mut hand = None;
     let mut interim = 0;
     let mut judged = 0;
-    connection.timer.mark(Some(backend.slot.index));
-    let result = loop {
+    loop {
         // What came together with an interim answer is read before more is waited for.
-        if (hand.is_none() || judged > 0)
-            && let Err(trouble) = wait(connection, incoming, pool, upload, lease, &mut attempt, &mut hand).await
-        {
-            break Err(trouble);
+        if hand.is_none() || judged > 0 {
+            wait(connection, search, incoming, upload, lease, &mut attempt, &mut hand, tried).await?;
         }
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
-        match compose(connection, view, incoming, pool, upload, &mut hand, tried) {
-            Ok(None) => {}
-            Ok(Some(Composed::Interim(out))) if interim < MAX_INTERIM => {
+        let composed =
+            compose(connection, search, incoming, upload, lease, &mut hand, tried).map_err(Trouble::Backend)?;
+        match composed {
+            None => {}
+            Some(Composed::Interim(out)) if interim < MAX_INTERIM => {
                 interim += 1;
                 judged = 0;
                 if let Some(out) = out
                     && !connection.send(out).await
                 {
-                    break Err(Trouble::ClientGone);
+                    return Err(Trouble::ClientGone);
                 }
             }
-            Ok(Some(Composed::Interim(_))) => break Err(Trouble::Backend(Cause::BadAnswer)),
-            Ok(Some(Composed::Final { status, framing, reusable, next, out })) => {
-                notes.response = attempt.sent_at.elapsed();
-                break Ok(Answered { backend: attempt.backend, status, framing, reusable, next, out, hand });
+            Some(Composed::Interim(_)) => return Err(Trouble::Backend(Cause::BadAnswer)),
+            Some(Composed::Final { status, framing, reusable, next, out }) => {
+                let response = attempt.sent_at.elapsed();
+                let backend = attempt.backend;
+                return Ok((Answered { backend, status, framing, reusable, next, out, hand }, response));
             }
-            Err(cause) => break Err(Trouble::Backend(cause)),
         }
-    };
-    connection.timer.mark(None);
-    let attempt_age = if result.is_err() { sent_at.elapsed() } else { Duration::ZERO };
-    let stale = reused && attempt_age < STALE;
-    result.map_err(|trouble| Failed { trouble, stale: stale && is_stale(trouble) })
+    }
 }
 
 /// Whether what has come since the last look can complete a head: a head that drips is not parsed at every byte.
@@ -174,88 +228,128 @@ fn is_worth_a_look(hand: Option<&Buffer>, judged: &mut usize) -> bool {
     before == 0 || hand.filled().len() >= answer::MAX_HEAD || head_may_be_complete(hand.filled(), before)
 }
 
-/// Requests sent ahead of their time: so many bytes of them are kept, the rest stays in the socket.
-fn is_enough(hand: &Buffer) -> bool {
-    hand.filled().len() >= SMALL / 2
-}
-
 fn is_stale(trouble: Trouble) -> bool {
     trouble == Trouble::Backend(Cause::ResetBeforeAnswer)
 }
 
 /// Sends, and waits until something of an answer has come.
+#[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 async fn wait(
     connection: &mut Connection,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Pool,
     upload: &mut Upload,
     lease: &Lease,
     attempt: &mut Attempt,
     hand: &mut Option<Buffer>,
+    tried: &[u32],
 ) -> Result<(), Trouble> {
     let backend = lease.backend();
-    let body_idle = connection.listener.config.timeouts.body_idle;
-    let patience = Patience::new(backend, pool.config.timeouts.response);
-    let mut sending = !upload.is_over();
-    // A body that is still to come: its time is the client's, not the backend's.
-    let slow = sending && !upload.has_all();
-    let due = attempt.due(patience);
-    if !slow && due.is_zero() {
-        // Seen here and not by the wheel, which turns by ticks: bytes that drip faster would put it off for ever.
-        attempt.goes_on(patience, backend)?;
-    }
-    connection.timer.set(if slow { body_idle } else { attempt.due(patience) });
-    attempt.again = true;
-    let mut moved = upload.received();
-    // Nothing more is read of what the client sends meanwhile.
-    let mut ended = connection.hand.as_ref().is_some_and(is_enough);
+    let mut wait = Wait::new(connection, search.pool(), upload, backend);
+    attempt.begin(&wait, backend, &connection.timer)?;
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
-        if sending {
-            match upload.poll(context, client, request, &mut attempt.backend) {
-                Poll::Ready(Ok(())) => {
-                    sending = false;
-                    if slow {
-                        attempt.sent_at = Instant::now();
-                        timer.set(attempt.due(patience));
-                    }
-                }
-                // It may have answered before it closed: what came is read first.
-                Poll::Ready(Err(Trouble::Backend(_))) => {
-                    upload.stop();
-                    sending = false;
-                }
-                Poll::Ready(Err(trouble)) => return Poll::Ready(Err(trouble)),
-                Poll::Pending => {}
-            }
-        }
+        wait.send(context, client, request, upload, attempt, timer)?;
         if let Poll::Ready(read) = poll_answer(context, &mut attempt.backend, hand) {
             return Poll::Ready(read);
         }
-        if !sending && !ended {
-            ended = read_ahead(context, client, request)?;
-        }
-        if sending && upload.received() != moved {
-            moved = upload.received();
-            timer.set(body_idle);
+        if !wait.sending && !wait.ended {
+            wait.ended = read_ahead(context, client, request)?;
         }
         if timer.poll_elapsed(context) {
-            if sending && slow {
+            if wait.sending && wait.slow && attempt.grace.is_none() {
                 return Poll::Ready(Err(late(upload)));
             }
-            attempt.goes_on(patience, backend)?;
-            timer.set(attempt.due(patience));
+            attempt.goes_on(wait.patience, backend)?;
+            timer.set(attempt.due(wait.patience));
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
         // What waits for a backend that has gone down goes elsewhere, if it may: the client has nothing of an answer,
         // whatever has come of its head.
-        if incoming.idempotent && upload.is_repeatable() && backend.is_out() {
+        let repeatable = upload.is_repeatable() && (incoming.idempotent || !upload.has_begun());
+        if repeatable && backend.has_fallen() {
             return Poll::Ready(Err(Trouble::Backend(Cause::BackendDown)));
+        }
+        if attempt.grace.is_none() && lease.is_cut() {
+            if repeatable && search.has_elsewhere(tried, attempt.retries) {
+                return Poll::Ready(Err(Trouble::Backend(Cause::Cut)));
+            }
+            attempt.grace = Some(Instant::now() + GRACE);
+            timer.set(GRACE);
+            let _ = timer.poll_elapsed(context);
         }
         Poll::Pending
     })
     .await
+}
+
+/// What goes on while an answer is waited for.
+struct Wait {
+    patience: Patience,
+    body_idle: Duration,
+    /// The request is still being sent.
+    sending: bool,
+    /// A body is still to come: its time is the client's, not the backend's.
+    slow: bool,
+    /// Bytes received of it at the last look.
+    moved: u64,
+    /// Nothing more is read of what the client sends meanwhile.
+    ended: bool,
+}
+
+impl Wait {
+    fn new(connection: &Connection, pool: &Pool, upload: &Upload, backend: &Backend) -> Self {
+        let sending = !upload.is_over();
+        Self {
+            patience: Patience::new(backend, pool.config.timeouts.response),
+            body_idle: connection.listener.config.timeouts.body_idle,
+            sending,
+            slow: sending && !upload.has_all(),
+            moved: upload.received(),
+            ended: connection.hand.as_ref().is_some_and(is_enough),
+        }
+    }
+
+    /// Sends what there is of the request.
+    #[inline]
+    fn send(
+        &mut self,
+        context: &mut Context<'_>,
+        client: &mut Stream,
+        request: &mut Option<Buffer>,
+        upload: &mut Upload,
+        attempt: &mut Attempt,
+        timer: &Timer,
+    ) -> Result<(), Trouble> {
+        if !self.sending {
+            return Ok(());
+        }
+        match upload.poll(context, client, request, &mut attempt.backend) {
+            Poll::Ready(Ok(())) => {
+                self.sending = false;
+                if self.slow {
+                    self.slow = false;
+                    attempt.sent_at = Instant::now();
+                    timer.set(attempt.due(self.patience));
+                }
+            }
+            // It may have answered before it closed: what came is read first.
+            Poll::Ready(Err(Trouble::Backend(_))) => {
+                upload.stop();
+                self.sending = false;
+            }
+            Poll::Ready(Err(trouble)) => return Err(trouble),
+            Poll::Pending if upload.received() != self.moved => {
+                self.moved = upload.received();
+                if attempt.grace.is_none() {
+                    timer.set(self.body_idle);
+                }
+            }
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
 }
 
 /// Reads once of the answer.
@@ -265,6 +359,7 @@ fn poll_answer(
     hand: &mut Option<Buffer>,
 ) -> Poll<Result<(), Trouble>> {
     match backend.poll_fill(context, hand, Size::Small) {
+        Poll::Ready(Err(error)) if is_lost(&error) => Poll::Ready(Err(Trouble::Backend(Cause::ConnectionLost))),
         Poll::Ready(Ok(0) | Err(_)) => {
             let cause = if hand.is_some() { Cause::BadAnswer } else { Cause::ResetBeforeAnswer };
             Poll::Ready(Err(Trouble::Backend(cause)))
@@ -308,14 +403,15 @@ enum Composed {
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
 fn compose(
     connection: &Connection,
-    view: &View,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Pool,
     upload: &Upload,
+    lease: &Lease,
     hand: &mut Option<Buffer>,
     tried: &[u32],
 ) -> Result<Option<Composed>, Cause> {
     let Some(buffer) = hand else { return Ok(None) };
+    let pool = search.pool();
     let mut room = fields::room();
     let parsed = Answer::parse(buffer.filled(), &mut room, incoming.asked).map_err(|malformed| {
         tracing::debug!(pool = %pool.config.name, fault = malformed.0, "invalid answer");
@@ -333,14 +429,16 @@ fn compose(
         && incoming.idempotent
         && upload.is_repeatable()
         && tried.len() <= usize::from(pool.config.retry.attempts)
-        && connection.worker.others(view, incoming.pool, tried) > 0
+        && search.has_others(tried)
         && can_afford_retry(pool)
     {
         return Err(Cause::RetriedStatus);
     }
-    // The rest of a request that was answered early is not waited for: the connection ends after the answer.
+    // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
+    // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
         && connection.is_wanted()
+        && !lease.backend().is_leaving()
         && upload.has_all()
         && upload.is_over()
         && answer.framing != Framing::UntilClose

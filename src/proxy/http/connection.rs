@@ -19,6 +19,7 @@ use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
+use crate::pool::Ask;
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::worker::{View, Worker, source_key};
 use crate::route::Listener;
@@ -228,9 +229,10 @@ impl Connection {
         let mut room = fields::room();
         let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
         let asked = Asked { request: &request, client: self.ip };
-        let route = self.listener.routes.find(&asked).map(|route| route.pool).or(config.pool);
-        let pool = route.ok_or(Reject::NoRoute)?;
-        let key = key(&view.pool(pool.0).config.balance, &request, self.ip);
+        let route = self.listener.routes.find(&asked).map(|route| (route.pool, route.reads));
+        let (pool, reads) = route.or(config.pool.map(|pool| (pool, config.reads))).ok_or(Reject::NoRoute)?;
+        let live = view.pool(pool.0);
+        let ask = Ask { key: key(&live.config.balance, &request, self.ip), reads, near: live.near(self.ip) };
         let mut made = [0; 32];
         let id = request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made));
         let mut head = Buffer::take(Size::Small);
@@ -238,7 +240,7 @@ impl Connection {
         let id = request.write(&mut head, &sender);
         let incoming = Incoming {
             pool: pool.0,
-            key,
+            ask,
             asked: answer::Asked { head: request.method == "HEAD", upgrade: request.upgrade.is_some() },
             idempotent: is_idempotent(request.method),
             version: request.version,

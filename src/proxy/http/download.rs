@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::http1::body::Body;
 use super::http1::{Framing, Version};
 use crate::net::buffer::{Buffer, Size};
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, is_lost};
 use crate::proxy::outcome::Cause;
 
 /// An answer on its way.
@@ -133,6 +133,7 @@ impl Download {
                 Poll::Ready(Ok(0)) if self.body == Body::UntilClose => self.ended = true,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Cause::TruncatedBody)),
                 Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) if is_lost(&error) => return Poll::Ready(Err(Cause::ConnectionLost)),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ResetInBody)),
                 Poll::Pending => return Poll::Pending,
             }

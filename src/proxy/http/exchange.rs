@@ -6,10 +6,10 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::asking::{Answered, try_one};
+use super::asking::{Answered, GRACE, try_one};
 use super::connection::Connection;
 use super::download::Download;
 use super::http1::answer::{self, Next};
@@ -20,20 +20,20 @@ use crate::clock;
 use crate::metrics::status_class;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
-use crate::pool::{Lease, Pool};
-use crate::proxy::attempt::{self, Tried};
+use crate::pool::{Ask, Lease, Pool};
+use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
 use crate::proxy::relay::{Terms, relay};
-use crate::proxy::worker::{View, Worker};
+use crate::proxy::worker::{Prospect, View};
 
 /// A request as the exchange needs it.
 #[derive(Debug)]
 pub struct Incoming {
     /// The pool.
     pub pool: u32,
-    /// What it is spread by, for the picks by key.
-    pub key: Option<u64>,
+    /// What it asks of a pick.
+    pub ask: Ask,
     /// How its answer is to be read.
     pub asked: answer::Asked,
     /// Whether it may be sent twice (RFC 9110, section 9.2.2).
@@ -111,12 +111,15 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         Ok(upload) => upload,
         Err(reject) => return connection.refuse_head(reject).await,
     };
-    let asked = ask(connection, &view, &incoming, &pool, &mut upload, &mut notes).await;
+    let worker = Rc::clone(&connection.worker);
+    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask };
+    let asked = ask(connection, &search, &incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
         Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
         Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
     };
+    connection.timer.mark(None);
     account(connection, &incoming, &pool, &upload, &notes, end);
     after
 }
@@ -124,9 +127,8 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
 /// Asks one backend after the other, as far as the request may be repeated, until one answers.
 async fn ask(
     connection: &mut Connection,
-    view: &View,
+    search: &Search<'_>,
     incoming: &Incoming,
-    pool: &Arc<Pool>,
     upload: &mut Upload,
     notes: &mut Notes,
 ) -> Result<Answered, Trouble> {
@@ -137,18 +139,21 @@ async fn ask(
         let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
             same
         } else {
-            let worker = &connection.worker;
-            match attempt::lease(worker, view, incoming.pool, incoming.key, &mut tried, &connection.timer).await {
+            let Connection { client, hand, timer, .. } = connection;
+            // Nothing of it is with a backend: an end, too, is taken for a client that has given up.
+            let left = |context: &mut Context<'_>| attempt::poll_end(context, client, hand).is_ready();
+            match search.lease(&mut tried, timer, left).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
                     tried.push(lease.backend().slot.index);
                     lease
                 }
+                Err(Cause::ClientAbort) => return Err(Trouble::ClientGone),
                 Err(cause) => return Err(Trouble::Backend(last.unwrap_or(cause))),
             }
         };
         lease.backend().stats.mine().picks.inc();
-        let result = try_one(connection, view, incoming, pool, upload, notes, &lease, fresh, &tried).await;
+        let result = try_one(connection, search, incoming, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
             Ok(answered) => return Ok(answered),
@@ -168,16 +173,20 @@ async fn ask(
         if !repeatable && cause != Cause::RetriedStatus {
             return Err(failed.trouble);
         }
-        let retried = may_retry(&connection.worker, view, incoming.pool, notes.retries, &mut tried, cause);
+        let retried = may_retry(search, notes.retries, &mut tried, cause);
         retried.map_err(Trouble::Backend)?;
         upload.rewind();
         notes.retries += 1;
-        pool.stats.mine().retries.inc();
+        search.pool().stats.mine().retries.inc();
     }
 }
 
 fn note_failure(notes: &Notes, cause: Cause) {
     let Some(lease) = &notes.lease else { return };
+    if cause == Cause::Cut {
+        // It was ours to say.
+        return;
+    }
     lease.backend().stats.mine().failures.inc();
     if let Some(symptom) = cause.symptom() {
         lease.backend().suspect(symptom);
@@ -185,25 +194,19 @@ fn note_failure(notes: &Notes, cause: Cause) {
 }
 
 /// Whether another attempt is made, or what the client is told instead.
-fn may_retry(
-    worker: &Worker,
-    view: &View,
-    index: u32,
-    retries: u8,
-    tried: &mut Tried,
-    cause: Cause,
-) -> Result<(), Cause> {
+fn may_retry(search: &Search<'_>, retries: u8, tried: &mut Tried, cause: Cause) -> Result<(), Cause> {
     // A status was only given up for another answer that is certain to be asked for; it is paid for.
     if cause == Cause::RetriedStatus {
         return Ok(());
     }
-    let pool = view.pool(index);
+    let pool = search.pool();
     // The budget is for load. A connection that did not come about has cost nobody any work, and a backend that is out
     // can be overloaded no more; those that it kept waiting are limited in number.
-    let free =
-        matches!(cause, Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown);
-    if retries < pool.config.retry.attempts && worker.others(view, index, tried) > 0 && (free || can_afford_retry(pool))
-    {
+    let free = matches!(
+        cause,
+        Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown | Cause::Cut
+    );
+    if retries < pool.config.retry.attempts && search.has_others(tried) && (free || can_afford_retry(pool)) {
         return Ok(());
     }
     if cause.is_absence() && attempt::may_wait_for_a_verdict(pool, retries) && (free || can_afford_retry(pool)) {
@@ -211,7 +214,7 @@ fn may_retry(
         tried.give_up();
         return Ok(());
     }
-    let nobody = worker.ready(view, index).backends.is_empty();
+    let nobody = search.prospect() != Prospect::Somebody;
     Err(if nobody && cause.is_absence() { Cause::NoBackend } else { cause })
 }
 
@@ -252,10 +255,13 @@ async fn deliver(
         upload.release();
     }
     let at_once = download.is_whole();
-    let result = pass_on(connection, upload, &mut download, &mut backend).await;
+    let result = pass_on(connection, upload, &mut download, &mut backend, lease).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
         pool.stats.mine().failed[cause.index()].inc();
+        if cause == Cause::Cut {
+            lease.backend().stats.mine().cut.inc();
+        }
         if cause != Cause::ClientAbort {
             note_failure(notes, cause);
         }
@@ -282,6 +288,7 @@ async fn pass_on(
     upload: &mut Upload,
     download: &mut Download,
     backend: &mut Stream,
+    lease: &Lease,
 ) -> Result<(), Cause> {
     let body_idle = connection.listener.config.timeouts.body_idle;
     let Connection { client, hand, timer, worker, view, generation, .. } = connection;
@@ -289,6 +296,7 @@ async fn pass_on(
     // Until it is whole, whatever ends this ends it with a reset.
     client.is_unfinished(true);
     let mut moved = (0, 0);
+    let mut cut = false;
     let result = poll_fn(|context| {
         if !upload.is_over() {
             // A request that breaks off after its answer has begun changes nothing for the answer.
@@ -303,11 +311,17 @@ async fn pass_on(
             // An answer may take hours: it must not keep an old table that long.
             *view = None;
         }
-        if (download.sent, upload.received()) != moved {
+        if lease.is_cut() && !std::mem::replace(&mut cut, true) {
+            timer.set(GRACE);
+        }
+        if (download.sent, upload.received()) != moved && !cut {
             moved = (download.sent, upload.received());
             timer.set(body_idle);
         }
         if timer.poll_elapsed(context) {
+            if cut {
+                return Poll::Ready(Err(Cause::Cut));
+            }
             let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
             return Poll::Ready(Err(late));
         }
@@ -332,11 +346,7 @@ async fn tunnel(
         out.append(early.filled());
     }
     let listener = Arc::clone(&connection.listener);
-    let terms = Terms {
-        backend: lease.backend(),
-        on_down: pool.config.on_down,
-        idle: pool.config.timeouts.tunnel_idle.unwrap_or(listener.config.timeouts.tunnel_idle),
-    };
+    let terms = Terms::new(lease, &pool.config, &listener.config);
     let early = (connection.hand.take(), Some(out));
     let relayed = relay(&mut connection.client, &mut backend, early, &connection.timer, &terms).await;
     notes.sent = relayed.sent;
@@ -367,6 +377,9 @@ async fn give_up(
         Trouble::Backend(cause) => cause,
     };
     pool.stats.mine().failed[cause.index()].inc();
+    if let (Cause::Cut, Some(lease)) = (cause, &notes.lease) {
+        lease.backend().stats.mine().cut.inc();
+    }
     if cause == Cause::ClientAbort {
         return (After::Done, cause.word());
     }

@@ -20,7 +20,7 @@ pub(super) fn serve(wire: &mut Wire, connection: usize, run: &Run, shared: &Shar
     for earlier in 0_usize.. {
         let Some(head) = wire.read_head()? else { return Ok(()) };
         let mut request = parse(connection, head);
-        let script = script_for(shared, &request.target);
+        let script = script_for(shared, &request);
         if earlier > 0 {
             match script.fault {
                 Fault::CloseOnReuse => return Ok(()),
@@ -61,9 +61,12 @@ fn parse(connection: usize, raw: Vec<u8>) -> Received {
     Received { connection, method, target, head, body: Vec::new(), raw }
 }
 
-fn script_for(shared: &Shared, target: &str) -> Script {
+fn script_for(shared: &Shared, request: &Received) -> Script {
     let script = shared.script();
-    let path = target.split('?').next().unwrap_or_default();
+    if let Some(judge) = &script.by {
+        return judge(request);
+    }
+    let path = request.target.split('?').next().unwrap_or_default();
     let special = script.paths.iter().find(|(special, _)| special == path).map(|(_, script)| script.clone());
     special.unwrap_or(script)
 }

@@ -56,6 +56,17 @@ pub struct Received {
 }
 
 impl Received {
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The value of a parameter of the query.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.target.split_once('?')?;
+        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
     /// Values of a header, in order, by a name in any case.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         self.head

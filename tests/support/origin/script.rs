@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Origin;
+use super::{Origin, Received};
 
 /// The behaviour of an origin.
 #[derive(Clone)]
@@ -27,7 +27,11 @@ pub struct Script {
     /// Requests served before it stalls.
     pub(super) stalls_after: Option<usize>,
     pub(super) paths: Vec<(String, Script)>,
+    pub(super) by: Option<Judge>,
 }
+
+/// Decides for each request how it is answered.
+pub(super) type Judge = Arc<dyn Fn(&Received) -> Script + Send + Sync>;
 
 /// What an origin speaks.
 #[derive(Clone)]
@@ -117,6 +121,7 @@ impl Script {
             drips_from: DripsFrom::Body,
             stalls_after: None,
             paths: Vec::new(),
+            by: None,
         }
     }
 
@@ -128,6 +133,18 @@ impl Script {
     /// Listens there instead of on 127.0.0.1; any 127.x.y.z will do.
     pub fn on(mut self, ip: impl Into<IpAddr>) -> Self {
         self.ip = ip.into();
+        self
+    }
+
+    /// Listens at this port instead of one of the system's choice.
+    pub fn at_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Answers each request as this says; how connections are accepted stays as it is.
+    pub fn by(mut self, judge: impl Fn(&Received) -> Self + Send + Sync + 'static) -> Self {
+        self.by = Some(Arc::new(judge));
         self
     }
 

@@ -11,7 +11,8 @@ use crate::config::units::Fault;
 /// Longer than this is a program, not a question.
 const QUERY_MAX: usize = 8 * 1024;
 
-const COMPARISONS: [&str; 4] = ["equals", "not", "above", "below"];
+/// The keys of comparisons.
+pub(super) const COMPARISONS: [&str; 4] = ["equals", "not", "above", "below"];
 
 /// `Some(None)`: the check has no query.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
@@ -59,7 +60,8 @@ fn sql(text: &str) -> Result<Arc<str>, Fault> {
     Ok(text.into())
 }
 
-fn comparison(section: &Section<'_>, entry: &Entry) -> Option<Comparison> {
+/// What one of these keys says.
+pub(super) fn comparison(section: &Section<'_>, entry: &Entry) -> Option<Comparison> {
     Some(match entry.key.as_str() {
         "equals" => Comparison::Equals(wanted(section, entry)?),
         "not" => Comparison::Not(wanted(section, entry)?),

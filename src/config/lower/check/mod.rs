@@ -2,6 +2,7 @@
 
 mod account;
 mod agent;
+mod body;
 mod compare;
 mod exec;
 mod http;
@@ -12,6 +13,7 @@ mod redis;
 mod script;
 mod secrets;
 mod smtp;
+mod status;
 mod tls;
 
 use std::net::IpAddr;
@@ -24,8 +26,8 @@ use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Table, Value};
 use crate::config::units::{self, Fault};
 use crate::config::vocabulary::{
-    CHECK_AGENT, CHECK_APACHE, CHECK_EXEC, CHECK_HTTP, CHECK_LDAP, CHECK_MYSQL, CHECK_POSTGRES, CHECK_REDIS,
-    CHECK_SCRIPT, CHECK_SMTP, CHECK_TCP, CHECK_TLS_ONLY, Words,
+    CHECK_AGENT, CHECK_APACHE, CHECK_EXEC, CHECK_GRPC, CHECK_HTTP, CHECK_LDAP, CHECK_MYSQL, CHECK_POSTGRES,
+    CHECK_REDIS, CHECK_SCRIPT, CHECK_SMTP, CHECK_TCP, CHECK_TLS_ONLY, Words,
 };
 
 pub(super) use exec::allowed as exec_allowed;
@@ -46,6 +48,7 @@ enum Type {
     Http,
     Mysql,
     Apache,
+    Grpc,
     Postgres,
     Redis,
     Smtp,
@@ -63,6 +66,7 @@ impl Type {
             Self::Http => &CHECK_HTTP,
             Self::Mysql => &CHECK_MYSQL,
             Self::Apache => &CHECK_APACHE,
+            Self::Grpc => &CHECK_GRPC,
             Self::Postgres => &CHECK_POSTGRES,
             Self::Redis => &CHECK_REDIS,
             Self::Smtp => &CHECK_SMTP,
@@ -89,6 +93,7 @@ const TYPE: Choice<Type> = Choice {
         ("http", Type::Http),
         ("mysql", Type::Mysql),
         ("apache", Type::Apache),
+        ("grpc", Type::Grpc),
         ("postgres", Type::Postgres),
         ("redis", Type::Redis),
         ("smtp", Type::Smtp),
@@ -112,6 +117,8 @@ const TYPE: Choice<Type> = Choice {
         ("icmp", "there is no ICMP check: write \"tcp\""),
         ("httpd", "apache"),
         ("server-status", "apache"),
+        ("http2", "write type = \"http\" and http = \"2\""),
+        ("h2", "write type = \"http\" and http = \"2\""),
         ("postgresql", "postgres"),
         ("pgsql", "postgres"),
         ("pgsql-check", "postgres"),
@@ -128,7 +135,7 @@ const TYPE: Choice<Type> = Choice {
         ("external-check", "exec"),
         ("command", "exec"),
     ],
-    later: &["grpc", "udp", "dns", "galera"],
+    later: &["udp", "dns", "galera"],
 };
 
 const INITIAL: Choice<Initial> = Choice {
@@ -227,6 +234,7 @@ fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
         Type::Http => CheckKind::Http(http::http(section)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
         Type::Apache => CheckKind::Apache(http::apache(section)?),
+        Type::Grpc => CheckKind::Grpc(http::grpc(section)?),
         Type::Postgres => CheckKind::Postgres(postgres::postgres(section)?),
         Type::Redis => CheckKind::Redis(redis::redis(section)?),
         Type::Smtp => CheckKind::Smtp(smtp::smtp(section)?),

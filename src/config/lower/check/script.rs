@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{http, tls};
+use super::{body, tls};
 use crate::config::model::{CheckTls, Pattern, ScriptCheck, Step};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
@@ -126,7 +126,7 @@ fn fitting(bytes: Vec<u8>) -> Result<Arc<[u8]>, Fault> {
 }
 
 fn pattern(text: &str) -> Result<Pattern, Fault> {
-    let pattern = http::pattern(text)?;
+    let pattern = body::pattern(text)?;
     if pattern.is_match(b"") {
         let fault = Fault::new("regex", format!("`{text}` matches nothing at all too"), "waits for nothing");
         return Err(fault.help("write a pattern that needs at least one byte"));

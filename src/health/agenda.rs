@@ -1,19 +1,15 @@
-//! When which question is asked next. Knows times and questions, nothing of answers.
+//! When which question is asked next. Knows times (since any fixed moment) and questions, nothing of answers.
 //!
-//! Called by the schedule alone. A question that several checks ask is here once. First probes come at once, a few
+//! Called by the schedule, and by the simulation with questions of its own. A question that several checks ask is here once. First probes come at once, a few
 //! hundred microseconds apart; later ones are spread over their interval, so that ten thousand never meet.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState as FastState;
-use tokio::time::Instant;
-
-use super::question::Question;
-
+use foldhash::fast::RandomState as FixedState;
 /// First probes of new backends start this far apart, or closer where there are many.
 const FIRST_STEP: Duration = Duration::from_micros(100);
 /// All first probes have started after this.
@@ -25,26 +21,29 @@ const GAP_MAX: Duration = Duration::from_secs(1);
 const JITTER: f64 = 0.05;
 
 /// Number of a question, never used again.
-pub(super) type QuestionId = u64;
+pub type QuestionId = u64;
 
 /// A check that wants to know the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asker {
+pub struct Asker {
     /// Serial of the backend's slot.
-    pub(super) backend: u64,
+    pub backend: u64,
     /// Position in its list of checks.
-    pub(super) check: usize,
+    pub check: usize,
 }
 
+/// A question, who asks it, and when.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) question: Arc<Question>,
-    pub(super) askers: Vec<Asker>,
-    due: Option<Instant>,
+pub struct Asked<Q> {
+    /// The question.
+    pub question: Arc<Q>,
+    /// Who wants to know.
+    pub askers: Vec<Asker>,
+    due: Option<Duration>,
     /// Which entry of the heap is the valid one.
     turn: u32,
     /// When the last attempt started.
-    started: Option<Instant>,
+    started: Option<Duration>,
     ended: u64,
     flight: Flight,
     occasion: Occasion,
@@ -69,30 +68,59 @@ enum Occasion {
     Evidence,
 }
 
-/// What the askers want next.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish {
-    /// The shortest interval of the askers, faster in transition.
-    pub(super) interval: Duration,
-    /// No asker is in transition: the phase may be chosen freely after the first attempt.
-    pub(super) calm: bool,
-    /// The answer was good.
-    pub(super) good: bool,
+/// Which attempts may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// None.
+    None,
+    /// Those that evidence brings.
+    Urgent,
+    /// All that are due.
+    All,
 }
 
+impl Room {
+    /// The room while `under_way` of `most` attempts are under way. An eighth is kept for what is urgent: a thousand
+    /// probes that wait for dead machines must not hide a death.
+    pub fn of(under_way: usize, most: usize) -> Self {
+        if under_way >= most {
+            Self::None
+        } else if under_way >= most - most / 8 {
+            Self::Urgent
+        } else {
+            Self::All
+        }
+    }
+}
+
+/// What the askers want next.
+#[derive(Debug, Clone, Copy)]
+pub struct Next {
+    /// The shortest interval of the askers, faster in transition.
+    pub interval: Duration,
+    /// No asker is in transition: the phase may be chosen freely after the first attempt.
+    pub calm: bool,
+    /// The answer was good.
+    pub good: bool,
+    /// Asking does harm: not even evidence brings it sooner than this.
+    pub slow: Option<Duration>,
+}
+
+/// The questions and their times.
 #[derive(Debug)]
-pub(super) struct Agenda {
-    asked: HashMap<QuestionId, Asked, FastState>,
-    ids: HashMap<Arc<Question>, QuestionId, FastState>,
-    heap: BinaryHeap<Reverse<(Instant, QuestionId, u32)>>,
+pub struct Agenda<Q> {
+    asked: HashMap<QuestionId, Asked<Q>, FixedState>,
+    ids: HashMap<Arc<Q>, QuestionId, FixedState>,
+    heap: BinaryHeap<Reverse<(Duration, QuestionId, u32)>>,
     urgent: VecDeque<QuestionId>,
     fresh: Vec<QuestionId>,
     next_id: QuestionId,
     noise: u64,
 }
 
-impl Agenda {
-    pub(super) fn new() -> Self {
+impl<Q: Eq + Hash> Agenda<Q> {
+    /// Nothing is asked. `seed` makes what little chance there is.
+    pub fn new(seed: u64) -> Self {
         Self {
             asked: HashMap::default(),
             ids: HashMap::default(),
@@ -100,30 +128,37 @@ impl Agenda {
             urgent: VecDeque::new(),
             fresh: Vec::new(),
             next_id: 0,
-            noise: RandomState::new().hash_one(0_u8) | 1,
+            noise: seed | 1,
         }
     }
 
-    pub(super) fn get(&self, id: QuestionId) -> Option<&Asked> {
+    /// What is known of a question.
+    pub fn get(&self, id: QuestionId) -> Option<&Asked<Q>> {
         self.asked.get(&id)
     }
 
-    pub(super) fn get_mut(&mut self, id: QuestionId) -> Option<&mut Asked> {
+    /// The same, to change the askers.
+    pub fn get_mut(&mut self, id: QuestionId) -> Option<&mut Asked<Q>> {
         self.asked.get_mut(&id)
     }
 
     /// How many different questions there are.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.asked.len()
     }
 
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
     /// Nobody asks anything, until [`Agenda::ask`] says otherwise.
-    pub(super) fn forget_askers(&mut self) {
+    pub fn forget_askers(&mut self) {
         self.asked.values_mut().for_each(|asked| asked.askers.clear());
     }
 
     /// `asker` wants to know this. New questions wait for [`Agenda::begin`].
-    pub(super) fn ask(&mut self, question: &Arc<Question>, asker: Asker) -> QuestionId {
+    pub fn ask(&mut self, question: &Arc<Q>, asker: Asker) -> QuestionId {
         let id = self.ids.get(question).copied().unwrap_or_else(|| self.add(question));
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.askers.push(asker);
@@ -131,7 +166,7 @@ impl Agenda {
         id
     }
 
-    fn add(&mut self, question: &Arc<Question>) -> QuestionId {
+    fn add(&mut self, question: &Arc<Q>) -> QuestionId {
         let id = self.next_id;
         self.next_id += 1;
         let asked = Asked {
@@ -152,7 +187,7 @@ impl Agenda {
     }
 
     /// Drops the questions that nobody asks any more.
-    pub(super) fn prune(&mut self) {
+    pub fn prune(&mut self) {
         self.asked.retain(|_, asked| !asked.askers.is_empty());
         let asked = &self.asked;
         self.ids.retain(|_, id| asked.contains_key(id));
@@ -161,7 +196,7 @@ impl Agenda {
     }
 
     /// Gives every new question its first time; `interval` says how long it may wait, `None` that it may not.
-    pub(super) fn begin(&mut self, now: Instant, interval: impl Fn(&Asked) -> Option<Duration>) {
+    pub fn begin(&mut self, now: Duration, interval: impl Fn(&Asked<Q>) -> Option<Duration>) {
         let fresh = std::mem::take(&mut self.fresh);
         let step = FIRST_STEP.min(FIRST_SPAN / u32::try_from(fresh.len().max(1)).unwrap_or(u32::MAX));
         let mut first = now;
@@ -177,7 +212,7 @@ impl Agenda {
     }
 
     /// A question that is asked already has a new asker, or a shorter interval: it waits no longer than `interval`.
-    pub(super) fn hasten(&mut self, now: Instant, interval: impl Fn(&Asked) -> Duration) {
+    pub fn hasten(&mut self, now: Duration, interval: impl Fn(&Asked<Q>) -> Duration) {
         let late = self.asked.iter().filter(|(_, asked)| asked.due.is_some_and(|due| due > now + interval(asked)));
         let late: Vec<(QuestionId, Duration)> = late.map(|(id, asked)| (*id, interval(asked))).collect();
         for (id, interval) in late {
@@ -186,14 +221,14 @@ impl Agenda {
     }
 
     /// Somebody new asks it, of whom nothing is known: it is asked now, unless it is new itself.
-    pub(super) fn soon(&mut self, id: QuestionId, now: Instant) {
+    pub fn soon(&mut self, id: QuestionId, now: Duration) {
         if self.asked.get(&id).is_some_and(|asked| asked.flight == Flight::Idle && asked.due.is_some()) {
             self.due_at(id, now);
         }
     }
 
     /// The next time of a question, instead of any that it had.
-    pub(super) fn due_at(&mut self, id: QuestionId, at: Instant) {
+    pub fn due_at(&mut self, id: QuestionId, at: Duration) {
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.turn = asked.turn.wrapping_add(1);
             asked.due = Some(at);
@@ -202,7 +237,7 @@ impl Agenda {
     }
 
     /// Evidence came: asks now, or as soon as the gap allows.
-    pub(super) fn urge(&mut self, id: QuestionId, now: Instant) {
+    pub fn urge(&mut self, id: QuestionId, now: Duration) {
         let Some(asked) = self.asked.get_mut(&id) else { return };
         match asked.flight {
             Flight::Idle => {}
@@ -227,7 +262,7 @@ impl Agenda {
     }
 
     /// Somebody wants to know now: asks as soon as there is room. The number of the attempt that will tell.
-    pub(super) fn now(&mut self, id: QuestionId, now: Instant) -> Option<u64> {
+    pub fn now(&mut self, id: QuestionId, now: Duration) -> Option<u64> {
         let asked = self.asked.get_mut(&id)?;
         let next = asked.ended + 1;
         match asked.flight {
@@ -243,16 +278,21 @@ impl Agenda {
     }
 
     /// Whether evidence would have to wait for the gap.
-    pub(super) fn would_wait(&self, id: QuestionId, now: Instant) -> bool {
+    pub fn would_wait(&self, id: QuestionId, now: Duration) -> bool {
         self.asked.get(&id).and_then(Asked::earliest).is_some_and(|at| at > now)
     }
 
-    /// The next question that is due. Without `room`, only what evidence made urgent.
-    pub(super) fn pop(&mut self, now: Instant, room: bool) -> Option<QuestionId> {
-        if let Some(id) = self.urgent.pop_front() {
-            return Some(id);
+    /// The next question that is due, where there is room for it.
+    pub fn pop(&mut self, now: Duration, room: Room) -> Option<QuestionId> {
+        if room == Room::None {
+            return None;
         }
-        if !room || self.next_due()? > now {
+        while let Some(id) = self.urgent.pop_front() {
+            if self.asked.contains_key(&id) {
+                return Some(id);
+            }
+        }
+        if room == Room::Urgent || self.next_due()? > now {
             return None;
         }
         let Reverse((_, id, _)) = self.heap.pop()?;
@@ -260,7 +300,7 @@ impl Agenda {
     }
 
     /// When the next question is due; entries that no longer hold leave.
-    pub(super) fn next_due(&mut self) -> Option<Instant> {
+    pub fn next_due(&mut self) -> Option<Duration> {
         while let Some(Reverse((at, id, turn))) = self.heap.peek() {
             if self.asked.get(id).is_some_and(|asked| asked.turn == *turn && asked.due.is_some()) {
                 return Some(*at);
@@ -271,7 +311,7 @@ impl Agenda {
     }
 
     /// An attempt starts.
-    pub(super) fn started(&mut self, id: QuestionId, now: Instant) {
+    pub fn started(&mut self, id: QuestionId, now: Duration) {
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.due = None;
             asked.turn = asked.turn.wrapping_add(1);
@@ -281,7 +321,7 @@ impl Agenda {
     }
 
     /// It cannot be asked yet and waits for [`Agenda::urge`].
-    pub(super) fn parked(&mut self, id: QuestionId) {
+    pub fn parked(&mut self, id: QuestionId) {
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.due = None;
             asked.flight = Flight::Idle;
@@ -289,18 +329,25 @@ impl Agenda {
     }
 
     /// An attempt ended: when the next one is due.
-    pub(super) fn ended(&mut self, id: QuestionId, now: Instant, wish: Wish) {
+    pub fn ended(&mut self, id: QuestionId, now: Duration, next: Next) {
         let noise = self.noise();
         let Some(asked) = self.asked.get_mut(&id) else { return };
         let started = asked.started.unwrap_or(now);
         let flight = std::mem::replace(&mut asked.flight, Flight::Idle);
         let occasion = std::mem::replace(&mut asked.occasion, Occasion::Time);
         asked.ended += 1;
-        asked.gap = if wish.good && occasion == Occasion::Evidence { (asked.gap * 2).min(GAP_MAX) } else { GAP };
-        let interval = if asked.ended == 1 && wish.calm {
-            wish.interval.mul_f64(phase(id))
+        asked.gap = if let Some(slow) = next.slow {
+            slow
+        } else if next.good && occasion == Occasion::Evidence {
+            (asked.gap * 2).min(GAP_MAX)
         } else {
-            wish.interval.mul_f64(1.0 - JITTER * noise)
+            GAP
+        };
+        let interval = next.interval.max(next.slow.unwrap_or_default());
+        let interval = if asked.ended == 1 && next.calm && next.slow.is_none() {
+            interval.mul_f64(phase(id))
+        } else {
+            interval.mul_f64(1.0 - JITTER * noise)
         };
         self.due_at(id, (started + interval).max(now));
         if flight == Flight::Again {
@@ -317,18 +364,18 @@ impl Agenda {
     }
 }
 
-impl Asked {
+impl<Q> Asked<Q> {
     /// How many attempts have ended.
-    pub(super) fn attempts(&self) -> u64 {
+    pub fn attempts(&self) -> u64 {
         self.ended
     }
 
     /// When it is asked next; `None` while it is being asked.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Duration> {
         self.due
     }
 
-    fn earliest(&self) -> Option<Instant> {
+    fn earliest(&self) -> Option<Duration> {
         self.started.map(|started| started + self.gap)
     }
 }
@@ -341,36 +388,34 @@ fn phase(id: QuestionId) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Address, CheckKind};
 
     const INTERVAL: Duration = Duration::from_secs(2);
     const ASKER: Asker = Asker { backend: 1, check: 0 };
 
-    fn question(number: usize) -> Arc<Question> {
-        let at = std::net::SocketAddr::from(([10, 0, (number >> 8) as u8, number as u8], 80));
-        Arc::new(Question::new(CheckKind::Tcp, Address::Socket(at), Duration::from_secs(1)))
+    fn question(number: usize) -> Arc<usize> {
+        Arc::new(number)
     }
 
-    fn agenda(questions: usize) -> Agenda {
-        let mut agenda = Agenda::new();
+    fn agenda(questions: usize) -> Agenda<usize> {
+        let mut agenda = Agenda::new(1);
         for number in 0..questions {
             agenda.ask(&question(number), ASKER);
         }
         agenda
     }
 
-    fn wish(good: bool) -> Wish {
-        Wish { interval: INTERVAL, calm: true, good }
+    fn next(good: bool) -> Next {
+        Next { interval: INTERVAL, calm: true, good, slow: None }
     }
 
     /// Runs the agenda for a while with attempts that take no time; when each was asked.
-    fn run(agenda: &mut Agenda, from: Instant, until: Duration) -> Vec<(Duration, QuestionId)> {
+    fn run(agenda: &mut Agenda<usize>, from: Duration, until: Duration) -> Vec<(Duration, QuestionId)> {
         let mut asked = Vec::new();
-        while let Some(due) = agenda.next_due().filter(|due| *due - from < until) {
-            while let Some(id) = agenda.pop(due, true) {
+        while let Some(due) = agenda.next_due().filter(|due| *due < from + until) {
+            while let Some(id) = agenda.pop(due, Room::All) {
                 agenda.started(id, due);
-                agenda.ended(id, due, wish(true));
-                asked.push((due - from, id));
+                agenda.ended(id, due, next(true));
+                asked.push((due.saturating_sub(from), id));
             }
         }
         asked
@@ -380,11 +425,11 @@ mod tests {
     fn few_first_probes_start_at_once_and_ten_thousand_within_a_second() {
         for (count, limit_ms) in [(3, 1), (100, 10), (10_000, 1_000)] {
             let mut agenda = agenda(count);
-            let now = Instant::now();
+            let now = Duration::from_secs(5);
             agenda.begin(now, |_| None);
             let mut times = std::iter::from_fn(|| {
                 let due = agenda.next_due()?;
-                agenda.pop(due, true).map(|_| due - now)
+                agenda.pop(due, Room::All).map(|_| due.saturating_sub(now))
             });
             assert_eq!(times.next(), Some(Duration::ZERO));
             let last = times.last().unwrap();
@@ -395,7 +440,7 @@ mod tests {
     #[test]
     fn later_probes_are_spread_evenly_and_never_later_than_their_interval() {
         let mut agenda = agenda(1_000);
-        let now = Instant::now();
+        let now = Duration::from_secs(5);
         agenda.begin(now, |_| None);
         let asked = run(&mut agenda, now, 20 * INTERVAL);
         for tenth in 0..10 {
@@ -415,7 +460,7 @@ mod tests {
     #[test]
     fn what_needs_no_first_probe_starts_within_its_interval() {
         let mut agenda = agenda(100);
-        let now = Instant::now();
+        let now = Duration::from_secs(5);
         agenda.begin(now, |_| Some(INTERVAL));
         let asked = run(&mut agenda, now, INTERVAL + Duration::from_millis(1));
         assert!(asked.iter().filter(|(at, _)| *at < INTERVAL / 2).count().abs_diff(asked.len() / 2) < 20);
@@ -424,56 +469,83 @@ mod tests {
     #[test]
     fn evidence_brings_a_probe_now_but_repeats_it_ever_slower_while_the_answers_are_good() {
         let mut agenda = agenda(1);
-        let start = Instant::now();
+        let start = Duration::from_secs(5);
         agenda.begin(start, |_| None);
-        assert_eq!(agenda.pop(start, true), Some(0));
+        assert_eq!(agenda.pop(start, Room::All), Some(0));
         agenda.started(0, start);
-        agenda.ended(0, start, wish(true));
+        agenda.ended(0, start, next(true));
         let mut now = start;
         let mut gaps = Vec::new();
         for _ in 0..8 {
             agenda.urge(0, now);
             agenda.urge(0, now);
             let due = agenda.next_due().unwrap();
-            gaps.push((due - now).as_millis());
+            gaps.push(due.saturating_sub(now).as_millis());
             now = due;
-            assert_eq!(agenda.pop(now, true), Some(0));
-            assert_eq!(agenda.pop(now, true), None, "twice urged is asked once");
+            assert_eq!(agenda.pop(now, Room::All), Some(0));
+            assert_eq!(agenda.pop(now, Room::All), None, "twice urged is asked once");
             agenda.started(0, now);
-            agenda.ended(0, now, wish(true));
+            agenda.ended(0, now, next(true));
         }
         assert_eq!(gaps[..4], [20, 40, 80, 160]);
         agenda.urge(0, now + INTERVAL);
-        assert_eq!(agenda.pop(now + INTERVAL, false), Some(0), "urgent ones need no room");
+        assert_eq!(agenda.pop(now + INTERVAL, Room::Urgent), Some(0), "urgent ones need less room");
         agenda.started(0, now + INTERVAL);
         agenda.urge(0, now + INTERVAL);
-        agenda.ended(0, now + INTERVAL, wish(false));
+        agenda.ended(0, now + INTERVAL, next(false));
         let due = agenda.next_due().unwrap();
         assert_eq!(due, now + INTERVAL + GAP, "evidence during an attempt brings one more; a failure resets the gap");
     }
 
     #[test]
+    fn a_question_that_does_harm_is_asked_slowly_whatever_traffic_says() {
+        let mut agenda = agenda(1);
+        let start = Duration::from_secs(5);
+        agenda.begin(start, |_| None);
+        assert_eq!(agenda.pop(start, Room::All), Some(0));
+        agenda.started(0, start);
+        let slow = 10 * INTERVAL;
+        agenda.ended(0, start, Next { slow: Some(slow), ..next(false) });
+        agenda.urge(0, start + INTERVAL);
+        let due = agenda.next_due().unwrap();
+        assert!(due >= start + slow.mul_f64(1.0 - JITTER) && due <= start + slow, "{due:?}");
+        assert_eq!(agenda.now(0, start + INTERVAL), Some(2), "an operator may ask all the same");
+        assert_eq!(agenda.next_due(), Some(start + INTERVAL));
+    }
+
+    #[test]
+    fn an_eighth_of_the_room_is_for_what_is_urgent() {
+        let rows = [(0, 1, Room::All), (1, 1, Room::None), (6, 8, Room::All), (7, 8, Room::Urgent), (8, 8, Room::None)];
+        for (under_way, most, expected) in rows {
+            assert_eq!(Room::of(under_way, most), expected, "{under_way} of {most}");
+        }
+    }
+
+    #[test]
     fn without_room_nothing_is_asked() {
         let mut agenda = agenda(2);
-        let now = Instant::now();
+        let now = Duration::from_secs(5);
         agenda.begin(now, |_| None);
-        assert_eq!(agenda.pop(now, false), None);
-        assert_eq!(agenda.pop(now, true), Some(0));
+        assert_eq!(agenda.pop(now, Room::Urgent), None);
+        agenda.urge(1, now);
+        assert_eq!(agenda.pop(now, Room::None), None);
+        assert_eq!(agenda.pop(now, Room::Urgent), Some(1));
+        assert_eq!(agenda.pop(now, Room::All), Some(0));
     }
 
     #[test]
     fn the_same_question_is_one_and_goes_with_its_last_asker() {
-        let mut agenda = Agenda::new();
+        let mut agenda = Agenda::new(1);
         let first = agenda.ask(&question(1), ASKER);
         assert_eq!(agenda.ask(&question(1), Asker { backend: 2, check: 5 }), first);
         assert_ne!(agenda.ask(&question(2), ASKER), first);
-        let now = Instant::now();
+        let now = Duration::from_secs(5);
         agenda.begin(now, |_| None);
         agenda.forget_askers();
         agenda.ask(&question(1), ASKER);
         agenda.prune();
         assert_eq!(agenda.len(), 1);
-        assert_eq!(agenda.pop(now, true), Some(first));
+        assert_eq!(agenda.pop(now, Room::All), Some(first));
         assert_eq!(agenda.next_due(), None);
         agenda.forget_askers();
         agenda.prune();
@@ -483,7 +555,7 @@ mod tests {
     #[test]
     fn a_shorter_interval_takes_effect_at_once() {
         let mut agenda = agenda(1);
-        let now = Instant::now();
+        let now = Duration::from_secs(5);
         agenda.begin(now, |_| Some(100 * INTERVAL));
         agenda.hasten(now, |_| INTERVAL);
         assert!(agenda.next_due().unwrap() <= now + INTERVAL);

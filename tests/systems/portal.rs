@@ -1,0 +1,183 @@
+//! API Portal: Apache and MySQL together, sessions, datacenters.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::support::eventually::DEADLINE;
+use crate::support::mysql::{FakeMysql, Script};
+use crate::support::systems::{Portal, Sessions, addresses, common_port};
+use crate::support::{Balancer, Client, Load, eventually};
+use crate::{MANY, assert_even, quick, wait_for};
+
+/// Two instances, each with a MySQL of its own.
+struct Site {
+    portals: Vec<Portal>,
+    databases: Vec<Option<FakeMysql>>,
+    ips: Vec<IpAddr>,
+    port: u16,
+}
+
+impl Site {
+    fn start(net: u8) -> Self {
+        let (sessions, ips) = (Sessions::default(), addresses(net, 2));
+        let port = common_port(&ips);
+        let names = ["a", "b"].iter().zip(&ips);
+        let portals = names.map(|(name, ip)| Portal::start(name, *ip, &sessions)).collect();
+        let mut site = Self { portals, databases: vec![None, None], ips, port };
+        site.start_database(0);
+        site.start_database(1);
+        site
+    }
+
+    fn start_database(&mut self, instance: usize) {
+        let address = SocketAddr::new(self.ips[instance], self.port);
+        self.databases[instance] = Some(FakeMysql::start_at(address, Script::new().refuses_login(1045)));
+    }
+
+    fn stop_database(&mut self, instance: usize) {
+        self.databases[instance] = None;
+    }
+
+    fn address(&self, instance: usize) -> SocketAddr {
+        self.portals[instance].apache.addr()
+    }
+
+    /// In front of both, with further keys of the pool.
+    fn balanced(&self, more: &str) -> Balancer {
+        self.asking("interval = '200ms', timeout = '200ms', fast_interval = '50ms'", more)
+    }
+
+    /// The same, with keys of the check of MySQL.
+    fn asking(&self, mysql: &str, more: &str) -> Balancer {
+        let keys = format!(
+            "preset = 'api-portal'\n{}check.mysql = {{ port = {}, {mysql} }}\n{more}",
+            quick("apache"),
+            self.port
+        );
+        Balancer::web(&[self.address(0), self.address(1)], &keys)
+    }
+}
+
+/// A page, asked as whoever is signed in with this cookie; the answer's status, body and new cookie.
+fn page(address: SocketAddr, cookie: Option<&str>, more: &str) -> (u16, String, Option<String>) {
+    let cookie = cookie.map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
+    let mut client = Client::connect(address);
+    client.send(format!("GET /catalog HTTP/1.1\r\nHost: portal.example.com\r\n{cookie}{more}\r\n"));
+    let answer = client.read_response();
+    (answer.status, answer.text(), answer.header("set-cookie").map(str::to_owned))
+}
+
+#[test]
+fn an_instance_without_its_mysql_leaves_though_its_apache_is_fine() {
+    let mut site = Site::start(31);
+    let balancer = site.balanced("");
+    site.stop_database(0);
+    wait_for(&balancer, site.address(0), false);
+    for _ in 0..20 {
+        assert_eq!(page(balancer.addr("web"), None, "").1, "b");
+    }
+    site.start_database(0);
+    wait_for(&balancer, site.address(0), true);
+    site.portals[1].apache.stop();
+    wait_for(&balancer, site.address(1), false);
+    assert_eq!(page(balancer.addr("web"), None, "").1, "a");
+}
+
+#[test]
+fn a_thousand_probes_leave_no_broken_handshake_behind() {
+    let site = Site::start(32);
+    let _balancer = site.asking("interval = '10ms', timeout = '10ms', fall = 1000", "");
+    for database in site.databases.iter().flatten() {
+        eventually("five hundred probes", DEADLINE, || database.connections() >= 500);
+        // A login that is refused proves that the server is alive, and counts as nothing.
+        assert_eq!(database.broken_handshakes(), 0);
+    }
+}
+
+#[test]
+fn whoever_is_signed_in_stays_so_whatever_port_the_client_comes_from() {
+    let site = Site::start(33);
+    let balancer = site.balanced("");
+    let address = balancer.addr("web");
+    let (_, _, cookie) = page(address, None, "");
+    let cookie = cookie.expect("a session begins");
+    let mut seen = Vec::new();
+    for claim in ["", "X-Forwarded-For: 192.0.2.7:50238\r\n", "X-Forwarded-For: 192.0.2.7:50239\r\n", ""] {
+        let (status, name, _) = page(address, Some(&cookie), claim);
+        assert_eq!(status, 200, "signed out after {claim:?}");
+        seen.push(name);
+    }
+    assert!(seen.contains(&"a".into()) && seen.contains(&"b".into()), "{seen:?}");
+    let requests = site.portals[0].apache.requests();
+    let pages = requests.iter().filter(|request| request.target == "/catalog");
+    assert!(pages.into_iter().all(|page| page.headers("x-forwarded-for") == ["127.0.0.1"]));
+}
+
+#[test]
+fn whoever_is_signed_in_stays_so_behind_two_balancers() {
+    let site = Site::start(34);
+    let inner = site.balanced("");
+    let outer = Balancer::web(&[inner.addr("web")], "");
+    let (_, _, cookie) = page(outer.addr("web"), None, "");
+    for _ in 0..10 {
+        assert_eq!(page(outer.addr("web"), cookie.as_deref(), "").0, 200);
+    }
+}
+
+#[test]
+fn an_instance_that_comes_back_gets_its_share_slowly_and_then_whole() {
+    let site = Site::start(35);
+    let balancer = site.balanced("slow_start = '3s'\nbalance = 'least-requests'\n");
+    let load = Load::start_as("portal.example.com", balancer.addr("web"), "/catalog", 4);
+    assert_even(&load, &["a", "b"]);
+    site.portals[0].apache.stop();
+    wait_for(&balancer, site.address(0), false);
+    site.portals[0].apache.start_again();
+    wait_for(&balancer, site.address(0), true);
+    let back = Instant::now();
+    load.forget();
+    load.wait_for(200);
+    let early = load.so_far().share("a");
+    assert!(back.elapsed() > Duration::from_secs(1) || early < 0.4, "{early} of the work right after its return");
+    eventually("its whole share", DEADLINE, || {
+        load.forget();
+        load.wait_for(MANY / 4);
+        (load.so_far().share("a") - 0.5).abs() < 0.05
+    });
+    assert!(back.elapsed() > Duration::from_secs(2), "all of it after {:?}", back.elapsed());
+    load.stop().assert_none_failed();
+}
+
+#[test]
+fn one_database_node_of_three_may_fail() {
+    let ips = addresses(36, 3);
+    let port = common_port(&ips);
+    let start = |ip: IpAddr| FakeMysql::start_at(SocketAddr::new(ip, port), Script::new());
+    let mut nodes: Vec<Option<FakeMysql>> = ips.iter().map(|ip| Some(start(*ip))).collect();
+    let sessions = Sessions::default();
+    let portal = Portal::start("a", "127.0.0.1".parse().unwrap(), &sessions);
+    let timing = "interval = '200ms', timeout = '200ms', fast_interval = '50ms'";
+    let checks: Vec<String> = (0..3)
+        .map(|node| {
+            let ip = ips[node];
+            format!(
+                "check.db{node} = {{ type = 'mysql', user = 'evenkeel', host = '{ip}', port = {port}, {timing} }}\n"
+            )
+        })
+        .collect();
+    let rule = "healthy_when = 'apache and 2 of (db0, db1, db2)'\nmin_healthy = 1\n";
+    let keys = format!("{rule}check.apache = {{ type = 'tcp', {timing} }}\n{}", checks.concat());
+    let balancer = Balancer::web(&[portal.apache.addr()], &keys);
+    let is_up = |check: &str, up: f64| {
+        let backend = portal.apache.addr();
+        balancer.counts(&format!("evenkeel_check_up{{pool=p,backend={backend},check={check}}}"), up);
+    };
+    nodes[0] = None;
+    is_up("db0", 0.0);
+    balancer.wait_for_up(1);
+    nodes[1] = None;
+    is_up("db1", 0.0);
+    wait_for(&balancer, portal.apache.addr(), false);
+    nodes[0] = Some(start(ips[0]));
+    wait_for(&balancer, portal.apache.addr(), true);
+}
