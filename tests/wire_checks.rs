@@ -8,7 +8,8 @@ use std::time::Duration;
 use evenkeel::health::{Role, Wish};
 use evenkeel::probe::{Layer, Pace, attempt};
 use support::asking::{LONG, bad, good, probe, probe_shortly, question};
-use support::fake::{Act, Fake, closed_port, cut, hear, say, tls};
+use support::fake::{Act, Fake, cut, hear, say, tls};
+use support::probing::closed_port;
 
 // === every protocol ===
 

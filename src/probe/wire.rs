@@ -104,6 +104,15 @@ impl Wire {
         }
     }
 
+    /// The same for what nobody may read later: a password, or what can be made of one.
+    pub(super) async fn send_unseen(&mut self, bytes: &[u8]) {
+        self.log.note("sent what stands for the password (not written down)");
+        let line = self.line.unseen();
+        if line.write_all(bytes).await.is_ok() {
+            let _ = line.flush().await;
+        }
+    }
+
     /// What has come and was not taken.
     pub(super) fn hand(&self) -> &[u8] {
         &self.hand

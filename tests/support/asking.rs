@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use evenkeel::config::model::Address;
 use evenkeel::config::{self, Source};
-use evenkeel::probe::{Layer, Question, Report, attempt};
+use evenkeel::probe::{Question, Report, attempt};
+
+pub use super::probing::{bad, good};
 
 /// A deadline that no test reaches unless something is wrong.
 pub const LONG: &str = "interval = '20s'\ntimeout = '20s'\n";
@@ -51,25 +53,4 @@ pub async fn probe_shortly(check: &str, at: SocketAddr) -> Report {
     let report = attempt(asked, at).await;
     assert!(started.elapsed() < timeout + SLACK, "it keeps its deadline: {report:?}");
     report
-}
-
-/// It is good, and says this.
-#[track_caller]
-pub fn good(report: &Report, words: &str) {
-    match &report.result {
-        Ok(finding) => assert!(finding.what.contains(words), "{:?} should contain {words:?}", finding.what),
-        Err(failure) => panic!("{failure}; {:?}", report.transcript.lines(200)),
-    }
-}
-
-/// It failed there, and says this.
-#[track_caller]
-pub fn bad(report: &Report, layer: Layer, words: &str) {
-    match &report.result {
-        Ok(finding) => panic!("should fail with {words:?}: {finding:?}; {:?}", report.transcript.lines(200)),
-        Err(failure) => {
-            assert!(failure.what.contains(words), "{:?} should contain {words:?}", failure.what);
-            assert_eq!(failure.layer, layer, "{failure}");
-        }
-    }
 }

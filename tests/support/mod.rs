@@ -21,6 +21,9 @@ pub mod probing;
 pub mod process;
 pub mod real;
 pub mod real_galera;
+pub mod real_postgres;
+pub mod real_redis;
+pub mod real_slapd;
 pub mod systems;
 
 pub use backend_process::BackendProcess;

@@ -302,7 +302,7 @@ pub(super) fn free_port(ip: &str) -> u16 {
     std::net::TcpListener::bind(SocketAddr::new(ip, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
 
@@ -311,11 +311,11 @@ fn user_option() -> Option<&'static str> {
     is_root().then_some("--user=root")
 }
 
-fn signal(process: &Child, name: &str) {
+pub(super) fn signal(process: &Child, name: &str) {
     let _ = Command::new("kill").arg(format!("-{name}")).arg(process.id().to_string()).status();
 }
 
-async fn wait_until(what: &str, log: &Path, mut holds: impl FnMut() -> bool) {
+pub(super) async fn wait_until(what: &str, log: &Path, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + START_LIMIT;
     while !holds() {
         if Instant::now() > deadline {

@@ -185,7 +185,10 @@ fn escaped(bytes: &[u8]) -> String {
             b'\n' => text.push_str("\\n"),
             b'\\' => text.push_str("\\\\"),
             b' '..=b'~' => text.push(char::from(*byte)),
-            _ => text.push_str(&format!("\\0{byte:03o}")),
+            _ => {
+                text.push_str("\\0");
+                text.extend([byte >> 6, byte >> 3 & 7, byte & 7].map(|digit| char::from(b'0' + digit)));
+            }
         }
     }
     text

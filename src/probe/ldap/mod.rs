@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn codes_are_said_in_words() {
-        let rows: &[(Option<()>, Kind, u32, Result<&str, &str>)] = &[
+        type Row = (Option<()>, Kind, u32, Result<&'static str, &'static str>);
+        let rows: &[Row] = &[
             (None, Kind::Bind, 0, Ok("bound as nobody")),
             (Some(()), Kind::Bind, 0, Ok("bound")),
             (None, Kind::Bind, 48, Ok("alive (code 48")),

@@ -79,13 +79,16 @@ fn of_recovery(recovery: Recovery, row: &[Option<Vec<u8>>], said: &mut Vec<Strin
         }
         (Some(b"t"), Recovery::Standby { lag_max: Some(limit) }) => {
             let Some(lag) = text(1).and_then(seconds) else {
-                return Err(Failure::new(Layer::Answer, "a standby that has received nothing since it started"));
+                return Err(Failure::new(
+                    Layer::Answer,
+                    "a standby whose lag is unknown: it has replayed no transaction yet",
+                ));
             };
             if lag > limit {
-                let what = format!("a standby that is {lag:.1?} behind, wanted {limit:?} at most");
+                let what = format!("a standby that is {:.1}s behind, wanted {limit:?} at most", lag.as_secs_f64());
                 return Err(Failure::new(Layer::Answer, what));
             }
-            said.push(format!("standby, {lag:.1?} behind"));
+            said.push(format!("standby, {:.1}s behind", lag.as_secs_f64()));
             Ok(Role::Standby)
         }
         (other, _) => {
@@ -144,9 +147,10 @@ mod tests {
 
     #[test]
     fn recovery_is_a_standby_or_down_and_lag_has_a_limit() {
+        type Line = (Recovery, &'static [Option<&'static str>], Result<Role, &'static str>);
         let within = |limit: u64| Recovery::Standby { lag_max: Some(Duration::from_secs(limit)) };
         let any = Recovery::Standby { lag_max: None };
-        let rows: &[(Recovery, &[Option<&str>], Result<Role, &str>)] = &[
+        let rows: &[Line] = &[
             (any, &[Some("f")], Ok(Role::Active)),
             (any, &[Some("t")], Ok(Role::Standby)),
             (Recovery::Down, &[Some("f")], Ok(Role::Active)),
@@ -157,10 +161,10 @@ mod tests {
             (within(5), &[Some("t"), Some("-0.3")], Ok(Role::Standby)),
             (within(5), &[Some("t"), Some("5.25")], Err("5.2s behind")),
             (within(5), &[Some("t"), Some("86400.000000")], Err("86400.0s behind, wanted 5s")),
-            (within(5), &[Some("t"), None], Err("received nothing")),
+            (within(5), &[Some("t"), None], Err("lag is unknown")),
             (within(5), &[Some("t"), Some("NaN")], Ok(Role::Standby)),
-            (within(5), &[Some("t"), Some("inf")], Err("received nothing")),
-            (within(5), &[Some("t")], Err("received nothing")),
+            (within(5), &[Some("t"), Some("inf")], Err("lag is unknown")),
+            (within(5), &[Some("t")], Err("lag is unknown")),
             (any, &[], Err("``")),
             (any, &[None], Err("``")),
             (any, &[Some("maybe")], Err("`maybe`")),

@@ -50,7 +50,7 @@ pub(super) async fn run(
         }
         log.note(format!("it asks for {}", auth.words()));
         if let Some(answer) = dialogue.answer(auth).await? {
-            wire.send(&answer).await;
+            wire.send_unseen(&answer).await;
         }
     }
     Err(endless())
