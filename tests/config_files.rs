@@ -15,7 +15,18 @@ fn load(name: &str) -> config::Loaded {
 
 #[test]
 fn every_example_loads_without_a_warning() {
-    let names = ["quickstart", "reference", "grafana", "uchiwa", "api-portal", "vault", "yugabyte-platform"];
+    let names = [
+        "quickstart",
+        "reference",
+        "grafana",
+        "uchiwa",
+        "api-portal",
+        "vault",
+        "yugabyte-platform",
+        "active-standby",
+        "galera",
+        "patroni",
+    ];
     for name in names {
         let loaded = load(&format!("{name}.toml"));
         assert!(loaded.warnings.is_empty(), "{name}:\n{}", loaded.warnings.render(Color::Plain, ""));

@@ -28,6 +28,9 @@ fn pool(options: &str) -> Arc<Pool> {
     load(&text).pools[0].clone()
 }
 
+/// A check that says who leads.
+const ROLE: &str = "check.role = { type = \"http\", status = { 200 = \"active\", 404 = \"standby\" } }\n";
+
 #[test]
 fn a_mode_is_what_its_options_say() {
     let standby = |failover, failback| Mode::ActiveStandby(Succession { failover, failback });
@@ -51,7 +54,7 @@ fn a_mode_is_what_its_options_say() {
             Mode::Leader(TwoLeaders::Newest),
         ),
     ] {
-        assert_eq!(pool(options).policy.mode, mode, "{options}");
+        assert_eq!(pool(&format!("{options}\n{ROLE}")).policy.mode, mode, "{options}");
     }
 }
 
@@ -72,7 +75,7 @@ fn what_happens_when_nobody_is_left_is_said_in_one_way() {
             0,
         ),
     ] {
-        let pool = pool(&format!("{options}\n{checks}"));
+        let pool = pool(&format!("{options}\n{checks}{ROLE}"));
         assert_eq!((&pool.policy.all_down, pool.hold), (&all_down, Duration::from_millis(hold)), "{options}");
     }
 }

@@ -115,8 +115,11 @@ mod tests {
             "a check of type \"http\"" => &["[pool.web.check.home]", "[pool.web.check.role]"],
             "a check of type \"grpc\"" => &["[pool.web.check.home]", "[pool.web.check.service]"],
             "a check of type \"tls\"" => &["[pool.web.check.home]", "[pool.web.check.certificate]"],
-            "a check of type \"mysql\"" => &["[pool.web.check.home]", "[pool.web.check.login]"],
+            "a check of type \"mysql\"" => {
+                &["[pool.web.check.home]", "[pool.web.check.login]", "[pool.other.check.database]"]
+            }
             "a check of type \"apache\"" => &["[pool.web.check.home]", "[pool.web.check.server]"],
+            "replica = { ... } of a check" => &["[pool.other.check.database]"],
             "body = { ... }" => &["[pool.web.check.home]", "[pool.web.check.words]", "[pool.web.check.db]"],
             place => panic!("say where the reference explains {place}"),
         }
