@@ -1,6 +1,6 @@
 //! What the options of pools, listeners and routes come to: the values that the program then obeys.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn load(pools: &str) -> Config {
     let mut text = String::from("[listener.web]\nbind = \"127.0.0.1:8080\"\n");
     let names = pools.lines().filter_map(|line| line.strip_prefix("[pool.")?.strip_suffix(']'));
     for name in names.filter(|name| !name.contains('.')) {
-        text.push_str(&format!("[[listener.web.route]]\nhost = \"{name}.example.com\"\npool = \"{name}\"\n"));
+        let _ = write!(text, "[[listener.web.route]]\nhost = \"{name}.example.com\"\npool = \"{name}\"\n");
     }
     let loaded = config::load(&Source::text(text + pools)).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(Color::Plain, ""));

@@ -1,5 +1,4 @@
 //! The presets: each loads, pasted or named, and comes to the same; what a pool says itself wins.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 use std::time::Duration;
