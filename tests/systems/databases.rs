@@ -1,4 +1,4 @@
-//! Databases behind roles: Galera by MySQL's own words, PostgreSQL by Patroni's.
+//! Databases behind roles: Galera by its nodes' own words, `PostgreSQL` by Patroni's.
 
 use std::net::SocketAddr;
 

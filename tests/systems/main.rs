@@ -8,8 +8,10 @@
 mod support;
 
 mod grafana;
+
 mod portal;
 mod sensu;
+
 mod zones;
 
 use std::net::SocketAddr;

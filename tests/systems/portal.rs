@@ -1,4 +1,4 @@
-//! API Portal: Apache and MySQL together, sessions, datacenters.
+//! API Portal: Apache and `MySQL` together, sessions, datacenters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::support::systems::{Portal, Sessions, addresses, common_port};
 use crate::support::{Balancer, Client, Load, eventually};
 use crate::{MANY, assert_even, quick, wait_for};
 
-/// Two instances, each with a MySQL of its own.
+/// Two instances, each with a `MySQL` of its own.
 struct Site {
     portals: Vec<Portal>,
     databases: Vec<Option<FakeMysql>>,
@@ -47,7 +47,7 @@ impl Site {
         self.asking("interval = '200ms', timeout = '200ms', fast_interval = '50ms'", more)
     }
 
-    /// The same, with keys of the check of MySQL.
+    /// The same, with keys of the check of `MySQL`.
     fn asking(&self, mysql: &str, more: &str) -> Balancer {
         let keys = format!(
             "preset = 'api-portal'\n{}check.mysql = {{ port = {}, {mysql} }}\n{more}",

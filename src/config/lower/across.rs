@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::super::Cx;
-use super::super::model::Protocol;
+use super::super::model::{PoolIndex, Protocol};
 use super::super::problem::{At, Problem};
 use super::super::section::Section;
 use super::listener::ListenerRead;
 use super::pool::PoolRead;
 use super::{AdminRead, Pools};
+use crate::health::Mode;
 
 /// Addresses taken so far: exactly, by port for every address of a family, and by port for any single address.
 #[derive(Default)]
@@ -123,6 +124,25 @@ pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], pools: &[PoolRead
                         .help("write balance = \"source\" to keep a client with its backend, or protocol = \"http\""),
                 );
             }
+        }
+    }
+}
+
+/// Listeners and routes that ask for standbys of a pool in which nobody is one.
+pub(super) fn reads(cx: &Cx<'_>, pools: &Pools<'_>, listeners: &[ListenerRead], reads: &[PoolRead]) {
+    for (index, at) in listeners.iter().flat_map(|listener| &listener.reads) {
+        let pool = |index: PoolIndex| reads.get(index.0 as usize)?.pool.as_ref();
+        let Some(own) = pool(*index) else { continue };
+        let deciding = own.follows.and_then(pool).unwrap_or(own);
+        let alike = deciding.policy.mode == Mode::ActiveActive;
+        if alike && !deciding.checks.iter().any(|check| check.kind.tells_role()) {
+            let (name, defined) = pools.names[index.0 as usize];
+            cx.report(
+                Problem::warning("no-effect", *at, format!("pool `{name}` has no standbys to read from"))
+                    .label("all of its backends are active")
+                    .second(defined, "active-active, and no check tells a role")
+                    .help("take it out, or give the pool a mode, or a check that tells roles"),
+            );
         }
     }
 }

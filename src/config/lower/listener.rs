@@ -27,6 +27,8 @@ pub(super) struct ListenerRead {
     pub(super) binds: Vec<(SocketAddr, At)>,
     /// Pools that it or its routes name, with the place of the name.
     pub(super) uses: Vec<(PoolIndex, At)>,
+    /// Pools whose standbys are asked for, with the place of `reads`.
+    pub(super) reads: Vec<(PoolIndex, At)>,
     pub(super) listener: Option<Listener>,
 }
 
@@ -72,6 +74,7 @@ pub(super) fn listener<'a>(
         uses.push((pool, entry.node.at));
     }
     uses.extend(routes.iter().filter_map(|read| Some((read.route.as_ref()?.pool, read.pool_at))));
+    let from_standbys = from_standbys(&section, pool.filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);
     let complete = !idle && !binds.is_empty() && (pool.is_some() || !section.has("pool"));
     let limits = limits(&section, protocol, process);
@@ -87,7 +90,17 @@ pub(super) fn listener<'a>(
         limits,
         timeouts,
     });
-    ListenerRead { name: entry.key.clone(), protocol, binds, uses, listener }
+    ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
+}
+
+/// The pools whose standbys are asked for, its own and those of its routes.
+fn from_standbys(section: &Section<'_>, own: Option<PoolIndex>, routes: &[RouteRead]) -> Vec<(PoolIndex, At)> {
+    let own = own.zip(section.entry("reads").map(|entry| entry.node.at));
+    let of_routes = routes.iter().filter_map(|read| {
+        let route = read.route.as_ref().filter(|route| route.reads == Reads::Standby)?;
+        Some((route.pool, read.reads_at?))
+    });
+    own.into_iter().chain(of_routes).collect()
 }
 
 /// Whether a feature that is not there yet stands in for the pool, such as `redirect`.

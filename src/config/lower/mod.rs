@@ -99,6 +99,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::listeners(&top, &listeners, &admin);
     across::pools(cx, &names, &pools, &listeners, listener_sections(root));
     across::balance(cx, &listeners, &pools);
+    across::reads(cx, &names, &listeners, &pools);
     Some(Config {
         admin: Admin { bind: admin.bind, token: admin.token },
         log,

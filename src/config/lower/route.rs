@@ -21,6 +21,8 @@ pub(super) struct RouteRead {
     pub(super) at: At,
     /// The name of its pool.
     pub(super) pool_at: At,
+    /// The word after `reads`.
+    pub(super) reads_at: Option<At>,
     pub(super) route: Option<Route>,
 }
 
@@ -56,6 +58,7 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
     RouteRead {
         at: node.at,
         pool_at: section.entry("pool").map_or(node.at, |entry| entry.node.at),
+        reads_at: section.entry("reads").map(|entry| entry.node.at),
         route: pool.map(|pool| Route {
             hosts,
             path,

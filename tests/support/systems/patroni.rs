@@ -1,4 +1,4 @@
-//! Patroni: PostgreSQL nodes, each with a port that says who leads.
+//! Patroni: `PostgreSQL` nodes, each with a port that says who leads.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -13,13 +13,13 @@ pub enum PostgresNode {
     Primary,
     /// Follows the primary.
     Replica,
-    /// PostgreSQL is down or starts; Patroni answers.
+    /// `PostgreSQL` is down or starts; Patroni answers.
     Down,
 }
 
 /// A cluster. A client of node `i` is greeted with `postgres-i`.
 pub struct Patroni {
-    /// Their PostgreSQL.
+    /// Their `PostgreSQL`.
     pub nodes: Vec<Origin>,
     /// Their port 8008, the same for all of them.
     pub rest: Vec<Origin>,

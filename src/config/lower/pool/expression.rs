@@ -30,12 +30,12 @@ pub(super) fn over(section: &Section<'_>, key: &str, names: &[Arc<str>]) -> Opti
         .ok()
 }
 
-/// Warns of checks that no expression asks for.
-pub(super) fn report_unused(section: &Section<'_>, names: &[Arc<str>], asked: &[&Expression]) {
+/// Warns of checks that decide nothing.
+pub(super) fn report_unused(section: &Section<'_>, names: &[Arc<str>], decides: impl Fn(usize) -> bool) {
     let Some(node) = section.entry("healthy_when").map(|entry| &entry.node) else { return };
     let Value::String(Text { value: text, .. }) = &node.value else { return };
     for (index, name) in names.iter().enumerate() {
-        if asked.iter().any(|expression| expression.mentions(index)) {
+        if decides(index) {
             continue;
         }
         let place = check::place(section, name).unwrap_or(node.at);

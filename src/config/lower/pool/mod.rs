@@ -9,7 +9,6 @@ mod outliers;
 mod policy;
 mod zones;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::Balance;
@@ -110,8 +109,7 @@ fn decided(section: &Section<'_>, hold: Duration) -> Option<Decided> {
     let members = members::members(section, &mut names);
     let zones = zones::zones(section, names);
     let checks = check::checks(section);
-    let names: Vec<Arc<str>> = checks.iter().map(|(name, _)| name.as_str().into()).collect();
-    let policy = policy::policy(section, members.as_deref(), &names, hold);
+    let policy = policy::policy(section, members.as_deref(), &checks, hold);
     let checks: Option<Vec<Check>> = checks.into_iter().map(|(_, check)| check).collect();
     Some(Decided { members: members.filter(|members| !members.is_empty())?, zones, checks: checks?, policy: policy? })
 }

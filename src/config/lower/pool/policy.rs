@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::lower::nonzero;
-use crate::config::model::Member;
+use crate::config::model::{Check, Member};
 use crate::config::problem::Problem;
 use crate::config::section::{Choice, Section};
 use crate::config::tree::Value;
@@ -96,23 +96,32 @@ const FLAPS_USUAL: Flaps = Flaps {
 pub(super) fn policy(
     section: &Section<'_>,
     members: Option<&[Member]>,
-    names: &[Arc<str>],
+    checks: &[(String, Option<Check>)],
     hold: Duration,
 ) -> Option<Policy> {
+    let names: Vec<Arc<str>> = checks.iter().map(|(name, _)| name.as_str().into()).collect();
     let known = section.choice("mode", &MODE);
     let kind = known.unwrap_or(Kind::ActiveActive);
     if known.is_some() || !section.has("mode") {
         report_other_modes(section, kind);
     }
-    let healthy_when = expression::healthy_when(section, names);
-    let all_down = all_down(section, names, kind, hold);
+    if kind == Kind::Leader {
+        report_leaderless(section, checks);
+    }
+    let healthy_when = expression::healthy_when(section, &names);
+    let all_down = all_down(section, &names, kind, hold);
     if let (Some(healthy_when), Some(all_down)) = (&healthy_when, &all_down) {
         let mut asked = vec![healthy_when];
         asked.extend(match all_down {
             AllDown::ServeWhen(expression) => Some(expression),
             _ => None,
         });
-        expression::report_unused(section, names, &asked);
+        // A check that tells a role is asked for that, whatever its answer means otherwise.
+        let decides = |check: usize| {
+            let tells = checks[check].1.as_ref().is_none_or(|check| check.kind.tells_role());
+            tells || asked.iter().any(|expression| expression.mentions(check))
+        };
+        expression::report_unused(section, &names, decides);
     }
     let time = |key: &str| section.duration(key).unwrap_or(Duration::ZERO);
     let policy = Policy {
@@ -141,6 +150,20 @@ fn report_other_modes(section: &Section<'_>, kind: Kind) {
             other_mode(section, key, kind, needed);
         }
     }
+}
+
+/// A pool with a leader needs someone who says who that is.
+fn report_leaderless(section: &Section<'_>, checks: &[(String, Option<Check>)]) {
+    let tells = checks.iter().any(|(_, check)| check.as_ref().is_none_or(|check| check.kind.tells_role()));
+    let Some(mode) = section.entry("mode").filter(|_| !tells) else { return };
+    section.cx.report(
+        Problem::error("no-role", mode.node.at, format!("no check of [{}] says who leads", section.path))
+            .label("needs a check that tells a role")
+            .help(
+                "give each status of an http check a meaning, status = { 200 = \"active\", 429 = \"standby\" }, or ask \
+                 a database for its role; where no backend knows, mode = \"active-standby\" goes by their order",
+            ),
+    );
 }
 
 fn mode(section: &Section<'_>, kind: Kind) -> Mode {
