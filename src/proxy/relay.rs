@@ -88,17 +88,25 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Relays until both sides have ended, one has broken, or nothing has moved for too long. `early` are bytes in hand:
-/// from the client, and from the backend.
+/// Bytes in hand when a relay begins.
+#[derive(Debug, Default)]
+pub struct Early {
+    /// From the client.
+    pub client: Option<Buffer>,
+    /// From the backend.
+    pub backend: Option<Buffer>,
+}
+
+/// Relays until both sides have ended, one has broken, or nothing has moved for too long.
 pub async fn relay(
     client: &mut Stream,
     backend: &mut Stream,
-    early: (Option<Buffer>, Option<Buffer>),
+    early: &mut Early,
     timer: &Timer,
     terms: &Terms<'_>,
 ) -> Relayed {
-    let mut up = Way { buffer: early.0, ..Way::default() };
-    let mut down = Way { buffer: early.1, ..Way::default() };
+    let mut up = Way { buffer: early.client.take(), ..Way::default() };
+    let mut down = Way { buffer: early.backend.take(), ..Way::default() };
     let peer = terms.lease.backend();
     timer.mark(Some(peer.slot.index));
     let mut watched = terms.idle <= QUIET;

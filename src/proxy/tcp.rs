@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{self, Search, Tried};
 use super::log::{Ended, Line};
 use super::outcome::Cause;
-use super::relay::{Terms, relay};
+use super::relay::{Early, Terms, relay};
 use super::worker::{View, Worker, source_key};
 use crate::balance::Balance;
 use crate::net::buffer::Buffer;
@@ -47,13 +47,15 @@ pub async fn serve(
     let ask = Ask { key, reads: listener.config.reads, near: pool.near(ip) };
     let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
     let mut early = Early::default();
-    let reached = reach(&search, &timer, &mut notes, |context| early.left(context, &mut client)).await;
+    let mut ended = false;
+    let left = |context: &mut Context<'_>| has_left(context, &mut client, &mut early.client, &mut ended);
+    let reached = reach(&search, &timer, &mut notes, left).await;
     // A connection may last for days: it must not keep its table that long.
     drop(view);
     let cause = match reached {
         Ok((lease, mut backend)) => {
             let terms = Terms::new(&lease, &pool.config, &listener.config);
-            let relayed = relay(&mut client, &mut backend, (early.hand, None), &timer, &terms).await;
+            let relayed = relay(&mut client, &mut backend, &mut early, &timer, &terms).await;
             (notes.received, notes.sent) = (relayed.received, relayed.sent);
             notes.lease = Some(lease);
             relayed.cause
@@ -68,23 +70,14 @@ pub async fn serve(
     log(&worker, &listener, &pool, &notes, address, begun, cause);
 }
 
-/// What a client sends before it has a backend.
-#[derive(Default)]
-struct Early {
-    hand: Option<Buffer>,
-    ended: bool,
-}
-
-impl Early {
-    /// Whether the client has gone for good. Its end alone may be half a close: it still reads.
-    fn left(&mut self, context: &mut Context<'_>, client: &mut Stream) -> bool {
-        if self.ended {
-            return false;
-        }
-        let end = attempt::poll_end(context, client, &mut self.hand);
-        self.ended = matches!(end, Poll::Ready(Ok(())));
-        matches!(end, Poll::Ready(Err(_)))
+/// Whether a client whose connection is held has gone for good. Its end alone may be half a close: it still reads.
+fn has_left(context: &mut Context<'_>, client: &mut Stream, hand: &mut Option<Buffer>, ended: &mut bool) -> bool {
+    if *ended {
+        return false;
     }
+    let end = attempt::poll_end(context, client, hand);
+    *ended = matches!(end, Poll::Ready(Ok(())));
+    matches!(end, Poll::Ready(Err(_)))
 }
 
 async fn reach(

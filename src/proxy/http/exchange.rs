@@ -24,7 +24,7 @@ use crate::pool::{Ask, Lease, Pool};
 use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
-use crate::proxy::relay::{Terms, relay};
+use crate::proxy::relay::{Early, Terms, relay};
 use crate::proxy::worker::{Prospect, View};
 
 /// A request as the exchange needs it.
@@ -347,8 +347,8 @@ async fn tunnel(
     }
     let listener = Arc::clone(&connection.listener);
     let terms = Terms::new(lease, &pool.config, &listener.config);
-    let early = (connection.hand.take(), Some(out));
-    let relayed = relay(&mut connection.client, &mut backend, early, &connection.timer, &terms).await;
+    let mut early = Early { client: connection.hand.take(), backend: Some(out) };
+    let relayed = relay(&mut connection.client, &mut backend, &mut early, &connection.timer, &terms).await;
     notes.sent = relayed.sent;
     listener.stats.mine().received_bytes.add(relayed.received);
     pool.stats.mine().received_bytes.add(relayed.received);

@@ -203,6 +203,12 @@ impl Origin {
         eventually(&format!("{count} requests at the origin"), DEADLINE, || self.request_count() >= count);
     }
 
+    /// Waits until it got so many requests for this path.
+    #[track_caller]
+    pub fn wait_for_requests_for(&self, path: &str, count: usize) {
+        eventually(&format!("{count} requests for {path}"), DEADLINE, || self.requests_for(path) >= count);
+    }
+
     fn start(script: Script) -> Self {
         let ip = script.ip;
         let refuses = matches!(script.accept, Accept::Refuse);
