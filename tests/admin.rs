@@ -13,7 +13,7 @@ use evenkeel::config::{self, Color, Source};
 use evenkeel::control::orders::{Around, Orders};
 use evenkeel::control::{Life, Phase, ReloadRequest};
 use evenkeel::health::State;
-use evenkeel::pool::events::{Event, Events};
+use evenkeel::pool::events::{Event, EventKind, Events};
 use evenkeel::pool::{Backend, CheckStatus};
 use evenkeel::probe::Schedule;
 use evenkeel::route::{Foundation, Published, Table};
@@ -351,9 +351,10 @@ async fn pools_show_backends_and_what_their_checks_said() {
 async fn events_are_listed_oldest_first() {
     let program = program(None, 1);
     let address = program.start();
-    for (kind, message) in [("down", "b1 is down"), ("up", "b1 is up")] {
+    for (state, message) in [(State::Down, "b1 is down"), (State::Up, "b1 is up")] {
         let (pool, backend) = (Some("web".into()), Some("b1".into()));
-        program.state.events.add(Event { at: Timestamp::UNIX_EPOCH, pool, backend, kind, message: message.into() });
+        let (at, kind) = (Timestamp::UNIX_EPOCH, EventKind::State(state));
+        program.state.events.add(Event { at, pool, backend, kind, message: message.into() });
     }
     let reply = ask(address, "GET", "/api/v1/events", "").await;
     let events: EventsView = serde_json::from_str(&reply.body).unwrap();

@@ -245,7 +245,7 @@ async fn rise_and_fall_flip_a_backend_and_each_flip_is_said_once() {
     server.recover();
     eventually(|| backend.state() == State::Up).await;
     assert_eq!(house.fallen(), 1);
-    let kinds: Vec<&str> = house.events.list().iter().map(|event| event.kind).collect();
+    let kinds: Vec<&str> = house.events.list().iter().map(|event| event.kind.word()).collect();
     assert_eq!(kinds, ["up", "down", "up"]);
     assert_eq!((backend.probes.flips_up.get(), backend.probes.flips_down.get()), (2, 1));
 }

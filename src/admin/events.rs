@@ -92,7 +92,7 @@ pub(super) async fn events(state: &AdminState, wanted: &Wanted) -> EventsView {
         let events = events.map(|(number, event)| EventView {
             number,
             at: event.at.to_string(),
-            kind: event.kind.to_owned(),
+            kind: event.kind.word().to_owned(),
             pool: event.pool.map(|name| name.to_string()),
             backend: event.backend.map(|name| name.to_string()),
             message: event.message,

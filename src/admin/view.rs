@@ -4,7 +4,6 @@
 //! nothing here changes anything.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,6 @@ use crate::control::orders::{Refused, Standing, find, find_pool};
 use crate::health::{Expression, Mode, State};
 use crate::metrics::{FAILURES, STATUS_CLASSES};
 use crate::pool::{Backend, Override, Pool};
-use crate::probe::Incumbent;
 
 /// `GET /api/v1/pools`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +66,8 @@ pub struct PoolView {
     pub follows: Option<String>,
     /// The active backend, where one alone does the work.
     pub active: Option<String>,
+    /// What somebody should look at, in sentences.
+    pub alarms: Vec<String>,
     /// How a backend is picked, as the configuration says it.
     pub balance: String,
     /// When a backend counts as up; empty without checks.
@@ -111,6 +111,12 @@ pub struct BackendView {
     pub gets_reads: bool,
     /// Percent of its weight that it has now.
     pub share_percent: u16,
+    /// Out because of what traffic saw.
+    pub ejected: bool,
+    /// Kept out because it went up and down too often.
+    pub flapping: bool,
+    /// How probes and traffic contradict each other, in a sentence.
+    pub disagreement: Option<String>,
     /// How long the verdict has stood.
     pub since_seconds: f64,
     /// Requests, tunnels and TCP connections under way.
@@ -156,7 +162,7 @@ pub struct CheckView {
 pub fn overview(state: &AdminState) -> Overview {
     let table = state.table.load();
     let standing = state.orders.standing();
-    let around = Around::of(state, &standing);
+    let around = Around::of(&standing);
     let all = orders::overview(&standing, &table);
     Overview {
         version: state.version.to_owned(),
@@ -177,7 +183,7 @@ pub fn overview(state: &AdminState) -> Overview {
 pub fn pool(state: &AdminState, name: &str) -> Result<PoolView, Refused> {
     let table = state.table.load();
     let standing = state.orders.standing();
-    Ok(pool_view(find_pool(&table, name)?, &table.config, &Around::of(state, &standing)))
+    Ok(pool_view(find_pool(&table, name)?, &table.config, &Around::of(&standing)))
 }
 
 /// The backend of that name.
@@ -194,16 +200,15 @@ pub fn backend(state: &AdminState, pool: &str, backend: &str) -> Result<BackendV
 /// What is known beside the table.
 struct Around<'s> {
     overrides: HashMap<(&'s str, &'s str), Vec<&'s Override>>,
-    active: Arc<Vec<Incumbent>>,
 }
 
 impl<'s> Around<'s> {
-    fn of(state: &AdminState, standing: &'s Standing) -> Self {
+    fn of(standing: &'s Standing) -> Self {
         let mut overrides: HashMap<_, Vec<_>> = HashMap::new();
         for one in standing.overrides.iter() {
             overrides.entry((&*one.pool, &*one.backend)).or_default().push(one);
         }
-        Self { overrides, active: Arc::clone(&state.schedule.incumbents().borrow()) }
+        Self { overrides }
     }
 }
 
@@ -230,13 +235,13 @@ fn listener_view(listener: &crate::route::Listener) -> ListenerView {
 }
 
 fn pool_view(pool: &Pool, config: &Config, around: &Around<'_>) -> PoolView {
-    let active = around.active.iter().find(|(name, _)| *name == pool.config.name);
     let followed = pool.config.follows.and_then(|PoolIndex(index)| config.pools.get(index as usize));
     PoolView {
         name: pool.config.name.to_string(),
         mode: mode_word(&pool.config.policy.mode).to_owned(),
         follows: followed.map(|followed| followed.name.to_string()),
-        active: active.map(|(_, backend)| backend.to_string()),
+        active: pool.leader().map(|backend| backend.to_string()),
+        alarms: pool.alarms().into_iter().map(|alarm| alarm.message).collect(),
         balance: balance_text(&pool.config.balance),
         healthy_when: expression_text(&pool.config.policy.healthy_when, &pool.config.checks),
         backends_up: pool.backends.iter().filter(|backend| backend.state() == State::Up).count(),
@@ -257,7 +262,7 @@ fn pool_view(pool: &Pool, config: &Config, around: &Around<'_>) -> PoolView {
 }
 
 fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>, around: &Around<'_>) -> BackendView {
-    let verdict = backend.verdict();
+    let (verdict, remarks) = (backend.verdict(), backend.remarks());
     let overrides = around.overrides.get(&(&*backend.pool, &*backend.name)).map(Vec::as_slice).unwrap_or_default();
     let latency = backend.latency_micros();
     let checks = backend.checks().into_iter().map(|check| CheckView {
@@ -279,6 +284,9 @@ fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>,
         gets_work: verdict.serves.work(),
         gets_reads: verdict.serves.reads(),
         share_percent: verdict.share,
+        ejected: remarks.ejected,
+        flapping: remarks.flapping,
+        disagreement: remarks.disagreement.map(|it| it.sentence().to_owned()),
         since_seconds: backend.in_state_for().as_secs_f64(),
         in_flight: backend.in_flight(),
         idle_connections: backend.stats.sum(|it| &it.idle),

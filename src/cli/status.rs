@@ -11,6 +11,7 @@ use hyper::Method;
 use super::Ending;
 use super::client::AdminPort;
 use super::terminal::{Grid, Ink, Page, Paint, Side, say};
+use super::transcript::clean;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,9 +48,7 @@ fn page(overview: &Overview, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&heading(pool, paint));
         text.push_str(&backends(pool, paint));
-        for one in pool.backends.iter().flat_map(|backend| &backend.overrides) {
-            text.push_str(&order(one, &one.backend, paint));
-        }
+        text.push_str(&remarks(pool, paint));
     }
     if !overview.dormant.is_empty() {
         text.push_str("\norders without effect now:\n");
@@ -61,6 +60,30 @@ fn page(overview: &Overview, paint: Paint) -> String {
         text.push_str(&Ink::Yellow.on(&format!("\nwhat operators have ordered: {warning}\n"), paint));
     }
     text
+}
+
+/// What is out of the ordinary: alarms, what traffic did, what operators have ordered.
+fn remarks(pool: &PoolView, paint: Paint) -> String {
+    let mut text = Page::default();
+    let mut remark = |ink: Ink, line: &str| text.line(format!("  {} {line}", ink.on("!", paint)));
+    for alarm in &pool.alarms {
+        remark(Ink::Red, &clean(alarm));
+    }
+    for backend in &pool.backends {
+        let name = &backend.name;
+        let said = [
+            backend.ejected.then(|| "out for a while because of what traffic saw".to_owned()),
+            backend.flapping.then(|| "kept out for a while because it went up and down too often".to_owned()),
+            backend.disagreement.clone(),
+        ];
+        for line in said.into_iter().flatten() {
+            remark(Ink::Yellow, &format!("{name}: {line}"));
+        }
+    }
+    for one in pool.backends.iter().flat_map(|backend| &backend.overrides) {
+        text.add(order(one, &one.backend, paint));
+    }
+    text.finish()
 }
 
 fn heading(pool: &PoolView, paint: Paint) -> String {
@@ -197,6 +220,9 @@ mod tests {
             gets_work: state == "up",
             gets_reads: state == "up",
             share_percent: 100,
+            ejected: false,
+            flapping: false,
+            disagreement: None,
             since_seconds: 200.0,
             in_flight: 2,
             idle_connections: 0,
@@ -236,6 +262,7 @@ mod tests {
                 mode: "active-active".into(),
                 follows: None,
                 active: None,
+                alarms: Vec::new(),
                 balance: "round-robin".into(),
                 healthy_when: "home".into(),
                 backends_up: 1,
@@ -286,10 +313,12 @@ web: 1 of 2 up, round-robin, up when home
         first.role = Some("active".into());
         first.share_percent = 50;
         first.overrides = vec![order.clone()];
+        first.ejected = true;
         let mut overview = overview(vec![first, backend("b2", "up")]);
         overview.pools[0].mode = "leader".into();
         overview.pools[0].active = Some("b1".into());
         overview.pools[0].backends_up = 2;
+        overview.pools[0].alarms = vec!["two backends lead: b1 and b2".into()];
         overview.pools[0].follows = Some("other".into());
         let dormant = Some("pool `db` has no backend `b9` now".into());
         overview.dormant = vec![OverrideView { backend: "b9".into(), left_seconds: None, dormant, ..order }];
@@ -299,6 +328,8 @@ web: 2 of 2 up, leader, b1 is active, follows other, up when home
   BACKEND  ADDRESS         ZONE  STATE           FOR    WEIGHT  NOW  PICKS  FAILED  LATENCY  CHECKS
   b1       127.0.0.1:9001  dc-a  up (active)  3m 20s  50% of 1    2   1204       0   1.2 ms  home up: HTTP 200
   b2       127.0.0.1:9001  -     up           3m 20s         1    2   1204       0   1.2 ms  home up: HTTP 200
+  ! two backends lead: b1 and b2
+  ! b1: out for a while because of what traffic saw
   ! b1: weight 50% by alice 3m 2s ago, 1h 0m left: slow disk
 
 orders without effect now:

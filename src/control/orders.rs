@@ -18,7 +18,7 @@ use super::overrides::{Conflict, Force, Overrides, TakeBack, words};
 use super::state_file::{State, StateError, StateFile};
 use super::{Life, span, written_at};
 use crate::config::nearest;
-use crate::pool::events::{Event, Events};
+use crate::pool::events::{Event, EventKind, Events};
 use crate::pool::{Order, Override};
 use crate::probe::{Incumbent, Schedule};
 use crate::route::{Published, Table};
@@ -291,7 +291,7 @@ impl Keeper {
         let said = said(&new);
         let replaced = self.overrides.set(new, wish.force).map_err(|conflict| refused(&conflict))?;
         notes.extend(replaced.iter().map(|one| format!("it takes the place of {}", said_by(one))));
-        self.tell("override", of, format!("ordered: {said}"));
+        self.tell(EventKind::Override, of, format!("ordered: {said}"));
         Ok((Some(format!("{}/{}: {said}", of.0, of.1)), notes))
     }
 
@@ -304,7 +304,7 @@ impl Keeper {
         let gone = self.overrides.clear((&of.0, &of.1), what, &wish.owner, wish.force);
         let gone = gone.map_err(|conflict| refused(&conflict))?;
         for one in &gone {
-            self.tell("override_taken_back", of, format!("taken back by {}: {}", wish.owner, said_by(one)));
+            self.tell(EventKind::OverrideTakenBack, of, format!("taken back by {}: {}", wish.owner, said_by(one)));
         }
         let rest = self.overrides.list().iter().filter(|one| one.pool == of.0 && one.backend == of.1);
         let notes = rest.map(|one| format!("still in force: {}", said_by(one))).collect();
@@ -323,7 +323,7 @@ impl Keeper {
         }
         for one in &gone {
             let of = (Arc::clone(&one.pool), Arc::clone(&one.backend));
-            self.tell("override_expired", &of, format!("its time is over: {}", said_by(one)));
+            self.tell(EventKind::OverrideExpired, &of, format!("its time is over: {}", said_by(one)));
         }
         self.publish();
         self.save().await;
@@ -371,8 +371,8 @@ impl Keeper {
         self.standing.send_modify(|standing| standing.keeping = keeping);
     }
 
-    fn tell(&self, kind: &'static str, of: &(Arc<str>, Arc<str>), message: String) {
-        tracing::info!(pool = %of.0, backend = %of.1, kind, "{message}");
+    fn tell(&self, kind: EventKind, of: &(Arc<str>, Arc<str>), message: String) {
+        tracing::info!(pool = %of.0, backend = %of.1, kind = kind.word(), "{message}");
         let (pool, backend) = (Some(Arc::clone(&of.0)), Some(Arc::clone(&of.1)));
         self.around.events.add(Event { at: Timestamp::now(), pool, backend, kind, message });
     }

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::health::State;
+use crate::health::judge::Disagreement;
+
 /// Events kept; the oldest leaves first.
 pub const MAX_EVENTS: usize = 1_000;
 
@@ -20,10 +23,84 @@ pub struct Event {
     pub pool: Option<Arc<str>>,
     /// The backend, where one is concerned.
     pub backend: Option<Arc<str>>,
-    /// One word: `up`, `down`, `reload`, `reload_refused`, ….
-    pub kind: &'static str,
+    /// What has happened.
+    pub kind: EventKind,
     /// For people.
     pub message: String,
+}
+
+/// What may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The state of a backend is another one.
+    State(State),
+    /// Its checks tell another role of a backend.
+    Role,
+    /// Another backend has the work of a pool in which one alone has it.
+    Leader,
+    /// Nobody has it.
+    NoLeader,
+    /// Probes and traffic contradict each other.
+    Disagreement(Disagreement),
+    /// They do so no more.
+    Agreement,
+    /// Somebody should look at something.
+    Alarm,
+    /// No more.
+    AlarmOver,
+    /// An operator has ordered something.
+    Override,
+    /// It was taken back.
+    OverrideTakenBack,
+    /// Its time was over.
+    OverrideExpired,
+    /// Another configuration is in force.
+    Reload,
+    /// It was refused.
+    ReloadRefused,
+}
+
+impl EventKind {
+    /// All of them, in the order in which they are documented.
+    pub const ALL: [Self; 18] = [
+        Self::State(State::Up),
+        Self::State(State::Down),
+        Self::State(State::Draining),
+        Self::State(State::Maintenance),
+        Self::State(State::Unknown),
+        Self::Role,
+        Self::Leader,
+        Self::NoLeader,
+        Self::Disagreement(Disagreement::ALL[0]),
+        Self::Disagreement(Disagreement::ALL[1]),
+        Self::Agreement,
+        Self::Alarm,
+        Self::AlarmOver,
+        Self::Override,
+        Self::OverrideTakenBack,
+        Self::OverrideExpired,
+        Self::Reload,
+        Self::ReloadRefused,
+    ];
+
+    /// The word that the API and the command line use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::State(state) => state.word(),
+            Self::Role => "role",
+            Self::Leader => "leader",
+            Self::NoLeader => "no_leader",
+            Self::Disagreement(disagreement) => disagreement.word(),
+            Self::Agreement => "agreement",
+            Self::Alarm => "alarm",
+            Self::AlarmOver => "alarm_over",
+            Self::Override => "override",
+            Self::OverrideTakenBack => "override_taken_back",
+            Self::OverrideExpired => "override_expired",
+            Self::Reload => "reload",
+            Self::ReloadRefused => "reload_refused",
+        }
+    }
 }
 
 /// The last [`MAX_EVENTS`] events.
@@ -85,7 +162,13 @@ mod tests {
     use super::*;
 
     fn event(message: usize) -> Event {
-        Event { at: Timestamp::UNIX_EPOCH, pool: None, backend: None, kind: "reload", message: message.to_string() }
+        Event {
+            at: Timestamp::UNIX_EPOCH,
+            pool: None,
+            backend: None,
+            kind: EventKind::Reload,
+            message: message.to_string(),
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::watched::{Watch, Watched};
 use crate::config::model::Check;
 use crate::health::agenda::Asked;
 use crate::health::judge::Disagreement;
-use crate::health::{Judge, Says, State};
+use crate::health::{Expression, Judge, Says, State};
 use crate::pool::{Backend, Override};
 
 impl Runner {
@@ -27,7 +27,7 @@ impl Runner {
         if let Some(followed) = followed {
             because.push(format!("it follows {} of pool {}", backend.name, followed.config.name));
         }
-        because.extend(causes(watched, judge));
+        because.extend(causes(watched, judge, &pool.config.policy.healthy_when));
         let checks = watched.checks.iter().enumerate().filter_map(|(number, watch)| {
             let check = pool.config.checks.iter().find(|check| check.name == watch.name)?;
             Some(self.explain_check(check, watch, judge, (position, number)))
@@ -77,17 +77,23 @@ impl Runner {
     }
 }
 
-/// What is wrong with the name, and the checks that are down.
-fn causes(watched: &Watched, judge: &Judge) -> Vec<String> {
-    let mut causes: Vec<String> = watched.unresolved.iter().map(|why| format!("resolve: {why}")).collect();
-    for (number, watch) in watched.checks.iter().enumerate() {
-        let is_down = judge.check(watched.position, number).is_some_and(|(streak, _)| streak.state() == State::Down);
-        if let Some(kept) = watch.last_bad.as_ref().filter(|_| is_down)
+/// What is wrong with the name, and the checks that are down: those first by which the backend is what it is.
+fn causes(watched: &Watched, judge: &Judge, healthy_when: &Expression) -> Vec<String> {
+    if let Some(why) = &watched.unresolved {
+        // Every check says the same.
+        return vec![format!("resolve: {why}")];
+    }
+    let state = |at: usize| judge.check(watched.position, at).map_or(State::Unknown, |(streak, _)| streak.state());
+    let blamed = healthy_when.blame(&state);
+    let mut causes = Vec::new();
+    for (number, watch) in watched.checks.iter().enumerate().filter(|(number, _)| state(*number) == State::Down) {
+        if let Some(kept) = &watch.last_bad
             && let Err(failure) = &kept.report.result
         {
             let slowness = super::watched::slowness(failure.pace, &watch.timing);
-            causes.push(format!("check {}: {failure}{slowness}", watch.name));
+            causes.push((!blamed.contains(&number), format!("check {}: {failure}{slowness}", watch.name)));
         }
     }
-    causes
+    causes.sort_by_key(|(beside_the_point, _)| *beside_the_point);
+    causes.into_iter().map(|(_, cause)| cause).collect()
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::watched::Cause;
 use crate::health::judge::{Alarm, Disagreement};
 use crate::health::{Role, State};
-use crate::pool::events::{Event, Events};
+use crate::pool::events::{Event, EventKind, Events};
 use crate::pool::{Backend, Pool};
 
 /// Characters that the log shows of what was sent and received.
@@ -67,7 +67,7 @@ impl Flip<'_> {
             at: Timestamp::now(),
             pool: Some(backend.pool.clone()),
             backend: Some(backend.name.clone()),
-            kind: self.now.word(),
+            kind: EventKind::State(self.now),
             message: self.message(),
         });
     }
@@ -104,32 +104,36 @@ impl News<'_> {
         events.add(Event { at: Timestamp::now(), pool: Some(Arc::clone(name)), backend, kind, message });
     }
 
-    /// One word, whom it concerns, and the sentence.
-    fn put(&self) -> (&'static str, Option<Arc<str>>, String) {
+    /// The kind, whom it concerns, and the sentence.
+    fn put(&self) -> (EventKind, Option<Arc<str>>, String) {
         let role = |role: &Option<Role>| role.map_or("without a role", Role::word);
         match self {
-            Self::Role { backend, was, now, because } => {
-                ("role", Some(Arc::clone(&backend.name)), format!("{}, was {}: {because}", role(now), role(was)))
-            }
+            Self::Role { backend, was, now, because } => (
+                EventKind::Role,
+                Some(Arc::clone(&backend.name)),
+                format!("{}, was {}: {because}", role(now), role(was)),
+            ),
             Self::Leader { was: None, now: Some(now), because } => {
-                ("leader", Some(Arc::clone(now)), format!("{now} has the work: {because}"))
+                (EventKind::Leader, Some(Arc::clone(now)), format!("{now} has the work: {because}"))
             }
             Self::Leader { was: Some(was), now: Some(now), because } => {
-                ("leader", Some(Arc::clone(now)), format!("{now} has the work, after {was}: {because}"))
+                (EventKind::Leader, Some(Arc::clone(now)), format!("{now} has the work, after {was}: {because}"))
             }
             Self::Leader { was, now: None, because } => {
                 let after = was.map_or_else(String::new, |was| format!(", after {was}"));
-                ("no_leader", None, format!("nobody has the work{after}: {because}"))
+                (EventKind::NoLeader, None, format!("nobody has the work{after}: {because}"))
             }
             Self::Disagreement { backend, disagreement } => {
                 let name = Some(Arc::clone(&backend.name));
                 match disagreement {
-                    Some(disagreement) => (disagreement.word(), name, disagreement.sentence().to_owned()),
-                    None => ("agreement", name, "probes and traffic agree again".to_owned()),
+                    Some(disagreement) => {
+                        (EventKind::Disagreement(*disagreement), name, disagreement.sentence().to_owned())
+                    }
+                    None => (EventKind::Agreement, name, "probes and traffic agree again".to_owned()),
                 }
             }
-            Self::Raised(alarm) => ("alarm", None, alarm.message.clone()),
-            Self::Eased(alarm) => ("alarm_over", None, format!("no more: {}", alarm.message)),
+            Self::Raised(alarm) => (EventKind::Alarm, None, alarm.message.clone()),
+            Self::Eased(alarm) => (EventKind::AlarmOver, None, format!("no more: {}", alarm.message)),
         }
     }
 }
@@ -167,7 +171,7 @@ mod tests {
         let list = events.list();
         assert_eq!(list.len(), 1);
         assert_eq!(
-            (list[0].kind, list[0].pool.as_deref(), list[0].backend.as_deref()),
+            (list[0].kind.word(), list[0].pool.as_deref(), list[0].backend.as_deref()),
             ("down", Some("portal"), Some("a"))
         );
         assert_eq!(

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::control::Control;
 use super::{Loaded, Loader, StartError};
 use crate::config::model::Config;
-use crate::pool::events::Event;
+use crate::pool::events::{Event, EventKind};
 use crate::route::Table;
 
 /// Old tables are dropped here, later, so that no worker runs ten thousand drops.
@@ -30,13 +30,13 @@ pub(super) async fn reload(control: &mut Control, read: &Loader) -> Result<Strin
             life.last_reload_refused.store(0, Relaxed);
             life.last_reload_at.store(u64::try_from(Timestamp::now().as_second()).unwrap_or(0), Relaxed);
             tracing::info!("{message}");
-            ("reload", message)
+            (EventKind::Reload, message)
         }
         Err(problems) => {
             life.reloads_refused.fetch_add(1, Relaxed);
             life.last_reload_refused.store(1, Relaxed);
             tracing::error!("the new configuration was refused; the running one stays\n{problems}");
-            ("reload_refused", problems)
+            (EventKind::ReloadRefused, problems)
         }
     };
     control.events.add(Event { at: Timestamp::now(), pool: None, backend: None, kind, message: message.clone() });
