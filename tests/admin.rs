@@ -232,6 +232,8 @@ evenkeel_backend_reused_total{pool="web",backend="b1"} 0
 evenkeel_backend_reused_total{pool="web",backend="b2"} 0
 evenkeel_backend_sent_bytes_total{pool="web",backend="b1"} 0
 evenkeel_backend_sent_bytes_total{pool="web",backend="b2"} 0
+evenkeel_backend_share_ratio{pool="web",backend="b1"} 1
+evenkeel_backend_share_ratio{pool="web",backend="b2"} 1
 evenkeel_backend_state{pool="web",backend="b1",state="up"} 1
 evenkeel_backend_state{pool="web",backend="b2",state="down"} 1
 evenkeel_backend_transitions_total{pool="web",backend="b1",to="down"} 0

@@ -608,7 +608,7 @@ impl House {
         let seed = self.chance.next();
         let local = self.locals.entry(name.clone()).or_insert_with(|| Local::new(seed));
         let ask = Ask { reads, ..Ask::default() };
-        if let Some(lease) = pool.pick(local, &mut self.rng, ask, &[]) {
+        if let Some(lease) = pool.pick(local, &mut self.rng, &ask, &[]) {
             self.counts.picks += 1;
             self.rules.picked(&lease, reads);
             self.serve(Session { pool: name, lease });
