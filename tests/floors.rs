@@ -36,11 +36,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("x509_parser", &["net"]),
     // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.
     ("rustls_pki_types", &["net", "config", "probe/mysql"]),
-    ("aws_lc_rs", &["net", "probe/mysql"]),
+    ("aws_lc_rs", &["net", "probe/mysql", "probe/postgres"]),
     ("ed25519_dalek", &["probe/mysql"]),
     ("h2", &["probe"]),
     ("socket2", &["net"]),
-    ("aws_lc_rs", &["net", "probe"]),
     ("md5", &["probe/postgres"]),
     ("rustix", &["probe/exec.rs"]),
     ("hyper", &["probe", "admin", "cli"]),

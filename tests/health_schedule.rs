@@ -217,7 +217,7 @@ async fn the_first_probes_decide_at_once_and_then_everything_is_settled() {
     assert_eq!(backends.each_ref().map(|backend| backend.state()), [State::Up, State::Down, State::Down]);
     assert_eq!(house.fallen(), 2);
     let reasons = backends.each_ref().map(|backend| backend.checks()[0].reason.to_string());
-    assert_eq!(reasons, ["HTTP 200", "answer: HTTP 503, wanted 200-299", "connect: connection refused"]);
+    assert_eq!(reasons, ["HTTP 200", "answer: HTTP 503, wanted 200-399", "connect: connection refused"]);
     let said = house.said();
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(
@@ -549,7 +549,7 @@ async fn somebody_who_asks_now_gets_fresh_answers_of_all_checks() {
     assert_eq!(found.iter().map(|probed| &*probed.check).collect::<Vec<_>>(), ["port", "web"]);
     assert!(found.iter().all(|probed| probed.backend == backend.name));
     assert!(found[0].report.result.is_ok());
-    assert_eq!(found[1].report.result.as_ref().unwrap_err().to_string(), "answer: HTTP 503, wanted 200-299");
+    assert_eq!(found[1].report.result.as_ref().unwrap_err().to_string(), "answer: HTTP 503, wanted 200-399");
     assert_eq!(house.schedule.probe_now("p", None).await.unwrap().len(), 2);
     assert!(house.schedule.probe_now("p", Some("nobody")).await.is_none());
     assert!(house.schedule.probe_now("nowhere", None).await.is_none());
@@ -572,6 +572,6 @@ async fn an_explanation_has_the_last_good_answer_and_the_last_failure() {
     assert!(check.next_in.is_some());
     assert_eq!(check.last_good.as_ref().unwrap().report.result.as_ref().unwrap().what, "HTTP 200");
     let bad = check.last_bad.as_ref().unwrap().report.result.as_ref().unwrap_err().to_string();
-    assert_eq!(bad, "answer: HTTP 503, wanted 200-299");
+    assert_eq!(bad, "answer: HTTP 503, wanted 200-399");
     assert!(house.schedule.explain("p", "nobody").await.is_none());
 }

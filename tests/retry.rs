@@ -157,7 +157,7 @@ fn retries_stay_within_the_budget() {
     let (bad, good) = (Origin::http().resets_before_answer().start(), good());
     let lb = Balancer::web(
         &addresses(&[&bad, &good]),
-        "balance = 'first'\n[pool.p.retry]\nbudget = '20%'\nmin_per_second = 0\n",
+        "balance = 'first'\noutliers = false\n[pool.p.retry]\nbudget = '20%'\nmin_per_second = 0\n",
     );
     // The first retry needs five requests to pay for it.
     let answers: Vec<u16> = (0..20).map(|_| lb.get("/").status).collect();

@@ -32,8 +32,13 @@ fn script(reply: &str, role: u16) -> support::origin::Script {
 }
 
 impl Pair {
+    /// Both do the work.
     fn new(keys: &str) -> Self {
-        let (a, b) = (script("a", 200).start(), script("b", 429).start());
+        Self::start(keys, 200)
+    }
+
+    fn start(keys: &str, role_of_b: u16) -> Self {
+        let (a, b) = (script("a", 200).start(), script("b", role_of_b).start());
         let lb = Balancer::start(&format!(
             "[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\n\
              [listener.raw]\nbind = '127.0.0.1:0'\nprotocol = 'tcp'\npool = 'p'\n\
@@ -46,7 +51,7 @@ impl Pair {
     }
 
     fn leaders(keys: &str) -> Self {
-        let pair = Self::new(&format!("mode = 'leader'\n{keys}"));
+        let pair = Self::start(&format!("mode = 'leader'\n{keys}"), 429);
         eventually("a leads", DEADLINE, || pair.lb.get("/").text() == "a");
         pair
     }

@@ -87,6 +87,7 @@ pub struct PoolView {
 }
 
 /// A backend.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the JSON")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackendView {
     /// Its name.

@@ -171,8 +171,14 @@ impl<'a> Plan<'a> {
         let all: u64 = near.iter().chain(self.all.iter().filter(has_gone)).map(whole).sum();
         let up = here as f64 / all.max(1) as f64;
         let below = f64::from(self.config.zones.spill_below);
-        if up >= below { ALL } else { (up / below * f64::from(ALL)) as u32 }
+        if up >= below { ALL } else { fraction(up / below) }
     }
+}
+
+/// A share between 0 and 1, in 2^-32.
+#[expect(clippy::cast_sign_loss, reason = "a share of weights is not negative")]
+fn fraction(share: f64) -> u32 {
+    (share * f64::from(ALL)) as u32
 }
 
 #[cfg(test)]

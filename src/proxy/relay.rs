@@ -130,7 +130,7 @@ pub async fn relay(
             }
             watched = true;
             backend.watch(terms.lost_after);
-            timer.set(terms.idle - QUIET);
+            timer.set(terms.idle.saturating_sub(QUIET));
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }

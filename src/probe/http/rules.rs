@@ -169,6 +169,8 @@ fn short(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
+    type Row = (&'static str, Vec<Comparison>, &'static str, Result<(), &'static str>);
+
     use super::*;
     use crate::config::model::{HttpQuestion, Pattern};
 
@@ -211,7 +213,7 @@ mod tests {
         let number = |text: &str| Number::parse(text).unwrap();
         let of = |text: &str| Wanted::Number(number(text));
         let text = |text: &str| Wanted::Text(Arc::from(text));
-        let rows: &[(&str, Vec<Comparison>, &str, Result<(), &str>)] = &[
+        let rows: &[Row] = &[
             ("/database", vec![Equals(text("ok"))], r#"{"database": "ok"}"#, Ok(())),
             (
                 "/database",
