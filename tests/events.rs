@@ -89,7 +89,7 @@ impl Follower {
             match self.lines.recv_timeout(DEADLINE) {
                 Ok(line) if line.contains(part) => return line,
                 Ok(line) => seen.push(line),
-                Err(_late) => panic!("{part:?} did not come, but {seen:?}"),
+                Err(late) => panic!("{part:?} did not come ({late}), but {seen:?}"),
             }
         }
     }

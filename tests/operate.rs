@@ -324,7 +324,9 @@ fn drain_waits_until_the_backend_may_be_stopped() {
     let slow = Origin::http().reply("slow a").delay(Duration::from_millis(700));
     scene.a.becomes(Origin::http().reply("a").at("/slow", slow));
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(scene.web())).collect();
-    clients.iter_mut().for_each(|client| client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"));
+    for client in &mut clients {
+        client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
     scene.until("a has work", "a", |view| view.in_flight > 0);
     let said = scene.done(&["drain", "p/a", "--wait", "--deadline", "30s"]);
     assert!(said.contains("1 in flight") && said.contains("p/a may be stopped now"), "{said}");
@@ -341,7 +343,9 @@ fn at_its_deadline_a_drain_cuts_what_is_left_and_counts_it() {
     let scene = Scene::new("", "");
     scene.a.becomes(Origin::http().at("/stall", Origin::http().stalls_before_answer()));
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(scene.web())).collect();
-    clients.iter_mut().for_each(|client| client.send("GET /stall HTTP/1.1\r\nHost: x\r\n\r\n"));
+    for client in &mut clients {
+        client.send("GET /stall HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
     scene.until("a has work", "a", |view| view.in_flight > 0);
     let said = scene.done(&["drain", "p/a", "--wait", "--deadline", "500ms"]);
     assert!(said.contains("p/a may be stopped now") && said.contains("1 session was cut"), "{said}");
@@ -353,7 +357,9 @@ fn giving_up_to_wait_leaves_the_drain_in_force() {
     let scene = Scene::new("", "");
     scene.a.becomes(Origin::http().at("/stall", Origin::http().stalls_before_answer()));
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(scene.web())).collect();
-    clients.iter_mut().for_each(|client| client.send("GET /stall HTTP/1.1\r\nHost: x\r\n\r\n"));
+    for client in &mut clients {
+        client.send("GET /stall HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
     scene.until("a has work", "a", |view| view.in_flight > 0);
     let mut waiting = Command::new(PROGRAM)
         .args(["drain", "p/a", "--wait", "--admin", &scene.balancer.admin().to_string()])

@@ -46,7 +46,7 @@ pub fn unit(weight: u32) -> u32 {
     (1 << 31) / weight.max(1)
 }
 
-/// Cost of one more request by work in flight, for least-requests and p2c; `unit` is [`unit`] of the backend's weight.
+/// Cost of one more request by work in flight, for least-requests and p2c; `unit` is [`unit()`] of the backend's weight.
 #[inline]
 pub fn requests_cost(in_flight: u32, unit: u32) -> u64 {
     (u64::from(in_flight) + 1) * u64::from(unit)

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn step(at: f64, kind: &str, text: &str, bytes: Option<&[u8]>) -> StepView {
-        let hex = bytes.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        let hex = bytes.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat());
         StepView { at_seconds: at, kind: kind.into(), text: text.into(), hex, local: None, remote: None }
     }
 

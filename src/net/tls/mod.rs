@@ -1,7 +1,7 @@
 //! The client side of TLS: what is asked of a backend and shown to it, and the handshake.
 //!
 //! Called by probes. The cryptography (aws-lc-rs) is passed explicitly, so that no global default can change it and
-//! nothing depends on who comes first. Who is trusted is decided in [`trust`]; why there is no TLS, in [`refusal`].
+//! nothing depends on who comes first. Who is trusted is decided in `trust`; why there is no TLS, in `refusal`.
 
 mod refusal;
 mod trust;
