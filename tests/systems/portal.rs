@@ -124,7 +124,7 @@ fn whoever_is_signed_in_stays_so_behind_two_balancers() {
     }
 }
 
-#[ignore = "fails: to be found out whether slow_start or this test is wrong"]
+#[ignore = "passes alone and has failed beside other tests: it looks at shares while time passes"]
 #[test]
 fn an_instance_that_comes_back_gets_its_share_slowly_and_then_whole() {
     let site = Site::start(35);
