@@ -71,6 +71,25 @@ impl<'t> Backends<'t> {
         families.push(self.single(&family::BACKEND_SHARE, |it| f64::from(it.backend.verdict().share) / 100.0));
     }
 
+    /// What is remarked on beside the verdict.
+    pub(super) fn remarked(&self, families: &mut Vec<MetricFamily>) {
+        families.push(self.several(&family::BACKEND_ROLE, "role", |it, add| {
+            it.backend.verdict().role.into_iter().for_each(|role| add(role.word(), 1.0));
+        }));
+        families.push(self.several(&family::BACKEND_EJECTED, "reason", |it, add| {
+            let remarks = it.backend.remarks();
+            let reasons = [("traffic", remarks.ejected), ("flapping", remarks.flapping)];
+            reasons.into_iter().filter(|(_, now)| *now).for_each(|(reason, _)| add(reason, 1.0));
+        }));
+        families.push(self.several(&family::BACKEND_EJECTIONS, "reason", |it, add| {
+            add("traffic", it.backend.probes.ejections.get() as f64);
+            add("flapping", it.backend.probes.holds.get() as f64);
+        }));
+        families.push(self.several(&family::BACKEND_DISAGREEMENT, "kind", |it, add| {
+            it.backend.remarks().disagreement.into_iter().for_each(|kind| add(kind.word(), 1.0));
+        }));
+    }
+
     pub(super) fn ordered(&self, standing: &Standing, families: &mut Vec<MetricFamily>) {
         families.push(self.several(&family::BACKEND_ORDERED, "order", |it, add| {
             let ordered = |one: &&Override| one.backend == it.backend.name && one.pool == it.backend.pool;
@@ -113,12 +132,15 @@ impl<'t> Backends<'t> {
                 add(layer, count.get() as f64);
             }
         }));
-        let (mut up, mut duration, mut reason) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut up, mut duration, mut certificate, mut reason) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for entry in &self.0 {
             for check in entry.backend.checks() {
                 let labels = and(&entry.labels, "check", &check.name);
                 up.push(sample(&family::CHECK_UP, labels.clone(), flag(check.state == State::Up)));
                 duration.push(sample(&family::CHECK_DURATION, labels.clone(), check.duration.as_secs_f64()));
+                if let Some(expires) = check.certificate_expires {
+                    certificate.push(sample(&family::CHECK_CERTIFICATE, labels.clone(), expires as f64));
+                }
                 if check.state != State::Up {
                     reason.push(sample(&family::CHECK_REASON, and(&labels, "layer", layer(&check)), 1.0));
                 }
@@ -126,6 +148,7 @@ impl<'t> Backends<'t> {
         }
         families.push(made(&family::CHECK_UP, up));
         families.push(made(&family::CHECK_DURATION, duration));
+        families.push(made(&family::CHECK_CERTIFICATE, certificate));
         families.push(made(&family::CHECK_REASON, reason));
     }
 }

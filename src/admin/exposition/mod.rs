@@ -75,6 +75,7 @@ impl Collector for Walk {
         pools::collect(&table, &mut families);
         let backends = Backends::of(&table);
         backends.standing(&mut families);
+        backends.remarked(&mut families);
         backends.ordered(&self.state.orders.standing(), &mut families);
         backends.traffic(&mut families);
         backends.checks(&mut families);

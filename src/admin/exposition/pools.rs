@@ -1,12 +1,14 @@
 //! What `/metrics` says of each pool.
 
-use prometheus::proto::MetricFamily;
+use std::sync::Arc;
 
-use super::sample::{and, histogram, label, made, sample};
-use crate::health::State;
+use prometheus::proto::{LabelPair, MetricFamily};
+
+use super::sample::{and, flag, histogram, label, made, sample};
+use crate::health::{Mode, State};
 use crate::metrics::family::{self, Family};
 use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES};
-use crate::pool::Pool;
+use crate::pool::{AlarmKind, Pool};
 use crate::route::Table;
 
 pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
@@ -47,4 +49,32 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
     families.push(made(&family::POOL_CONNECT, connect));
     families.push(made(&family::POOL_RESPONSE, response));
     families.push(made(&family::POOL_PROBE, probe));
+    alarms(&pools, families);
+    leaders(&pools, families);
+}
+
+/// A pool with its label.
+type Labelled<'t> = (Vec<LabelPair>, &'t Arc<Pool>);
+
+fn alarms(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
+    let samples = pools.iter().flat_map(|(labels, pool)| {
+        let raised = pool.alarms();
+        AlarmKind::ALL.map(|kind| {
+            let labels = and(labels, "alarm", kind.word());
+            sample(&family::POOL_ALARM, labels, flag(raised.iter().any(|alarm| alarm.kind == kind)))
+        })
+    });
+    families.push(made(&family::POOL_ALARM, samples.collect()));
+}
+
+/// Who has the work, of the pools in which one of several has it.
+fn leaders(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
+    let (mut leaders, mut changes) = (Vec::new(), Vec::new());
+    for (labels, pool) in pools.iter().filter(|(_, pool)| pool.config.policy.mode != Mode::ActiveActive) {
+        let leader = pool.leader();
+        leaders.extend(leader.map(|name| sample(&family::POOL_LEADER, and(labels, "backend", &name), 1.0)));
+        changes.push(sample(&family::POOL_LEADER_CHANGES, labels.clone(), pool.leader_changes() as f64));
+    }
+    families.push(made(&family::POOL_LEADER, leaders));
+    families.push(made(&family::POOL_LEADER_CHANGES, changes));
 }
