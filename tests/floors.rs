@@ -33,7 +33,7 @@ const WINGS: &[(&str, &str)] = &[("proxy", "probe"), ("admin", "proxy")];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls", &["net"]),
     ("tokio_rustls", &["net", "probe"]),
-    ("x509_parser", &["net"]),
+    ("x509_parser", &["config/certificate.rs"]),
     // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.
     ("rustls_pki_types", &["net", "config", "probe/mysql"]),
     ("aws_lc_rs", &["net", "probe/mysql", "probe/postgres"]),

@@ -4,6 +4,7 @@
 //! only when there is no error. [`Flags`] is the same for a command line without a file.
 
 mod address;
+pub mod certificate;
 mod flags;
 pub mod import;
 mod lower;

@@ -1,7 +1,6 @@
 //! Sockets: listening, connecting, buffers, deadlines. The only room that may hold `unsafe`; it holds none.
 
 pub mod buffer;
-pub mod certificate;
 pub mod connect;
 pub mod listen;
 pub mod proxy_protocol;

@@ -8,6 +8,7 @@ mod check;
 mod listener;
 mod pool;
 mod route;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

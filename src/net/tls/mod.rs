@@ -22,7 +22,7 @@ pub use tokio_rustls::client::TlsStream;
 pub use self::refusal::{Refusal, refusal};
 use self::trust::{Judged, Witness};
 use crate::config::model::{Identity, TlsVersion, Verify};
-use crate::net::certificate::Certificate;
+use crate::config::certificate::Certificate;
 
 /// Most certificates of a chain that are read; webpki follows no longer ones either.
 const MAX_CHAIN: usize = 8;

@@ -12,7 +12,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use crate::config::model::Verify;
-use crate::net::certificate::Certificate;
+use crate::config::certificate::Certificate;
 
 type Verdict = Result<ServerCertVerified, Error>;
 type SignatureVerdict = Result<HandshakeSignatureValid, Error>;

@@ -1,6 +1,6 @@
 //! What a certificate says of itself, for people: whose it is, who signed it, for which names and until when.
 //!
-//! Proves nothing: trust is decided in [`super::tls`]. Whatever a backend sends is read without a panic and kept short.
+//! PURE. Proves nothing: trust is decided in `net::tls`. Whatever a backend sends is read without a panic and kept short.
 
 use std::net::IpAddr;
 

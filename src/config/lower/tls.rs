@@ -1,0 +1,116 @@
+//! What sections about TLS share: who is trusted, what is shown, and the PEM files that they name.
+//!
+//! Used by checks, by pools that speak TLS to their backends, and by listeners.
+
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::address;
+use crate::config::model::{HostPattern, Identity, TlsVersion, Verify};
+use crate::config::problem::Problem;
+use crate::config::section::{Choice, Section};
+use crate::config::substitute;
+use crate::config::units::Fault;
+
+pub(super) const VERSION: Choice<TlsVersion> = Choice {
+    words: &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)],
+    foreign: &[
+        ("TLSv1.2", "1.2"),
+        ("TLSv1.3", "1.3"),
+        ("TLS1.2", "1.2"),
+        ("TLS1.3", "1.3"),
+        ("1.0", "older versions than 1.2 are broken and not spoken: write \"1.2\""),
+        ("1.1", "older versions than 1.2 are broken and not spoken: write \"1.2\""),
+    ],
+    later: &[],
+};
+
+pub(super) fn verify(tls: &Section<'_>) -> Option<Verify> {
+    match (tls.entry("ca"), tls.boolean("verify").unwrap_or(true)) {
+        (Some(ca), false) => {
+            tls.cx.report(
+                Problem::error("conflict", ca.key_at, "`ca` without verification proves nothing")
+                    .label("never looked at")
+                    .second(tls.entry("verify")?.node.at, "verification is off")
+                    .help("take verify = false out, or the `ca`"),
+            );
+            None
+        }
+        (Some(_), true) => certificates(tls, "ca").map(Verify::Roots),
+        (None, _) if tls.has("ca") => None,
+        (None, true) => Some(Verify::System),
+        (None, false) => Some(Verify::Nothing),
+    }
+}
+
+/// `Some(None)`: we show no certificate.
+#[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
+pub(super) fn identity(tls: &Section<'_>) -> Option<Option<Identity>> {
+    let lonely = |there: &str, missing: &str| {
+        if let Some(entry) = tls.entry(there) {
+            tls.cx.report(
+                Problem::error("missing", entry.key_at, format!("`{there}` without `{missing}`"))
+                    .label("one half of a pair")
+                    .help(format!("write {missing} = \"file.pem\" beside it; both may stand in the same file")),
+            );
+        }
+        None
+    };
+    match (tls.has("cert"), tls.has("key")) {
+        (false, false) => Some(None),
+        (true, false) => lonely("cert", "key"),
+        (false, true) => lonely("key", "cert"),
+        (true, true) => {
+            let (chain, key) = (certificates(tls, "cert"), key(tls));
+            Some(Some(Identity { chain: chain?, key: key? }))
+        }
+    }
+}
+
+pub(super) fn server_name(text: &str) -> Result<Arc<str>, Fault> {
+    match address::host_pattern(text) {
+        Ok(HostPattern::Exact(name)) => Ok(name),
+        Ok(_) => {
+            Err(Fault::new("host", format!("`{text}` is not one name"), "a wildcard").help("write the name in full"))
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The certificates of the PEM file that a key names, DER.
+pub(super) fn certificates(tls: &Section<'_>, key: &str) -> Option<Vec<Arc<[u8]>>> {
+    let path = tls.text(key)?;
+    let node = &tls.entry(key)?.node;
+    let content = substitute::read_bytes(tls.cx, node.at, path)?;
+    let read: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    // Every certificate is an ASN.1 sequence.
+    let whole = read.ok().filter(|all| !all.is_empty() && all.iter().all(|one| one.first() == Some(&0x30)));
+    if let Some(certificates) = whole {
+        return Some(certificates.iter().map(|der| Arc::from(der.as_ref())).collect());
+    }
+    let fault = Fault::new("certificate", format!("`{path}` holds no certificate"), "expected a PEM file");
+    tls.fault(node, fault.help("a PEM file has lines like -----BEGIN CERTIFICATE-----"));
+    None
+}
+
+pub(super) fn key(tls: &Section<'_>) -> Option<Arc<[u8]>> {
+    let path = tls.text("key")?;
+    let node = &tls.entry("key")?.node;
+    let content = substitute::read_bytes(tls.cx, node.at, path)?;
+    if let Ok(key) = PrivateKeyDer::from_pem_slice(&content) {
+        return Some(key.secret_der().into());
+    }
+    let fault = Fault::new("key", format!("`{path}` holds no private key that can be read"), "expected a PEM file");
+    let is_encrypted = memchr::memmem::find(&content, b"ENCRYPTED").is_some();
+    tls.fault(
+        node,
+        fault.help(if is_encrypted {
+            "it is encrypted: write it without a password with `openssl pkey`, readable by this program only"
+        } else {
+            "a PEM file has lines like -----BEGIN PRIVATE KEY-----"
+        }),
+    );
+    None
+}
