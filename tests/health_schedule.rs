@@ -167,6 +167,7 @@ impl House {
             policy: Policy::usual(when),
             follows: None,
             on_role_loss: OnDown::Keep,
+            tls: None,
             zones: Zones { names: vec![], own: None, clients: vec![], spill_below: 0.0, spill_at: None },
             on_down: OnDown::Keep,
             hold: Duration::ZERO,

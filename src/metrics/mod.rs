@@ -133,14 +133,19 @@ pub struct ListenerStats {
     pub responses: [Counter; 6],
     /// Requests answered by the balancer itself or connections closed by it, by [`REJECTIONS`].
     pub rejected: [Counter; REJECTIONS.len()],
+    /// Handshakes with clients, by [`HANDSHAKES`].
+    pub handshakes: [Counter; HANDSHAKES.len()],
     /// Bytes from clients.
     pub received_bytes: Counter,
     /// Bytes to clients.
     pub sent_bytes: Counter,
 }
 
+/// What became of a handshake; positions of [`ListenerStats::handshakes`].
+pub const HANDSHAKES: [&str; 3] = ["ok", "failed", "late"];
+
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 21] = [
+pub const REJECTIONS: [&str; 22] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -162,6 +167,7 @@ pub const REJECTIONS: [&str; 21] = [
     "body_timeout",
     "no_route",
     "connect_method",
+    "unknown_host",
 ];
 
 /// What a worker counts of a pool.
@@ -188,7 +194,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 18] = [
+pub const FAILURES: [&str; 19] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -207,6 +213,7 @@ pub const FAILURES: [&str; 18] = [
     "local",
     "cut",
     "connection_lost",
+    "tls_failed",
 ];
 
 /// What a worker counts of a backend.

@@ -16,20 +16,52 @@ use tokio::net::TcpStream;
 
 use super::buffer::{Buffer, Size};
 use super::connect::watch_over;
+use super::tls::TlsSocket;
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
 pub struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     unfinished: bool,
     /// For whoever opened it: which of a backend's addresses it leads to.
     pub place: u32,
 }
 
+/// What the bytes go through.
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    /// Boxed: its state is large, and most connections have none.
+    Tls(Box<TlsSocket>),
+}
+
+impl Socket {
+    #[inline]
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.tcp(),
+        }
+    }
+}
+
 impl Stream {
     /// Takes over a connected socket.
     pub fn new(stream: TcpStream) -> Self {
-        Self { socket: stream, unfinished: false, place: 0 }
+        Self { socket: Socket::Plain(stream), unfinished: false, place: 0 }
+    }
+
+    /// Takes over a connection on which TLS has been agreed.
+    pub fn over_tls(socket: TlsSocket) -> Self {
+        Self { socket: Socket::Tls(Box::new(socket)), unfinished: false, place: 0 }
+    }
+
+    /// What was agreed on, where it goes over TLS.
+    pub fn tls(&self) -> Option<&TlsSocket> {
+        match &self.socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(tls) => Some(tls),
+        }
     }
 
     /// While this is so, the connection ends with a reset when it is dropped, for whatever reason: the other side
@@ -42,7 +74,10 @@ impl Stream {
     /// Ready when there may be something to read: bytes, an end or an error. No system call.
     #[inline]
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_read_ready(context).map(|_| ())
+        match &self.socket {
+            Socket::Plain(socket) => socket.poll_read_ready(context).map(|_| ()),
+            Socket::Tls(tls) => tls.poll_readable(context),
+        }
     }
 
     /// Reads once into `buffer`, behind what it holds; takes one of `size` where there is none, and gives it back when
@@ -62,7 +97,10 @@ impl Stream {
             hand.make_room(1);
         }
         let mut space = ReadBuf::new(hand.spare());
-        let result = Pin::new(&mut self.socket).poll_read(context, &mut space);
+        let result = match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_read(context, &mut space),
+            Socket::Tls(tls) => tls.poll_read(context, &mut space),
+        };
         let read = space.filled().len();
         hand.advance(read);
         if hand.is_empty() {
@@ -82,10 +120,15 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes once.
+    /// Writes once. Who was told to wait comes back with the same bytes, or more behind them: over TLS some of them may
+    /// be on their way.
     #[inline]
     pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.socket).poll_write(context, bytes)) {
+        let written = match &mut self.socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Socket::Tls(tls) => tls.poll_write(context, bytes),
+        };
+        match ready!(written) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             other => Poll::Ready(other),
         }
@@ -98,33 +141,44 @@ impl Stream {
 
     /// Whether an idle connection can still be used: nothing has come on it, neither bytes nor an end. No system call.
     #[inline]
-    pub fn is_quiet(&self) -> bool {
-        self.socket.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+    pub fn is_quiet(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        match &mut self.socket {
+            Socket::Plain(socket) => socket.poll_read_ready(&mut context).is_pending(),
+            Socket::Tls(tls) => tls.is_quiet(&mut context),
+        }
     }
 
     /// Like [`Stream::is_quiet`], and asks the system, which may know of an end that the runtime has not been told yet.
-    pub fn is_quiet_for_sure(&self) -> bool {
+    pub fn is_quiet_for_sure(&mut self) -> bool {
         let mut room = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(&self.socket).peek(&mut room);
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let peeked = SockRef::from(self.socket.tcp()).peek(&mut room);
+        match peeked {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            // Over TLS it may be a ticket, which is for later and no answer to anything.
+            Ok(length) => length > 0 && self.tls().is_some() && self.is_quiet(),
+        }
     }
 
     /// Nothing more will be sent: the other side reads an end.
-    pub fn finish_sending(&self) {
+    pub fn finish_sending(&mut self) {
+        if let Socket::Tls(tls) = &mut self.socket {
+            tls.say_end();
+        }
         // A socket that is gone already needs no end.
-        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
+        let _ = SockRef::from(self.socket.tcp()).shutdown(Shutdown::Write);
     }
 
     /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
     /// writing fails then by an error that [`is_lost`] knows.
     pub fn watch(&self, patience: Duration) {
-        watch_over(&self.socket, patience);
+        watch_over(self.socket.tcp(), patience);
     }
 
     /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.
     pub fn reset_on_drop(&self) {
         // A socket that is gone already needs no reset.
-        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.socket.tcp()).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -138,6 +192,8 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if self.unfinished {
             self.reset_on_drop();
+        } else if let Socket::Tls(tls) = &mut self.socket {
+            tls.say_end();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod budget;
+mod dress;
 pub mod events;
 pub mod group;
 pub mod overrides;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use backend::{Backend, CheckStatus, Evidence, Remarks, Symptom};
 pub use budget::Budget;
+pub use dress::Dress;
 pub use overrides::{Order, OrderKind, Override};
 pub use pick::{Ask, Lease, Local};
 pub use preferences::{Near, Preferences};
@@ -42,6 +44,8 @@ pub struct Pool {
     pub stats: Arc<PerWorker<PoolStats>>,
     /// How many retries its traffic may cost.
     pub budget: Arc<Budget>,
+    /// How its traffic agrees on TLS with its backends; `None`: not at all.
+    pub tls: Option<Arc<Dress>>,
     preferences: Preferences,
     live: Arc<Live>,
     bell: Arc<Bell>,
@@ -111,7 +115,8 @@ impl Pool {
         };
         let budget = Arc::new(budget_of(&config.retry));
         let stats = Arc::new(PerWorker::new(workers));
-        Self { config, backends, stats, budget, preferences, live: Arc::new(live), bell }
+        let tls = config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)));
+        Self { config, backends, stats, budget, tls, preferences, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
@@ -124,7 +129,13 @@ impl Pool {
         };
         let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
         let preferences = Preferences::new(&config.zones);
-        Self { config, backends, stats, budget, preferences, live, bell }
+        // Kept where nothing has changed: sessions can be taken up again.
+        let tls = if config.tls == self.config.tls {
+            self.tls.clone()
+        } else {
+            config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)))
+        };
+        Self { config, backends, stats, budget, tls, preferences, live, bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.

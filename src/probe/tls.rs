@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::Log;
-use crate::config::model::{Address, CheckTls, TlsVersion};
 use crate::config::certificate::{Certificate, moment};
+use crate::config::model::{Address, CheckTls, TlsVersion};
 use crate::net::tls::{Agreement, Client, Handshake, Refusal, Resume, Terms, TlsStream, refusal};
 
 /// How long a server may take to answer our goodbye. In TLS 1.3 it judges our own certificate after the handshake has

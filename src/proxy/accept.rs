@@ -3,8 +3,10 @@
 //! At a limit, and when the system has no descriptor left, accepting pauses: connections wait in the kernel's queue
 //! and nothing spins.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +21,8 @@ use super::tcp;
 use super::worker::{View, Worker};
 use crate::config::model::Protocol;
 use crate::net::stream::Stream;
+use crate::net::tls::Server;
+use crate::net::wheel::Timer;
 use crate::route::Listener;
 
 /// How long accepting pauses at a limit before it looks again.
@@ -116,8 +120,11 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, addres
     let (worker, view, listener) = (Rc::clone(worker), Rc::clone(view), Arc::clone(listener));
     let stats = Arc::clone(&listener.stats);
     stats.mine().connections.inc();
-    let stream = Stream::new(stream);
     tokio::task::spawn_local(async move {
+        let Some(stream) = dress(&listener, stream).await else {
+            stats.mine().connections_ended.inc();
+            return;
+        };
         match listener.config.protocol {
             Protocol::Http => connection::serve(worker, view, listener, stream, address).await,
             Protocol::Tcp => tcp::serve(worker, view, listener, stream, address).await,
@@ -125,6 +132,44 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, addres
         stats.mine().connections_ended.inc();
         drop(place);
     });
+}
+
+/// Agrees on TLS where the listener wants it; `None` where that came to nothing.
+async fn dress(listener: &Listener, stream: TcpStream) -> Option<Stream> {
+    match (&listener.config.tls, &listener.tls) {
+        (None, _) => Some(Stream::new(stream)),
+        // Boxed: every connection would keep the room that its first moments need.
+        (Some(_), Some(server)) => Box::pin(handshake(listener, server, stream)).await,
+        (Some(_), None) => None,
+    }
+}
+
+async fn handshake(listener: &Listener, server: &Server, stream: TcpStream) -> Option<Stream> {
+    let timer = Timer::new();
+    timer.set(listener.config.timeouts.head);
+    let mut handshake = pin!(server.handshake(stream));
+    let result = poll_fn(|context| match handshake.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if timer.poll_elapsed(context) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+    let counted = |position: usize| listener.stats.mine().handshakes[position].inc();
+    match result {
+        Some(Ok(socket)) => {
+            counted(0);
+            Some(Stream::over_tls(socket))
+        }
+        Some(Err(error)) => {
+            counted(1);
+            tracing::debug!(listener = %listener.config.name, %error, "no TLS with a client");
+            None
+        }
+        None => {
+            counted(2);
+            None
+        }
+    }
 }
 
 /// Errors that concern the connection that was about to come, not the socket (accept(2)).

@@ -1,10 +1,12 @@
 //! Getting to a backend: waiting for one that may serve, and connecting to it.
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
 
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
@@ -12,7 +14,7 @@ use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::{Ask, Backend, Lease, Pool, Symptom};
+use crate::pool::{Ask, Backend, Dress, Lease, Pool, Symptom};
 
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
@@ -154,7 +156,7 @@ impl<'a> Search<'a> {
                 return Err(Cause::NoBackend);
             }
             timer.set(rest.min(at_most));
-            let news = std::future::poll_fn(|context| {
+            let news = poll_fn(|context| {
                 if changes.as_mut().poll(context).is_ready() {
                     return Poll::Ready(News::Verdict);
                 }
@@ -229,25 +231,73 @@ pub fn may_wait_for_a_verdict(pool: &Pool, retries: u8) -> bool {
     !pool.config.hold.is_zero() && retries < MAX_RETRIES
 }
 
-/// A new connection to the leased backend.
+/// A new connection to the leased backend, with TLS where the pool has it; and how long the connecting took.
 ///
 /// # Errors
 /// Why there is none.
-pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(Stream, Duration), Cause> {
+pub async fn open(pool: &Pool, lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(Stream, Duration), Cause> {
     let backend = lease.backend();
     let place = backend.moves();
     let Some(address) = backend.socket_address() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
-    let mut connecting = pin!(connect::connect(address, deadline));
+    let connecting = async { connect::connect(address, deadline).await.map_err(|error| cause_of(&error)) };
+    // The connect has a deadline of its own.
+    let connected = watched(lease, deadline * 2, timer, pin!(connecting)).await;
+    let took = begun.elapsed();
+    let opened = match (connected, &pool.tls) {
+        (Ok(socket), None) => Ok(Stream::new(socket)),
+        // Boxed: every connection would keep the room that its first moments need.
+        (Ok(socket), Some(dress)) => Box::pin(agree(pool, dress, lease, socket, timer)).await,
+        (Err(cause), _) => Err(cause),
+    };
+    let stats = backend.stats.mine();
+    match opened {
+        Ok(mut stream) => {
+            stats.connects.inc();
+            stream.place = place;
+            Ok((stream, took))
+        }
+        Err(cause) => {
+            stats.connect_failures.inc();
+            Err(cause)
+        }
+    }
+}
+
+/// Agrees on TLS.
+async fn agree(pool: &Pool, dress: &Dress, lease: &Lease, socket: TcpStream, timer: &Timer) -> Result<Stream, Cause> {
+    let backend = lease.backend();
+    let agreeing = async {
+        dress.connect(backend, socket).await.map(Stream::over_tls).map_err(|error| {
+            tracing::debug!(pool = %pool.config.name, backend = %backend.name, %error, "no TLS with a backend");
+            Cause::TlsFailed
+        })
+    };
+    watched(lease, pool.config.timeouts.connect, timer, pin!(agreeing)).await
+}
+
+/// Waits for what is done with a backend before it can be asked, while anybody still wants it to be done there. A probe
+/// looks at a backend that is silent for long.
+async fn watched<T>(
+    lease: &Lease,
+    deadline: Duration,
+    timer: &Timer,
+    mut doing: Pin<&mut impl Future<Output = Result<T, Cause>>>,
+) -> Result<T, Cause> {
+    let backend = lease.backend();
     timer.mark(Some(backend.slot.index));
-    timer.set(SUSPICIOUS_SILENCE);
-    let result = std::future::poll_fn(|context| {
-        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
-            return Poll::Ready(result.map_err(|error| cause_of(&error)));
+    timer.set(SUSPICIOUS_SILENCE.min(deadline));
+    let mut looked = false;
+    let result = poll_fn(|context| {
+        if let Poll::Ready(result) = doing.as_mut().poll(context) {
+            return Poll::Ready(result);
         }
         if timer.poll_elapsed(context) {
+            if std::mem::replace(&mut looked, true) || deadline <= SUSPICIOUS_SILENCE {
+                return Poll::Ready(Err(Cause::ConnectTimeout));
+            }
             backend.suspect(Symptom::Silent);
-            timer.set(deadline * 2); // the connect has its own deadline
+            timer.set(deadline.saturating_sub(SUSPICIOUS_SILENCE));
             // Registers for the new one.
             let _ = timer.poll_elapsed(context);
         }
@@ -258,19 +308,7 @@ pub async fn open(lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(S
     })
     .await;
     timer.mark(None);
-    let stats = backend.stats.mine();
-    match result {
-        Ok(stream) => {
-            stats.connects.inc();
-            let mut stream = Stream::new(stream);
-            stream.place = place;
-            Ok((stream, begun.elapsed()))
-        }
-        Err(cause) => {
-            stats.connect_failures.inc();
-            Err(cause)
-        }
-    }
+    result
 }
 
 fn cause_of(error: &std::io::Error) -> Cause {

@@ -55,12 +55,13 @@ impl Idle {
         while let Some(entry) = set.connections.pop() {
             set.count();
             let too_old = now.saturating_duration_since(entry.since) >= entry.lifetime;
-            let quiet = || match wanted {
-                Wanted::Repeatable => entry.stream.is_quiet(),
-                Wanted::Once => entry.stream.is_quiet_for_sure(),
+            let mut stream = entry.stream;
+            let mut quiet = || match wanted {
+                Wanted::Repeatable => stream.is_quiet(),
+                Wanted::Once => stream.is_quiet_for_sure(),
             };
-            if !too_old && entry.stream.place == backend.moves() && quiet() {
-                return Some(entry.stream);
+            if !too_old && quiet() && stream.place == backend.moves() {
+                return Some(stream);
             }
         }
         None
@@ -100,8 +101,9 @@ impl Idle {
         let now = Instant::now();
         for place in self.0.borrow_mut().iter_mut() {
             let Some(set) = place else { continue };
-            set.connections
-                .retain(|entry| now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet());
+            set.connections.retain_mut(|entry| {
+                now.saturating_duration_since(entry.since) < entry.lifetime && entry.stream.is_quiet()
+            });
             set.count();
             if set.connections.is_empty() || set.backend.is_retired() || set.backend.is_out() {
                 *place = None;

@@ -42,6 +42,8 @@ pub enum Cause {
     Cut,
     /// Nothing that was sent has reached the backend for too long.
     ConnectionLost,
+    /// The backend took the connection, and no TLS came about on it.
+    TlsFailed,
 }
 
 impl Cause {
@@ -73,6 +75,7 @@ impl Cause {
             Self::ConnectRefused | Self::ConnectFailed => "The backend could not be reached.",
             Self::ConnectTimeout => "The backend did not take the connection in time.",
             Self::ResponseTimeout | Self::ConnectionLost => "The backend did not answer in time.",
+            Self::TlsFailed => "No trusted connection to the backend came about.",
             Self::BadAnswer => "The backend sent an invalid answer.",
             Self::Cut => "The backend was taken out of service before it answered.",
             _ => "The backend closed the connection before it answered.",
@@ -89,6 +92,7 @@ impl Cause {
                 | Self::ResetBeforeAnswer
                 | Self::BackendDown
                 | Self::ConnectionLost
+                | Self::TlsFailed
                 | Self::Cut
         )
     }
@@ -96,7 +100,7 @@ impl Cause {
     /// What it says about the backend's health, if anything.
     pub fn symptom(self) -> Option<Symptom> {
         match self {
-            Self::ConnectRefused | Self::ConnectFailed => Some(Symptom::Refused),
+            Self::ConnectRefused | Self::ConnectFailed | Self::TlsFailed => Some(Symptom::Refused),
             Self::ConnectTimeout => Some(Symptom::ConnectTimeout),
             Self::ResetBeforeAnswer | Self::ResetInBody | Self::ConnectionLost => Some(Symptom::Reset),
             Self::ResponseTimeout => Some(Symptom::Late),
@@ -128,6 +132,7 @@ mod tests {
         assert_eq!(Cause::Local.word(), "local");
         assert_eq!(Cause::Cut.word(), "cut");
         assert_eq!(Cause::ConnectionLost.word(), "connection_lost");
-        assert_eq!(Cause::ConnectionLost.index() + 1, FAILURES.len());
+        assert_eq!(Cause::TlsFailed.word(), "tls_failed");
+        assert_eq!(Cause::TlsFailed.index() + 1, FAILURES.len());
     }
 }

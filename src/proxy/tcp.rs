@@ -96,7 +96,7 @@ async fn reach(
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);
         let deadline = search.time_to_connect(&tried, notes.retries, lease.backend());
-        match attempt::open(&lease, deadline, timer).await {
+        match attempt::open(pool, &lease, deadline, timer).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
                 lease.backend().answered(took);

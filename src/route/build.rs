@@ -10,6 +10,7 @@ use super::routes::Routes;
 use super::table::{Listener, Table};
 use crate::config::model;
 use crate::metrics::PerWorker;
+use crate::net::tls::Server;
 use crate::pool::{Backend, Bell, Evidence, Pool};
 
 /// What every table of a process is built with.
@@ -45,6 +46,7 @@ impl Table {
                     stats: kept.map_or_else(|| Arc::new(PerWorker::new(foundation.workers)), |it| it.stats.clone()),
                     open: kept.map_or_else(Arc::default, |it| it.open.clone()),
                     routes: Routes::new(&listener.routes),
+                    tls: listener.tls.as_ref().and_then(|tls| server(listener, tls, kept)),
                     config: listener.clone(),
                 })
             })
@@ -62,15 +64,43 @@ impl Table {
     }
 }
 
+/// The server of a listener: the one that there was, so that sessions can be taken up again, where the certificates are
+/// all that has changed.
+fn server(listener: &model::Listener, tls: &model::ListenerTls, kept: Option<&Arc<Listener>>) -> Option<Arc<Server>> {
+    let same = |before: &&Arc<Listener>| {
+        let terms = before.config.tls.as_ref().map(|tls| tls.least);
+        terms == Some(tls.least) && before.config.protocol == listener.protocol
+    };
+    let kept = kept.filter(same).and_then(|before| before.tls.clone());
+    let unchanged = kept.as_ref().is_some_and(|server| server.shows(&tls.certificates));
+    let made = match kept {
+        Some(server) if unchanged => Ok(server),
+        Some(server) => server.showing(&tls.certificates).map(Arc::new),
+        None => Server::new(tls, protocols(listener.protocol)).map(Arc::new),
+    };
+    // Loading the configuration has tried the same keys: this is for faults of our own, and closes connections.
+    made.inspect_err(|why| tracing::error!(listener = %listener.name, %why, "no TLS on this listener")).ok()
+}
+
+/// What is spoken inside TLS (ALPN).
+fn protocols(protocol: model::Protocol) -> &'static [&'static str] {
+    match protocol {
+        model::Protocol::Http => &["http/1.1"],
+        model::Protocol::Tcp => &[],
+    }
+}
+
 fn build_pool(config: &Arc<model::Pool>, previous: Option<&Arc<Pool>>, foundation: &Foundation) -> Pool {
     let before: HashMap<&str, &Arc<Backend>, FixedState> = previous
         .map(|pool| pool.backends.iter().map(|backend| (backend.name.as_ref(), backend)).collect())
         .unwrap_or_default();
+    let same_tls = previous.is_none_or(|pool| pool.config.tls == config.tls);
     let backends = config
         .members
         .iter()
         .map(|member| match before.get(member.name.as_ref()) {
-            Some(backend) if backend.address == member.address => Arc::clone(backend),
+            // With other TLS it is another backend: an idle connection of before must not be used by the new terms.
+            Some(backend) if backend.address == member.address && same_tls => Arc::clone(backend),
             _ => Arc::new(Backend::new(
                 Arc::clone(&config.name),
                 Arc::clone(&member.name),

@@ -65,6 +65,14 @@ impl Routes {
         all
     }
 
+    /// Whether some route is for this host, whatever else it asks for. `host` as it came, with port and in any case.
+    pub fn name(&self, host: &[u8]) -> bool {
+        let mut room = [0; MAX_HOST];
+        let Some(host) = canonical_host(host, &mut room) else { return false };
+        let dots = host.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'.');
+        self.exact.contains_key(host) || dots.into_iter().any(|(at, _)| self.suffix.contains_key(&host[at..]))
+    }
+
     /// The first route that matches.
     #[inline]
     pub fn find(&self, question: &impl Question) -> Option<&Route> {

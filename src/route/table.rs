@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::routes::Routes;
 use crate::config::model;
 use crate::metrics::{ListenerStats, PerWorker};
+use crate::net::tls::Server;
 use crate::pool::Pool;
 
 /// All that the data path reads.
@@ -34,6 +35,8 @@ pub struct Listener {
     pub open: Arc<AtomicU32>,
     /// Its routes, laid out for finding.
     pub routes: Routes,
+    /// How it agrees on TLS with its clients, where it does; survives reload by name.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// The current table.

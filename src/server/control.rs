@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::certificates::Certificates;
 use super::listeners::Listeners;
 use super::reload::{self, reload as apply};
 use super::workers::Workers;
@@ -57,6 +58,7 @@ pub(super) struct Control {
     logs: AccessLogs,
     files: Vec<PathBuf>,
     seen: u64,
+    certificates: Certificates,
 }
 
 impl Control {
@@ -170,6 +172,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         logs,
         files: Vec::new(),
         seen: 0,
+        certificates: Certificates::default(),
     };
     let (wish, wishes) = mpsc::channel(16);
     let admin = serve_admin(&control, &loaded, wish)?;
@@ -255,6 +258,7 @@ async fn live(
                 let _ = wish.send(outcome);
             }
             _ = watch.tick() => {
+                control.certificates.look(&control.published.load(), read);
                 if control.has_changed_files() {
                     // As above.
                     let _ = apply(&mut control, read).await;

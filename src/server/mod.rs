@@ -2,6 +2,7 @@
 //!
 //! Control runs on a thread of its own (`control::run`); [`Server::start`] returns when everything is bound.
 
+mod certificates;
 mod control;
 mod listeners;
 mod reload;

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -14,6 +15,7 @@ use super::eventually::DEADLINE;
 /// A connection.
 pub struct Client {
     stream: TcpStream,
+    tls: Option<Box<rustls::ClientConnection>>,
     buffer: Vec<u8>,
 }
 
@@ -120,7 +122,30 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, tls: None, buffer: Vec::new() })
+    }
+
+    /// Connects and agrees on TLS; the other side must be `name`.
+    #[track_caller]
+    pub fn connect_tls(address: SocketAddr, name: &str, config: &Arc<rustls::ClientConfig>) -> Self {
+        Self::try_connect_tls(address, name, config).unwrap_or_else(|error| panic!("TLS with {name}: {error}"))
+    }
+
+    /// Connects and agrees on TLS, or says why not.
+    pub fn try_connect_tls(address: SocketAddr, name: &str, config: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
+        let mut client = Self::try_connect(address)?;
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let mut tls = rustls::ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut client.stream)?;
+        }
+        client.tls = Some(Box::new(tls));
+        Ok(client)
+    }
+
+    /// What TLS has agreed on.
+    pub fn tls(&self) -> &rustls::ClientConnection {
+        self.tls.as_ref().expect("it speaks TLS")
     }
 
     /// The socket, for its options and addresses.
@@ -146,7 +171,14 @@ impl Client {
 
     /// Sends bytes, or says why not.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        match &mut self.tls {
+            None => self.stream.write_all(bytes.as_ref()),
+            Some(tls) => {
+                let mut stream = rustls::Stream::new(tls.as_mut(), &mut self.stream);
+                stream.write_all(bytes.as_ref())?;
+                stream.flush()
+            }
+        }
     }
 
     /// A GET that keeps the connection.
@@ -322,7 +354,11 @@ impl Client {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes)? {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut bytes),
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).read(&mut bytes).map_err(unannounced),
+        };
+        match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             length => {
                 self.buffer.extend_from_slice(&bytes[..length]);
@@ -330,6 +366,11 @@ impl Client {
             }
         }
     }
+}
+
+/// An end that TLS did not announce is no end in order: anybody may have cut the connection.
+fn unannounced(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof { io::ErrorKind::ConnectionAborted.into() } else { error }
 }
 
 fn header_line(line: &str) -> Option<(String, String)> {

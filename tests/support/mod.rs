@@ -25,6 +25,7 @@ pub mod real_postgres;
 pub mod real_redis;
 pub mod real_slapd;
 pub mod systems;
+pub mod tls;
 
 pub use backend_process::BackendProcess;
 pub use balancer::Balancer;

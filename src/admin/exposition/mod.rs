@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Registry, TextEncoder};
 
 use super::AdminState;
 use crate::control::Phase;
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, ListenerStats, REJECTIONS, STATUS_CLASSES};
+use crate::metrics::{Counter, HANDSHAKES, ListenerStats, REJECTIONS, STATUS_CLASSES};
 use crate::route::{Listener, Table};
 use backends::Backends;
 use sample::{and, flag, label, made, micros, sample, seconds};
@@ -133,7 +133,26 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
         }
     }
     families.push(made(&family::LISTENER_REQUESTS, requests));
+    tls(&listeners, families);
     families.push(made(&family::LISTENER_REJECTED, rejected));
+}
+
+/// What there is to say of the listeners that speak TLS.
+fn tls(listeners: &[(Vec<LabelPair>, &Arc<Listener>)], families: &mut Vec<MetricFamily>) {
+    let (mut handshakes, mut certificates) = (Vec::new(), Vec::new());
+    for (labels, listener) in listeners {
+        let Some(tls) = &listener.tls else { continue };
+        for (at, result) in HANDSHAKES.iter().enumerate() {
+            let count = listener.stats.sum(|it| &it.handshakes[at]) as f64;
+            handshakes.push(sample(&family::LISTENER_HANDSHAKES, and(labels, "result", result), count));
+        }
+        for certificate in tls.certificates() {
+            let labels = and(labels, "file", &certificate.file.to_string_lossy());
+            certificates.push(sample(&family::LISTENER_CERTIFICATE, labels, certificate.not_after as f64));
+        }
+    }
+    families.push(made(&family::LISTENER_HANDSHAKES, handshakes));
+    families.push(made(&family::LISTENER_CERTIFICATE, certificates));
 }
 
 fn describe(family: &Family) -> Desc {

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads};
+use super::super::model::{
+    Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Redirect, UnknownHost,
+};
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
 use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
+use super::certificates;
 use super::route::{self, READS, RouteRead};
 use super::{Pools, connections};
 
@@ -35,9 +38,9 @@ pub(super) struct ListenerRead {
 const PROTOCOL: Choice<Protocol> = Choice {
     words: &[("http", Protocol::Http), ("tcp", Protocol::Tcp)],
     foreign: &[
-        ("https", "TLS is not supported yet: write \"http\", or \"tcp\" to pass TLS through"),
-        ("tls", "write \"tcp\" to pass TLS through"),
-        ("ssl", "write \"tcp\" to pass TLS through"),
+        ("https", "write \"http\", with the certificates in [listener.NAME.tls]"),
+        ("tls", "write \"tcp\": with [listener.NAME.tls] to end TLS here, without to pass it through"),
+        ("ssl", "write \"tcp\": with [listener.NAME.tls] to end TLS here, without to pass it through"),
         ("http1", "http"),
         ("http/1.1", "http"),
         ("h1", "http"),
@@ -65,7 +68,9 @@ pub(super) fn listener<'a>(
     let pool = pools.find(&section, "pool");
     let reads = reads(&section);
     let routes = routes(&section, protocol, pools);
-    let idle = !section.has("pool") && !section.has("route");
+    let tls = certificates::listener_tls(&section);
+    let (redirect, unknown_host) = (redirect(&section, protocol), unknown_host(&section, protocol));
+    let idle = !section.has("pool") && !section.has("route") && redirect == Redirect::Off;
     if idle && !has_later(&section) {
         section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
     }
@@ -76,7 +81,7 @@ pub(super) fn listener<'a>(
     uses.extend(routes.iter().filter_map(|read| Some((read.route.as_ref()?.pool, read.pool_at))));
     let from_standbys = from_standbys(&section, pool.filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);
-    let complete = !idle && !binds.is_empty() && (pool.is_some() || !section.has("pool"));
+    let complete = !idle && !binds.is_empty() && (pool.is_some() || !section.has("pool")) && tls.is_some();
     let limits = limits(&section, protocol, process);
     let timeouts = timeouts(&section, protocol);
     let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
@@ -84,6 +89,9 @@ pub(super) fn listener<'a>(
         name: entry.key.as_str().into(),
         binds: binds.iter().map(|(address, _)| *address).collect(),
         protocol,
+        tls: tls.flatten(),
+        redirect,
+        unknown_host,
         pool,
         reads,
         routes,
@@ -103,9 +111,39 @@ fn from_standbys(section: &Section<'_>, own: Option<PoolIndex>, routes: &[RouteR
     own.into_iter().chain(of_routes).collect()
 }
 
-/// Whether a feature that is not there yet stands in for the pool, such as `redirect`.
+/// Whether a feature that is not there yet stands in for the pool.
 fn has_later(section: &Section<'_>) -> bool {
-    ["redirect", "respond"].iter().any(|key| section.has(key))
+    section.has("respond") || section.has("redirect")
+}
+
+const REDIRECT: Choice<Redirect> = Choice {
+    words: &[("https", Redirect::Https { port: 443 })],
+    foreign: &[("301", "https"), ("308", "https"), ("tls", "https"), ("ssl", "https"), ("true", "https")],
+    later: &[],
+};
+
+fn redirect(section: &Section<'_>, protocol: Protocol) -> Redirect {
+    let Some(redirect) = section.choice("redirect", &REDIRECT) else { return Redirect::Off };
+    no_effect(section, protocol, &["redirect"]);
+    for entry in ["pool", "route", "tls"].iter().filter_map(|key| section.table.get(key)) {
+        section.cx.report(
+            Problem::error("conflict", entry.key_at, format!("`{}` beside redirect = \"https\"", entry.key))
+                .label("every request is sent away before it gets here")
+                .help("write the redirect in a listener of its own, on the port for plain HTTP"),
+        );
+    }
+    redirect
+}
+
+const UNKNOWN_HOST: Choice<UnknownHost> = Choice {
+    words: &[("serve", UnknownHost::Serve), ("refuse", UnknownHost::Refuse)],
+    foreign: &[("reject", "refuse"), ("421", "refuse"), ("default", "serve"), ("pool", "serve")],
+    later: &["close"],
+};
+
+fn unknown_host(section: &Section<'_>, protocol: Protocol) -> UnknownHost {
+    no_effect(section, protocol, &["unknown_host"]);
+    section.choice("unknown_host", &UNKNOWN_HOST).unwrap_or(UnknownHost::Serve)
 }
 
 /// Which backends of the listener's own pool get its work; routes say so for theirs.

@@ -4,6 +4,7 @@
 //! What concerns several sections at once (clashes, shadows, what nobody uses) is in `across`.
 
 mod across;
+mod certificates;
 mod check;
 mod listener;
 mod pool;

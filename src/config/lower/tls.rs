@@ -12,6 +12,7 @@ use crate::config::model::{HostPattern, Identity, TlsVersion, Verify};
 use crate::config::problem::Problem;
 use crate::config::section::{Choice, Section};
 use crate::config::substitute;
+use crate::config::tree::Node;
 use crate::config::units::Fault;
 
 pub(super) const VERSION: Choice<TlsVersion> = Choice {
@@ -80,9 +81,12 @@ pub(super) fn server_name(text: &str) -> Result<Arc<str>, Fault> {
 }
 
 /// The certificates of the PEM file that a key names, DER.
-pub(super) fn certificates(tls: &Section<'_>, key: &str) -> Option<Vec<Arc<[u8]>>> {
-    let path = tls.text(key)?;
-    let node = &tls.entry(key)?.node;
+fn certificates(tls: &Section<'_>, key: &str) -> Option<Vec<Arc<[u8]>>> {
+    certificates_of(tls, &tls.entry(key)?.node, tls.text(key)?)
+}
+
+/// The certificates of a PEM file, DER.
+pub(super) fn certificates_of(tls: &Section<'_>, node: &Node, path: &str) -> Option<Vec<Arc<[u8]>>> {
     let content = substitute::read_bytes(tls.cx, node.at, path)?;
     let read: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&content).collect();
     // Every certificate is an ASN.1 sequence.
@@ -95,9 +99,12 @@ pub(super) fn certificates(tls: &Section<'_>, key: &str) -> Option<Vec<Arc<[u8]>
     None
 }
 
-pub(super) fn key(tls: &Section<'_>) -> Option<Arc<[u8]>> {
-    let path = tls.text("key")?;
-    let node = &tls.entry("key")?.node;
+fn key(tls: &Section<'_>) -> Option<Arc<[u8]>> {
+    key_of(tls, &tls.entry("key")?.node, tls.text("key")?)
+}
+
+/// The private key of a PEM file (PKCS#8, PKCS#1 or SEC1), DER.
+pub(super) fn key_of(tls: &Section<'_>, node: &Node, path: &str) -> Option<Arc<[u8]>> {
     let content = substitute::read_bytes(tls.cx, node.at, path)?;
     if let Ok(key) = PrivateKeyDer::from_pem_slice(&content) {
         return Some(key.secret_der().into());

@@ -143,6 +143,12 @@ pub struct Listener {
     pub binds: Vec<SocketAddr>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What it speaks it inside of; `None`: nothing.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// `redirect = "https"`: every request is sent to the same place by https.
+    pub redirect: Redirect,
+    /// What becomes of requests for a host that neither a route nor a certificate names.
+    pub unknown_host: UnknownHost,
     /// The pool for what no route matches.
     pub pool: Option<PoolIndex>,
     /// Which backends of that pool.
@@ -153,6 +159,27 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// Its deadlines.
     pub timeouts: ListenerTimeouts,
+}
+
+/// `listener.NAME.redirect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirect {
+    /// Nobody is sent away.
+    Off,
+    /// To the same host, path and query by https, on this port.
+    Https {
+        /// Of the URL that is answered; 443 is left out of it.
+        port: u16,
+    },
+}
+
+/// `listener.NAME.unknown_host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownHost {
+    /// They go to the listener's pool.
+    Serve,
+    /// They are refused (421).
+    Refuse,
 }
 
 /// `listener.NAME.protocol`.
@@ -257,6 +284,8 @@ pub struct Pool {
     pub follows: Option<PoolIndex>,
     /// What happens to open sessions of a backend that is the active one no more (`on_role_loss`).
     pub on_role_loss: OnDown,
+    /// TLS to its backends; `None`: plain.
+    pub tls: Option<Arc<PoolTls>>,
     /// Where its work goes by preference.
     pub zones: Zones,
     /// What happens to open sessions of a backend that goes down.

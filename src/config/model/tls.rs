@@ -1,7 +1,47 @@
-//! TLS of checks: what a backend must prove, and what it is shown.
+//! TLS: what a backend must prove and what it is shown, by checks and by traffic; what clients are shown.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use super::HostPattern;
+
+/// `[listener.NAME.tls]`: what clients are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one; the first is shown to clients that name none of the others' names, or no name at all.
+    pub certificates: Vec<Arc<ServerCertificate>>,
+    /// The files, and the folders of files, that these were read from.
+    pub files: Vec<PathBuf>,
+    /// Older versions of TLS are refused.
+    pub least: TlsVersion,
+}
+
+/// A certificate with its key and what belongs to it, as clients are shown it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCertificate {
+    /// Where it was read from.
+    pub file: Arc<Path>,
+    /// The chain and the key, which belong together.
+    pub identity: Identity,
+    /// The names that it is for.
+    pub names: Vec<HostPattern>,
+    /// Its last second, since 1970.
+    pub not_after: i64,
+}
+
+/// `[pool.NAME.tls]`: how traffic goes to the backends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PoolTls {
+    /// The name asked for (SNI) and verified; each backend's own name or address where none is given.
+    pub server_name: Option<Arc<str>>,
+    /// What a certificate must prove.
+    pub verify: Verify,
+    /// Older versions of TLS are refused.
+    pub least: TlsVersion,
+    /// The certificate that we show.
+    pub identity: Option<Identity>,
+}
 
 /// `tls = { … }` of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

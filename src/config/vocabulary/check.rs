@@ -205,7 +205,7 @@ pub(in super::super) const CHECK_TLS: Words = Words {
     foreign: TLS_FOREIGN,
 };
 
-const TLS_FOREIGN: &[(&str, &str)] = &[
+pub(super) const TLS_FOREIGN: &[(&str, &str)] = &[
     ("sni", "server_name"),
     ("alpn", "a check of type \"tls\" has alpn; one over HTTP says what it speaks by http = \"2\""),
     ("insecure", "verify = false"),

@@ -104,11 +104,8 @@ pub(super) const EXEC: Words = Words {
 
 pub(super) const LISTENER: Words = Words {
     place: "[listener.NAME]",
-    keys: &["bind", "protocol", "pool", "reads", "route", "limits", "timeouts"],
+    keys: &["bind", "protocol", "tls", "redirect", "unknown_host", "pool", "reads", "route", "limits", "timeouts"],
     later: &[
-        "tls",
-        "redirect",
-        "unknown_host",
         "trusted_proxies",
         "accept_proxy",
         "http",
@@ -143,10 +140,45 @@ pub(super) const LISTENER: Words = Words {
         ("type", "protocol"),
         ("backend", "pool"),
         ("backends", "pool = \"NAME\"; the backends stand in [pool.NAME]"),
-        ("ssl", "tls, which is not supported yet"),
+        ("ssl", "[listener.NAME.tls]"),
+        ("certificates", "[listener.NAME.tls] certificates"),
+        ("certificate", "[listener.NAME.tls] certificates"),
+        ("default_host", "unknown_host"),
+        ("https_redirect", "redirect = \"https\""),
         ("maxconn", "[listener.NAME.limits] connections"),
         ("timeout", "[listener.NAME.timeouts]"),
         ("client_max_body_size", "[listener.NAME.limits] body"),
+    ],
+};
+
+pub(super) const LISTENER_TLS: Words = Words {
+    place: "[listener.NAME.tls]",
+    keys: &["certificates", "min_version"],
+    later: &["clients", "alpn", "tickets", "ocsp", "acme", "hsts", "max_version", "ciphers"],
+    foreign: &[
+        ("cert", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
+        ("certificate", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
+        ("crt", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
+        ("key", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
+        ("folder", "certificates = \"FOLDER\""),
+        ("ssl_protocols", "min_version"),
+        ("ssl_min_ver", "min_version"),
+        ("version", "min_version"),
+    ],
+};
+
+pub(super) const CERTIFICATE: Words = Words {
+    place: "certificates = [{ ... }]",
+    keys: &["cert", "key"],
+    later: &["ocsp", "names"],
+    foreign: &[
+        ("certificate", "cert"),
+        ("chain", "cert: a file holds the certificate and, after it, those that signed it"),
+        ("crt", "cert"),
+        ("file", "cert"),
+        ("private_key", "key"),
+        ("keyfile", "key"),
+        ("certfile", "cert"),
     ],
 };
 
@@ -246,6 +278,8 @@ pub(super) const EVERY: &[&Words] = &[
     &SHUTDOWN,
     &EXEC,
     &LISTENER,
+    &LISTENER_TLS,
+    &CERTIFICATE,
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,
     &ROUTE,
@@ -276,6 +310,7 @@ pub(super) const EVERY: &[&Words] = &[
     &BODY,
     &REPLICA,
     &CHECK_TLS,
+    &POOL_TLS,
 ];
 
 /// What other programs say, whatever the section.
@@ -318,8 +353,8 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("lb_method", "balance"),
     ("algorithm", "balance"),
     ("policy", "balance"),
-    ("certificates", "tls, which is not supported yet"),
-    ("ssl_certificate", "tls, which is not supported yet"),
+    ("certificates", "[listener.NAME.tls] certificates"),
+    ("ssl_certificate", "[listener.NAME.tls] certificates"),
     ("stick-table", "sticky, which is not supported yet"),
     ("acl", "host, path, method, header and client in [[listener.NAME.route]]"),
 ];

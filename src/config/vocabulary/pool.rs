@@ -33,22 +33,12 @@ pub(in super::super) const POOL: Words = Words {
         "hold",
         "queue",
         "idle_connections",
+        "tls",
         "retry",
         "timeouts",
         "check",
     ],
-    later: &[
-        "sticky",
-        "tls",
-        "tunnels_max",
-        "send_proxy",
-        "http",
-        "limits",
-        "discover",
-        "dns",
-        "hash",
-        "connections_max",
-    ],
+    later: &["sticky", "tunnels_max", "send_proxy", "http", "limits", "discover", "dns", "hash", "connections_max"],
     foreign: &[
         ("checks", "[pool.NAME.check.NAME]"),
         ("health", "[pool.NAME.check.NAME]"),
@@ -162,4 +152,11 @@ pub(in super::super) const POOL_TIMEOUTS: Words = Words {
         ("websocket", "tunnel"),
         ("queue", "[pool.NAME] hold"),
     ],
+};
+
+pub(in super::super) const POOL_TLS: Words = Words {
+    place: "[pool.NAME.tls]",
+    keys: &["server_name", "verify", "ca", "cert", "key", "min_version"],
+    later: &["pin", "alpn", "resume"],
+    foreign: super::check::TLS_FOREIGN,
 };

@@ -1,9 +1,11 @@
-//! The client side of TLS: what is asked of a backend and shown to it, and the handshake.
+//! TLS: what is asked of a backend and shown to it, and the handshake; what clients are shown is in `server`.
 //!
-//! Called by probes. The cryptography (aws-lc-rs) is passed explicitly, so that no global default can change it and
+//! Called by traffic and by probes. The cryptography (aws-lc-rs) is passed explicitly, so that no global default can change it and
 //! nothing depends on who comes first. Who is trusted is decided in `trust`; why there is no TLS, in `refusal`.
 
 mod refusal;
+mod server;
+mod socket;
 mod trust;
 
 use std::io;
@@ -20,9 +22,11 @@ use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
 pub use self::refusal::{Refusal, refusal};
+pub use self::server::Server;
+pub use self::socket::TlsSocket;
 use self::trust::{Judged, Witness};
-use crate::config::model::{Identity, TlsVersion, Verify};
 use crate::config::certificate::Certificate;
+use crate::config::model::{Identity, TlsVersion, Verify};
 
 /// Most certificates of a chain that are read; webpki follows no longer ones either.
 const MAX_CHAIN: usize = 8;
@@ -138,6 +142,22 @@ impl Client {
     /// What rustls or the system said.
     pub async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
+    }
+
+    /// The handshake for traffic. No deadline of its own.
+    ///
+    /// # Errors
+    /// What rustls or the system said.
+    pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsSocket> {
+        Ok(TlsSocket::new(tokio_rustls::TlsStream::Client(self.handshake(stream).await?)))
+    }
+
+    /// The same client for another name.
+    ///
+    /// # Errors
+    /// A sentence: the name is none.
+    pub fn named(&self, name: &str) -> Result<Self, String> {
+        Ok(Self { name: server_name(name)?, config: Arc::clone(&self.config), verifier: Arc::clone(&self.verifier) })
     }
 
     /// The same, and what the backend showed: for whoever wants to know why. No deadline of its own.

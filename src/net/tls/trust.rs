@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use crate::config::model::Verify;
 use crate::config::certificate::Certificate;
+use crate::config::model::Verify;
 
 type Verdict = Result<ServerCertVerified, Error>;
 type SignatureVerdict = Result<HandshakeSignatureValid, Error>;

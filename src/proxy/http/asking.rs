@@ -171,7 +171,7 @@ async fn open(
     tried: &[u32],
 ) -> Result<Stream, Cause> {
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
-    let (stream, took) = attempt::open(lease, deadline, &connection.timer).await?;
+    let (stream, took) = attempt::open(search.pool(), lease, deadline, &connection.timer).await?;
     search.pool().stats.mine().connect.observe(took);
     notes.connect = took;
     Ok(stream)

@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::exchange::{self, After, Incoming};
 use super::http1::fields;
 use super::http1::request::{Asked, Limits, Request, Sender};
-use super::http1::{Reject, Version, answer};
+use super::http1::{Framing, Reject, Version, answer};
 use super::reply::{Fit, Reply};
 use crate::balance::{Balance, hash};
+use crate::config::model::{Redirect, UnknownHost};
 use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
@@ -55,20 +56,34 @@ pub struct Connection {
     orphan: bool,
     /// It has not had a request yet.
     fresh: bool,
+    /// What the client speaks HTTP inside of.
+    scheme: &'static [u8],
 }
 
 /// What the wait for a request brought.
 enum Arrival {
     /// A request, and the table to serve it by.
     Request(Rc<View>, Box<Incoming>),
+    /// A request that this listener sends away.
+    Elsewhere(Box<Moved>),
     Refused(Reject),
     /// The client has closed, been silent for too long, or nobody serves here any more.
     End,
 }
 
+/// A request that is answered by where it belongs.
+struct Moved {
+    location: String,
+    head_only: bool,
+    version: Version,
+    /// Nothing of it is left to be read, and the client wants to go on.
+    keep_alive: bool,
+}
+
 /// What is in hand.
 enum Head {
     Whole(Rc<View>, Box<Incoming>),
+    Elsewhere(Box<Moved>),
     Incomplete,
     /// The listener has been removed.
     Nobodys,
@@ -87,6 +102,7 @@ enum Fill {
 
 /// Serves one connection from accept to end.
 pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, client: Stream, address: SocketAddr) {
+    let scheme: &[u8] = if client.tls().is_some() { b"https" } else { b"http" };
     let mut connection = Connection {
         worker,
         listener,
@@ -99,10 +115,12 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
         view: Some(view),
         orphan: false,
         fresh: true,
+        scheme,
     };
     loop {
         let after = match connection.next().await {
             Arrival::Request(view, incoming) => exchange::run(&mut connection, view, *incoming).await,
+            Arrival::Elsewhere(moved) => connection.send_away(&moved).await,
             Arrival::Refused(reject) => connection.refuse_head(reject).await,
             Arrival::End => return,
         };
@@ -169,6 +187,7 @@ impl Connection {
             {
                 match self.understand() {
                     Ok(Head::Whole(view, incoming)) => return Arrival::Request(view, incoming),
+                    Ok(Head::Elsewhere(moved)) => return Arrival::Elsewhere(moved),
                     Ok(Head::Incomplete) => {}
                     Ok(Head::Nobodys) => return Arrival::End,
                     Err(reject) => return Arrival::Refused(reject),
@@ -228,6 +247,23 @@ impl Connection {
         let Some(hand) = &mut self.hand else { return Ok(Head::Incomplete) };
         let mut room = fields::room();
         let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
+        if let Redirect::Https { port } = config.redirect {
+            let moved = elsewhere(&request, port)?;
+            let length = request.length;
+            hand.consume(length);
+            if hand.is_empty() {
+                self.hand = None;
+            }
+            self.fresh = false;
+            return Ok(Head::Elsewhere(Box::new(moved)));
+        }
+        if config.unknown_host == UnknownHost::Refuse {
+            let host = request.host.unwrap_or_default();
+            let shown = self.listener.tls.as_ref().is_some_and(|tls| tls.knows(without_port(host)));
+            if !shown && !self.listener.routes.name(host.as_bytes()) {
+                return Err(Reject::UnknownHost);
+            }
+        }
         let asked = Asked { request: &request, client: self.ip };
         let route = self.listener.routes.find(&asked).map(|route| (route.pool, route.reads));
         let (pool, reads) = route.or(config.pool.map(|pool| (pool, config.reads))).ok_or(Reject::NoRoute)?;
@@ -236,7 +272,8 @@ impl Connection {
         let mut made = [0; 32];
         let id = request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made));
         let mut head = Buffer::take(Size::Small);
-        let sender = Sender { client: self.ip_text.as_bytes(), scheme: b"http", request_id: id, fallback_host: b"" };
+        let sender =
+            Sender { client: self.ip_text.as_bytes(), scheme: self.scheme, request_id: id, fallback_host: b"" };
         let id = request.write(&mut head, &sender);
         let incoming = Incoming {
             pool: pool.0,
@@ -258,6 +295,18 @@ impl Connection {
         }
         self.fresh = false;
         Ok(Head::Whole(view, Box::new(incoming)))
+    }
+
+    /// Answers a request that belongs elsewhere.
+    async fn send_away(&mut self, moved: &Moved) -> After {
+        let keep_alive = moved.keep_alive && self.is_wanted();
+        let fit = Fit { head_only: moved.head_only, version: moved.version, keep_alive, id: "" };
+        let (_, whole) = self.reply(Reply::Moved(&moved.location), fit).await;
+        match (whole, keep_alive) {
+            (true, true) => After::Continue,
+            (true, false) => After::Close,
+            (false, _) => After::Reset,
+        }
     }
 
     /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted. Says how many
@@ -295,7 +344,7 @@ impl Connection {
     }
 
     /// Sends an answer of the balancer's own; says how many bytes went out, and whether that is all of it.
-    pub async fn reply(&mut self, reply: Reply, fit: Fit<'_>) -> (u64, bool) {
+    pub async fn reply(&mut self, reply: Reply<'_>, fit: Fit<'_>) -> (u64, bool) {
         let mut out = Buffer::take(Size::Small);
         reply.write(&mut out, fit);
         let length = out.filled().len() as u64;
@@ -372,6 +421,30 @@ fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> 
         Balance::Header(name) => request.header(name).map(hash),
         Balance::Cookie(name) => request.cookie(name).map(hash),
         _ => None,
+    }
+}
+
+/// The same place by https.
+fn elsewhere(request: &Request<'_>, port: u16) -> Result<Moved, Reject> {
+    let host = without_port(request.host.filter(|host| !host.is_empty()).ok_or(Reject::MissingHost)?);
+    let target = if request.origin_target.starts_with('/') { request.origin_target } else { "/" };
+    let location = match port {
+        443 => format!("https://{host}{target}"),
+        port => format!("https://{host}:{port}{target}"),
+    };
+    Ok(Moved {
+        location,
+        head_only: request.method == "HEAD",
+        version: request.version,
+        keep_alive: request.keep_alive && request.framing == Framing::Empty,
+    })
+}
+
+/// A host without its port; an IPv6 address keeps its brackets.
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
     }
 }
 

@@ -8,7 +8,9 @@ use crate::proxy::outcome::Cause;
 
 /// What the balancer has to say.
 #[derive(Debug, Clone, Copy)]
-pub enum Reply {
+pub enum Reply<'a> {
+    /// To a request that belongs elsewhere: the URL.
+    Moved(&'a str),
     /// To a request that breaks a rule.
     Refused(Reject),
     /// To a request that could not be forwarded.
@@ -28,7 +30,7 @@ pub struct Fit<'a> {
     pub id: &'a str,
 }
 
-impl Reply {
+impl Reply<'_> {
     /// Its status code.
     pub fn status(self) -> u16 {
         self.line().0
@@ -36,6 +38,8 @@ impl Reply {
 
     fn line(self) -> (u16, &'static str) {
         match self {
+            // Keeps method and body, unlike 301 (RFC 9110, section 15.4.9).
+            Self::Moved(_) => (308, "Permanent Redirect"),
             Self::Refused(reject) => reject.status(),
             Self::Failed(cause) => cause.status(),
         }
@@ -45,6 +49,7 @@ impl Reply {
     pub fn write(self, out: &mut Buffer, fit: Fit<'_>) {
         let (status, reason) = self.line();
         let sentence = match self {
+            Self::Moved(_) => "This is served by https only.",
             Self::Refused(reject) => reject.sentence(),
             Self::Failed(cause) => cause.sentence(),
         };
@@ -58,6 +63,9 @@ impl Reply {
              Cache-Control: no-store\r\n",
             body.len()
         );
+        if let Self::Moved(location) = self {
+            let _ = write!(head, "Location: {location}\r\n");
+        }
         if status == 503 {
             head.push_str("Retry-After: 1\r\n");
         }

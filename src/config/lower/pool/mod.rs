@@ -7,6 +7,7 @@ pub(super) mod follows;
 mod members;
 mod outliers;
 mod policy;
+mod tls;
 mod zones;
 
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         if section.has("balance") { section.parsed("balance", balance::balance) } else { Some(Balance::RoundRobin) };
     let by_request = matches!(balance, Some(Balance::Uri | Balance::Header(_) | Balance::Cookie(_)));
     let by_request = section.entry("balance").filter(|_| by_request).map(|entry| entry.node.at);
-    let (retry, timeouts) = (retry(&section), timeouts(&section));
+    let (retry, timeouts, tls) = (retry(&section), timeouts(&section), tls::tls(&section));
     let small = |key: &str, range, usual: u32| {
         section.integer(key, range).map_or(usual, |number| u32::try_from(number).unwrap_or(u32::MAX))
     };
@@ -68,7 +69,8 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         (small("queue", 0..=QUEUE_MAX, 1000), small("idle_connections", 0..=1_000_000, 256));
     let on_loss = |key| section.choice(key, &ON_DOWN).unwrap_or(OnDown::Keep);
     let (on_down, on_role_loss) = (on_loss("on_down"), on_loss("on_role_loss"));
-    let pool = decided.zip(balance).map(|(decided, balance)| Pool {
+    let pool = decided.zip(balance).zip(tls).map(|((decided, balance), tls)| Pool {
+        tls,
         name: entry.key.as_str().into(),
         on_down,
         on_role_loss,

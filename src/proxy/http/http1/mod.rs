@@ -56,6 +56,8 @@ pub enum Reject {
     NoRoute,
     /// CONNECT, which asks for a tunnel through a balancer that is none.
     Connect,
+    /// A host that neither a route nor a certificate names, where these are refused (RFC 9110, section 15.5.20).
+    UnknownHost,
 }
 
 impl Reject {
@@ -70,6 +72,7 @@ impl Reject {
             Self::HeadTimeout | Self::BodyTimeout => (408, "Request Timeout"),
             Self::NoRoute => (404, "Not Found"),
             Self::Connect => (405, "Method Not Allowed"),
+            Self::UnknownHost => (421, "Misdirected Request"),
             _ => (400, "Bad Request"),
         }
     }
@@ -98,6 +101,7 @@ impl Reject {
             Self::BodyTimeout => 18,
             Self::NoRoute => 19,
             Self::Connect => 20,
+            Self::UnknownHost => 21,
         }
     }
 
@@ -130,6 +134,7 @@ impl Reject {
             Self::BodyTimeout => "The request body stopped arriving.",
             Self::NoRoute => "Nothing is served under this address.",
             Self::Connect => "CONNECT is not served here.",
+            Self::UnknownHost => "This host is not served here.",
         }
     }
 }
@@ -168,6 +173,7 @@ mod tests {
             (Reject::HeadTimeout, "head_timeout"),
             (Reject::NoRoute, "no_route"),
             (Reject::Connect, "connect_method"),
+            (Reject::UnknownHost, "unknown_host"),
         ] {
             assert_eq!(reject.word(), word);
         }

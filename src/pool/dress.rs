@@ -1,0 +1,51 @@
+//! TLS from a pool to its backends: one set of terms for all, and for each backend the name that it must prove.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::Backend;
+use crate::config::model::{Address, PoolTls};
+use crate::net::tls::{Client, Resume, Terms, TlsSocket};
+
+/// How a pool's traffic agrees on TLS with a backend.
+#[derive(Debug)]
+pub struct Dress {
+    /// Or why there is none, which loading the configuration finds out in all but odd cases.
+    client: Result<Client, String>,
+    /// Whether all backends go by one name.
+    is_fixed: bool,
+}
+
+impl Dress {
+    pub(super) fn new(tls: &PoolTls) -> Self {
+        let terms = Terms {
+            verify: &tls.verify,
+            resume: Resume::Allowed,
+            least: tls.least,
+            identity: tls.identity.as_ref(),
+            protocols: &[],
+        };
+        // The name of a pool without one is never asked for: each backend has its own.
+        let name = tls.server_name.as_deref().unwrap_or("backend");
+        Self { client: Client::on(name, &terms), is_fixed: tls.server_name.is_some() }
+    }
+
+    /// The handshake over a connection to a backend. No deadline of its own.
+    ///
+    /// # Errors
+    /// What rustls, the system or the configuration has against it.
+    pub async fn connect(&self, backend: &Backend, stream: TcpStream) -> io::Result<TlsSocket> {
+        let unusable = |why: &String| io::Error::other(why.clone());
+        let client = self.client.as_ref().map_err(unusable)?;
+        if self.is_fixed {
+            return client.connect(stream).await;
+        }
+        let name: Arc<str> = match &backend.address {
+            Address::Socket(address) => address.ip().to_string().into(),
+            Address::Name(name, _) => Arc::clone(name),
+        };
+        client.named(&name).map_err(io::Error::other)?.connect(stream).await
+    }
+}

@@ -1,0 +1,109 @@
+//! Certificates that are replaced while the program runs: whoever renews them writes the files, and nothing else.
+//!
+//! Looked at every second by their dates and sizes, which also sees links that were turned over, as containers do. What
+//! has changed is read and judged like at a reload; what cannot be used changes nothing.
+
+use std::collections::HashSet;
+use std::fs;
+use std::hash::{BuildHasher, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use jiff::Timestamp;
+
+use super::Loader;
+use crate::config::certificate::moment;
+use crate::route::Table;
+
+/// A certificate that ends within this is warned of once a day: three weeks.
+const SOON: i64 = 21 * DAY;
+const DAY: i64 = 24 * 60 * 60;
+
+/// What control remembers of the files.
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    /// Zero at first: what changed while the first configuration was read is seen at the first look.
+    seen: u64,
+    /// Warnings of this day.
+    warned: HashSet<String>,
+    day: i64,
+}
+
+impl Certificates {
+    /// Looks at the files that the table's listeners name, and shows what has changed.
+    pub(super) fn look(&mut self, table: &Arc<Table>, read: &Loader) {
+        let seen = fingerprint(table);
+        if self.seen != seen {
+            self.seen = seen;
+            let (table, read) = (Arc::clone(table), Arc::clone(read));
+            // Reading takes time that probes and the admin port must not wait for.
+            tokio::task::spawn_blocking(move || replace(&table, &read));
+        }
+        self.warn(table);
+    }
+
+    fn warn(&mut self, table: &Table) {
+        let now = Timestamp::now().as_second();
+        if now / DAY != self.day {
+            self.day = now / DAY;
+            self.warned.clear();
+        }
+        for listener in &table.listeners {
+            let Some(server) = &listener.tls else { continue };
+            for certificate in server.certificates().iter().filter(|one| one.not_after - now < SOON) {
+                let file = certificate.file.display().to_string();
+                if self.warned.insert(file.clone()) {
+                    let ends = moment(certificate.not_after);
+                    tracing::warn!(listener = %listener.config.name, %file, %ends, "a certificate is about to end, or has ended");
+                }
+            }
+        }
+    }
+}
+
+/// Reads the configuration for its certificates alone: whatever else it says waits for a reload.
+fn replace(table: &Table, read: &Loader) {
+    let loaded = match read() {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            tracing::error!("certificates have changed and cannot be used; the old ones stay\n{problems}");
+            return;
+        }
+    };
+    for listener in &table.listeners {
+        let Some(server) = &listener.tls else { continue };
+        let same = loaded.config.listeners.iter().find(|it| it.name == listener.config.name);
+        let Some(tls) = same.and_then(|it| it.tls.as_ref()) else { continue };
+        if server.shows(&tls.certificates) {
+            continue;
+        }
+        match server.replace(&tls.certificates) {
+            Ok(()) => tracing::info!(listener = %listener.config.name, "shows new certificates"),
+            Err(why) => tracing::error!(listener = %listener.config.name, %why, "the old certificates stay"),
+        }
+    }
+}
+
+/// A number that changes when a file does.
+fn fingerprint(table: &Table) -> u64 {
+    let mut hash = FixedState::default().build_hasher();
+    let files = table.listeners.iter().filter_map(|it| it.config.tls.as_ref()).flat_map(|tls| &tls.files);
+    for path in files {
+        feed(&mut hash, path);
+        let Ok(folder) = fs::read_dir(path) else { continue };
+        let mut inside: Vec<_> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        inside.sort();
+        inside.iter().for_each(|path| feed(&mut hash, path));
+    }
+    hash.finish()
+}
+
+fn feed(hash: &mut impl Hasher, path: &Path) {
+    if let Ok(data) = fs::metadata(path) {
+        for number in [data.ino(), data.size(), data.mtime().unsigned_abs(), data.mtime_nsec().unsigned_abs()] {
+            hash.write_u64(number);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! TLS with clients and with backends: which certificate is shown, what goes through, and what is refused.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls::version::{TLS12, TLS13};
+use support::eventually::DEADLINE;
+use support::tls::{Authority, common_name};
+use support::{Balancer, Client, Origin, eventually};
+
+/// A listener `web` with these certificates before a pool `p` of one backend, and further keys of the listener.
+fn listener(certificates: &str, keys: &str, backend: SocketAddr) -> String {
+    format!(
+        "[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\n{keys}\n[listener.web.tls]\ncertificates = [{certificates}]\n\
+         [pool.p]\nbackends = ['{backend}']\n"
+    )
+}
+
+fn get(client: &mut Client, host: &str, path: &str) -> support::client::Response {
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    client.read_response()
+}
+
+// === with clients ===
+
+#[test]
+fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
+    let ca = Authority::new("CA");
+    let certificates = [
+        ca.issue("first", &["first.example.com", "127.0.0.1"]),
+        ca.issue("second", &["second.example.com", "third.example.com"]),
+        ca.issue("any", &["*.wild.example.com"]),
+    ];
+    let lb = Balancer::start(&listener(&certificates.join(", "), "", Origin::http().start().addr()));
+    let shown = |name: &str| common_name(&Client::connect_tls(lb.addr("web"), name, &ca.client()));
+    assert_eq!(shown("first.example.com"), "CN=first");
+    assert_eq!(shown("Second.Example.com"), "CN=second");
+    assert_eq!(shown("third.example.com"), "CN=second");
+    assert_eq!(shown("x.wild.example.com"), "CN=any");
+    assert_eq!(shown("127.0.0.1"), "CN=first", "a client that names nothing");
+    for unknown in ["other.example.com", "x.y.wild.example.com", "wild.example.com"] {
+        let refused = Client::try_connect_tls(lb.addr("web"), unknown, &ca.client()).err().unwrap().to_string();
+        assert!(refused.contains("certificate"), "{unknown} is shown the first one, which is not for it: {refused}");
+    }
+}
+
+#[test]
+fn requests_and_answers_of_any_size_go_through_and_say_https() {
+    let ca = Authority::new("CA");
+    let large: Vec<u8> = (0..1_500_000_u32).map(|n| (n % 251) as u8).collect();
+    let origin = Origin::http().reply("small").at("/large", Origin::http().reply(&large)).start();
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), "", origin.addr()));
+    for version in [&TLS12, &TLS13] {
+        let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client_with(&[version]));
+        assert_eq!(get(&mut client, "web.example.com", "/").text(), "small");
+        assert_eq!(origin.last_request().header("x-forwarded-proto"), Some("https"));
+        assert!(get(&mut client, "web.example.com", "/large").body == large, "1.5 MB are the same behind TLS");
+        assert_eq!(client.post("/", &large).text(), "small");
+        assert!(origin.last_request().body == large, "1.5 MB are the same before TLS");
+    }
+    lb.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=ok}", 2.0);
+}
+
+#[test]
+fn an_old_version_is_refused_where_the_listener_asks_for_a_newer_one() {
+    let ca = Authority::new("CA");
+    let config = listener(&ca.issue("web", &["web.example.com"]), "", Origin::http().start().addr());
+    let lb = Balancer::start(&config.replace("[listener.web.tls]\n", "[listener.web.tls]\nmin_version = '1.3'\n"));
+    let try_with = |version| Client::try_connect_tls(lb.addr("web"), "web.example.com", &ca.client_with(&[version]));
+    assert!(try_with(&TLS12).is_err());
+    assert!(try_with(&TLS13).is_ok());
+    lb.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=failed}", 1.0);
+}
+
+#[test]
+fn a_session_is_taken_up_again() {
+    let ca = Authority::new("CA");
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), "", Origin::http().start().addr()));
+    for version in [&TLS12, &TLS13] {
+        let config = ca.client_with(&[version]);
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &config);
+            get(&mut client, "web.example.com", "/");
+            kinds.push(client.tls().handshake_kind());
+        }
+        assert_eq!(kinds[1], Some(rustls::HandshakeKind::Resumed), "{version:?}: {kinds:?}");
+    }
+}
+
+#[test]
+fn the_key_exchange_withstands_quantum_computers() {
+    let ca = Authority::new("CA");
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), "", Origin::http().start().addr()));
+    let client = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client());
+    let group = client.tls().negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn certificates_are_replaced_when_their_files_change_and_open_connections_go_on() {
+    let ca = Authority::new("CA");
+    let origin = Origin::http().reply("still here").start();
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), "", origin.addr()));
+    let mut old = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client());
+    let serial = |client: &Client| client.tls().peer_certificates().unwrap()[0].to_vec();
+    let before = serial(&old);
+    std::fs::write(ca.folder().join("web.pem"), "no certificate at all").unwrap();
+    get(&mut old, "web.example.com", "/");
+    let shown = || serial(&Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client()));
+    assert!(shown() == before, "what cannot be used changes nothing");
+    ca.issue("web", &["web.example.com"]);
+    eventually("the new one is shown", DEADLINE, || shown() != before);
+    assert_eq!(get(&mut old, "web.example.com", "/").text(), "still here");
+}
+
+#[test]
+fn a_folder_may_hold_the_certificates() {
+    let ca = Authority::new("CA");
+    let folder = ca.folder().join("sites");
+    std::fs::create_dir(&folder).unwrap();
+    let fill = |name: &str| {
+        ca.issue(name, &[&format!("{name}.example.com")]);
+        for ending in ["key", "pem"] {
+            let file = format!("{name}.{ending}");
+            std::fs::rename(ca.folder().join(&file), folder.join(&file)).unwrap();
+        }
+    };
+    fill("one");
+    let lb = Balancer::start(&listener(&format!("'{}'", folder.display()), "", Origin::http().start().addr()));
+    let shown = |name: &str| {
+        let client = Client::try_connect_tls(lb.addr("web"), &format!("{name}.example.com"), &ca.client()).ok()?;
+        Some(common_name(&client))
+    };
+    assert_eq!(shown("one").as_deref(), Some("CN=one"));
+    assert_eq!(shown("two"), None);
+    fill("two");
+    eventually("a new file is taken up", DEADLINE, || shown("two").is_some());
+}
+
+#[test]
+fn clients_that_do_not_speak_tls_or_say_nothing_are_let_go() {
+    let ca = Authority::new("CA");
+    let keys = "timeouts.head = '300ms'";
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), keys, Origin::http().start().addr()));
+    let mut plain = lb.client();
+    plain.send("GET / HTTP/1.1\r\nHost: web.example.com\r\n\r\n");
+    assert!(plain.try_read_response("GET").is_err());
+    lb.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=failed}", 1.0);
+    let mut silent = lb.client();
+    assert!(silent.closed());
+    lb.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=late}", 1.0);
+    lb.counts("evenkeel_listener_connections{listener=web}", 0.0);
+}
+
+#[test]
+fn when_a_certificate_ends_is_a_metric() {
+    let ca = Authority::new("CA");
+    let certificate =
+        ca.issue_with("web", &["web.example.com"], |params| params.not_after = rcgen::date_time_ymd(2030, 1, 1));
+    let lb = Balancer::start(&listener(&certificate, "", Origin::http().start().addr()));
+    let file = ca.folder().join("web.pem");
+    let metric =
+        format!("evenkeel_listener_certificate_expiry_timestamp_seconds{{listener=web,file={}}}", file.display());
+    lb.counts(&metric, 1_893_456_000.0);
+}
+
+#[test]
+fn bytes_go_through_where_the_listener_looks_at_nothing_else() {
+    let ca = Authority::new("CA");
+    let origin = Origin::echo().start();
+    let config = listener(&ca.issue("web", &["web.example.com"]), "protocol = 'tcp'", origin.addr());
+    let lb = Balancer::start(&config);
+    let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client());
+    let large = vec![7; 300_000];
+    assert!(client.echoes("hello"));
+    assert!(client.echoes(&large));
+}
+
+// === hosts and redirects ===
+
+#[test]
+fn plain_http_is_sent_to_https_with_path_and_query() {
+    let lb = Balancer::start("[listener.web]\nbind = '127.0.0.1:0'\nredirect = 'https'\n");
+    let mut client = lb.client();
+    for (host, location) in [
+        ("web.example.com", "https://web.example.com/a/b?c=d"),
+        ("web.example.com:8080", "https://web.example.com/a/b?c=d"),
+        ("[::1]:80", "https://[::1]/a/b?c=d"),
+    ] {
+        let answer = get(&mut client, host, "/a/b?c=d");
+        assert_eq!((answer.status, answer.header("location")), (308, Some(location)));
+    }
+    client.send("POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    let answer = client.read_response();
+    assert_eq!((answer.status, answer.header("location")), (308, Some("https://a/form")));
+    assert!(client.closed(), "what is left of the request is not taken for another");
+    let mut old = lb.client();
+    old.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(old.read_response().status, 400, "without a host there is nowhere to go");
+}
+
+#[test]
+fn a_host_that_nobody_names_is_refused_where_that_is_asked_for() {
+    let ca = Authority::new("CA");
+    let origin = Origin::http().start();
+    let keys = "unknown_host = 'refuse'\n[[listener.web.route]]\nhost = ['routed.example.com', '*.apps.example.com']\npool = 'p'";
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), keys, origin.addr()));
+    for (host, status) in [
+        ("web.example.com", 200),
+        ("WEB.example.com:443", 200),
+        ("routed.example.com", 200),
+        ("x.apps.example.com", 200),
+        ("other.example.com", 421),
+        ("apps.example.com", 421),
+    ] {
+        let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client());
+        assert_eq!(get(&mut client, host, "/").status, status, "{host}");
+    }
+    lb.rejected("unknown_host", 2);
+}
+
+// === with backends ===
+
+/// An origin behind TLS, by way of another balancer.
+fn behind_tls(certificate: &str, origin: &Origin) -> Balancer {
+    Balancer::start(&listener(certificate, "", origin.addr()))
+}
+
+#[test]
+fn a_backend_must_prove_its_name_and_its_authority() {
+    let (ca, other) = (Authority::new("CA"), Authority::new("Other CA"));
+    let origin = Origin::http().reply("secret").start();
+    let tier = behind_tls(&ca.issue("inner", &["inner.example.com", "127.0.0.1"]), &origin);
+    for (tls, status) in [
+        (format!("{{ server_name = 'inner.example.com', ca = '{}' }}", ca.file().display()), 200),
+        (format!("{{ ca = '{}' }}", ca.file().display()), 200),
+        ("{ verify = false }".to_owned(), 200),
+        (format!("{{ server_name = 'wrong.example.com', ca = '{}' }}", ca.file().display()), 502),
+        (format!("{{ ca = '{}' }}", other.file().display()), 502),
+        ("true".to_owned(), 502),
+    ] {
+        let lb = Balancer::web(&[tier.addr("web")], &format!("tls = {tls}"));
+        let answer = lb.get("/");
+        assert_eq!(answer.status, status, "{tls}: {}", answer.text());
+        if status == 502 {
+            assert!(lb.metric("evenkeel_pool_failed_total{pool=p,cause=tls_failed}") > 0.0);
+        }
+    }
+}
+
+#[test]
+fn connections_to_backends_are_kept_over_tls_and_carry_bodies_both_ways() {
+    let ca = Authority::new("CA");
+    let large: Vec<u8> = (0..700_000_u32).map(|n| (n % 253) as u8).collect();
+    let origin = Origin::http().reply("small").at("/large", Origin::http().reply(&large)).start();
+    let tier = behind_tls(&ca.issue("inner", &["127.0.0.1"]), &origin);
+    let lb = Balancer::web(&[tier.addr("web")], &format!("tls = {{ ca = '{}' }}", ca.file().display()));
+    let mut client = lb.client();
+    for _ in 0..5 {
+        assert_eq!(client.get("/").text(), "small");
+        assert!(client.get("/large").body == large);
+        assert_eq!(client.post("/", &large).text(), "small");
+    }
+    tier.counts("evenkeel_listener_connections_total{listener=web}", 1.0);
+    let bytes = Balancer::tcp(&[tier.addr("web")], &format!("tls = {{ ca = '{}' }}", ca.file().display()));
+    assert_eq!(bytes.client().get("/").text(), "small", "bytes go through TLS, too");
+}
+
+#[test]
+fn a_backend_that_does_not_speak_tls_is_tried_elsewhere() {
+    let ca = Authority::new("CA");
+    let (origin, plain) = (Origin::http().reply("good").start(), Origin::http().start());
+    let tier = behind_tls(&ca.issue("inner", &["127.0.0.1"]), &origin);
+    let lb = Balancer::web(&[plain.addr(), tier.addr("web")], &format!("tls = {{ ca = '{}' }}", ca.file().display()));
+    for _ in 0..6 {
+        assert_eq!(lb.get("/").text(), "good");
+    }
+}
+
+#[test]
+fn a_websocket_goes_through_both_tiers() {
+    let ca = Authority::new("CA");
+    let origin = Origin::http().upgrade_echo().start();
+    let tier = behind_tls(&ca.issue("inner", &["127.0.0.1"]), &origin);
+    let pool = format!("[pool.p]\ntls = {{ ca = '{}' }}\n", ca.file().display());
+    let outer = listener(&ca.issue("outer", &["outer.example.com"]), "", tier.addr("web")).replace("[pool.p]\n", &pool);
+    let lb = Balancer::start(&outer);
+    let mut client = Client::connect_tls(lb.addr("web"), "outer.example.com", &ca.client());
+    client.send("GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.read_response().status, 101);
+    assert!(client.echoes("ping") && client.echoes(vec![1; 200_000]));
+}
+
+#[test]
+fn an_end_that_tls_did_not_announce_is_not_passed_on_as_an_end() {
+    let ca = Authority::new("CA");
+    let origin = Origin::http().reply("whole").close_delimited().start();
+    let cut = Origin::http().reply([7; 50_000]).resets_mid_body().start();
+    for (origin, is_whole) in [(origin, true), (cut, false)] {
+        let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), "", origin.addr()));
+        let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = client.try_read_response("GET");
+        assert_eq!(answer.is_ok(), is_whole, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_stop_ends_connections_over_tls_in_order() {
+    let ca = Authority::new("CA");
+    let lb = Balancer::start(&listener(&ca.issue("web", &["web.example.com"]), "", Origin::http().start().addr()));
+    let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &ca.client());
+    get(&mut client, "web.example.com", "/");
+    drop(lb);
+    let end = client.ending(Duration::from_secs(5));
+    assert!(matches!(end, support::client::Ending::Closed | support::client::Ending::Reset), "{end:?}");
+}
