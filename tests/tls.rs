@@ -276,7 +276,12 @@ fn a_backend_that_does_not_speak_tls_is_tried_elsewhere() {
     let ca = Authority::new("CA");
     let (origin, plain) = (Origin::http().reply("good").start(), Origin::http().start());
     let tier = behind_tls(&ca.issue("inner", &["127.0.0.1"]), &origin);
-    let lb = Balancer::web(&[plain.addr(), tier.addr("web")], &format!("tls = {{ ca = '{}' }}", ca.file().display()));
+    let rest = format!(
+        "timeouts.connect = '300ms'
+tls = {{ ca = '{}' }}",
+        ca.file().display()
+    );
+    let lb = Balancer::web(&[plain.addr(), tier.addr("web")], &rest);
     for _ in 0..6 {
         assert_eq!(lb.get("/").text(), "good");
     }
