@@ -1,11 +1,14 @@
 //! What the documents promise: their configurations load, and the metrics and commands they name exist.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use evenkeel::config::{self, Color, Source};
 use evenkeel::metrics::family;
+use support::tls::Authority;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -28,7 +31,15 @@ fn toml_blocks(text: &str) -> Vec<String> {
 fn configurations_in_the_documents_load() {
     let blocks = toml_blocks(&read("README.md"));
     assert!(blocks.len() >= 2);
+    // What stands in /etc/evenkeel on a machine of its own.
+    let ca = Authority::new("CA");
+    let folder = ca.folder();
+    std::fs::create_dir(folder.join("sites")).unwrap();
+    for file in ["web", "sites/more"] {
+        ca.issue(file, &["web.example.com"]);
+    }
     for (number, block) in blocks.into_iter().enumerate() {
+        let block = block.replace("/etc/evenkeel", folder.to_str().unwrap());
         must_load(&format!("README.md, configuration {}", number + 1), block);
     }
 }
