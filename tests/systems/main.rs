@@ -6,11 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod databases;
 mod grafana;
-
+mod platform;
 mod portal;
 mod sensu;
-
+mod vault;
 mod zones;
 
 use std::net::SocketAddr;
