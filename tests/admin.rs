@@ -13,8 +13,9 @@ use evenkeel::config::{self, Color, Source};
 use evenkeel::control::orders::{Around, Orders};
 use evenkeel::control::{Life, Phase, ReloadRequest};
 use evenkeel::health::State;
+use evenkeel::health::judge::Disagreement;
 use evenkeel::pool::events::{Event, EventKind, Events};
-use evenkeel::pool::{Backend, CheckStatus};
+use evenkeel::pool::{Alarm, AlarmKind, Backend, CheckStatus, Remarks};
 use evenkeel::probe::Schedule;
 use evenkeel::route::{Foundation, Published, Table};
 use jiff::Timestamp;
@@ -157,10 +158,13 @@ fn a_scrape_shows_what_the_workers_counted() {
     second.probes.bad[1].add(3);
     second.probes.flips_down.inc();
     second.probes.duration.observe(Duration::from_millis(2));
+    second.probes.ejections.add(4);
+    second.set_remarks(Remarks { ejected: true, flapping: true, disagreement: Some(Disagreement::TrafficFails) });
     second.set_checks(vec![
-        check("home", State::Up, "HTTP 200"),
+        CheckStatus { certificate_expires: Some(1_900_000_000), ..check("home", State::Up, "HTTP 200") },
         check("mysql", State::Down, "connect: connection refused"),
     ]);
+    table.pools[0].set_alarms(&[Alarm { kind: AlarmKind::MinHealthy, message: "1 is up".to_owned() }]);
     program.state.life.reloads.fetch_add(2, Relaxed);
 
     let text = Exposition::new(Arc::clone(&program.state)).render();
@@ -171,6 +175,7 @@ fn a_scrape_shows_what_the_workers_counted() {
     assert_eq!(shown("evenkeel_backend"), BACKEND_LINES);
     assert_eq!(shown("evenkeel_check"), CHECK_LINES);
     assert_eq!(shown("evenkeel_pool_connect_"), CONNECT_LINES);
+    assert_eq!(shown("evenkeel_pool_leader"), "", "all work: nobody leads");
     for line in PROGRAM_LINES.lines() {
         assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
     }
@@ -195,6 +200,8 @@ evenkeel_pool_backends{pool="web"} 2
 evenkeel_pool_backends_up{pool="web"} 1
 evenkeel_pool_requests_total{pool="web",code="2xx"} 7
 evenkeel_pool_retries_total{pool="web"} 1
+evenkeel_pool_alarm{pool="web",alarm="min_healthy"} 1
+evenkeel_pool_alarm{pool="web",alarm="two_leaders"} 0
 evenkeel_pool_failed_total{pool="web",cause="connect_refused"} 1
 evenkeel_pool_failed_total{pool="web",cause="no_backend"} 0
 evenkeel_pool_probe_duration_seconds_count{pool="web"} 1"#;
@@ -205,6 +212,13 @@ evenkeel_backend_connects_total{pool="web",backend="b1"} 0
 evenkeel_backend_connects_total{pool="web",backend="b2"} 0
 evenkeel_backend_cut_total{pool="web",backend="b1"} 0
 evenkeel_backend_cut_total{pool="web",backend="b2"} 0
+evenkeel_backend_disagreement{pool="web",backend="b2",kind="traffic_fails"} 1
+evenkeel_backend_ejected{pool="web",backend="b2",reason="flapping"} 1
+evenkeel_backend_ejected{pool="web",backend="b2",reason="traffic"} 1
+evenkeel_backend_ejections_total{pool="web",backend="b1",reason="flapping"} 0
+evenkeel_backend_ejections_total{pool="web",backend="b1",reason="traffic"} 0
+evenkeel_backend_ejections_total{pool="web",backend="b2",reason="flapping"} 0
+evenkeel_backend_ejections_total{pool="web",backend="b2",reason="traffic"} 4
 evenkeel_backend_failures_total{pool="web",backend="b1"} 0
 evenkeel_backend_failures_total{pool="web",backend="b2"} 0
 evenkeel_backend_idle_connections{pool="web",backend="b1"} 0
@@ -246,7 +260,8 @@ evenkeel_backend_weight{pool="web",backend="b1"} 1
 evenkeel_backend_weight{pool="web",backend="b2"} 1
 "#;
 
-const CHECK_LINES: &str = r#"evenkeel_check_down_reason{pool="web",backend="b2",check="mysql",layer="connect"} 1
+const CHECK_LINES: &str = r#"evenkeel_check_certificate_expiry_timestamp_seconds{pool="web",backend="b2",check="home"} 1900000000
+evenkeel_check_down_reason{pool="web",backend="b2",check="mysql",layer="connect"} 1
 evenkeel_check_duration_seconds{pool="web",backend="b2",check="home"} 0.002
 evenkeel_check_duration_seconds{pool="web",backend="b2",check="mysql"} 0.002
 evenkeel_check_up{pool="web",backend="b2",check="home"} 1

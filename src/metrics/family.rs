@@ -56,6 +56,9 @@ families! {
 
     POOL_BACKENDS: Gauge "evenkeel_pool_backends" "Backends of the pool, whatever their state.";
     POOL_BACKENDS_UP: Gauge "evenkeel_pool_backends_up" "Backends of the pool that are up.";
+    POOL_ALARM: Gauge "evenkeel_pool_alarm" "1 while somebody should look at the pool, else 0, by what it is about.";
+    POOL_LEADER: Gauge "evenkeel_pool_leader" "The backend that has the work of a pool where one of several has it, as a label; always 1, and absent while nobody has it.";
+    POOL_LEADER_CHANGES: Counter "evenkeel_pool_leader_changes_total" "Times that another backend got the work of such a pool, or nobody had it any more.";
     POOL_REQUESTS: Counter "evenkeel_pool_requests_total" "Requests answered for the pool, by the status class of the answer.";
     POOL_FAILED: Counter "evenkeel_pool_failed_total" "Requests and connections of the pool that failed, by cause.";
     POOL_RETRIES: Counter "evenkeel_pool_retries_total" "Further attempts made after one that failed.";
@@ -72,6 +75,10 @@ families! {
     BACKEND_INFO: Gauge "evenkeel_backend_info" "The backend's address, as a label; always 1.";
     BACKEND_UP: Gauge "evenkeel_backend_up" "1 when the verdict on the backend is up, else 0.";
     BACKEND_STATE: Gauge "evenkeel_backend_state" "The verdict on the backend, as a label; always 1.";
+    BACKEND_ROLE: Gauge "evenkeel_backend_role" "The role that the backend's checks tell, as a label: active, standby or read; always 1, and absent where they tell none.";
+    BACKEND_EJECTED: Gauge "evenkeel_backend_ejected" "Why the backend is out for a while although its checks are fine, as a label: traffic or flapping; always 1, and absent while it is not.";
+    BACKEND_EJECTIONS: Counter "evenkeel_backend_ejections_total" "Times that the backend was taken out for a while although its checks were fine, by reason: traffic or flapping.";
+    BACKEND_DISAGREEMENT: Gauge "evenkeel_backend_disagreement" "How probes and traffic contradict each other, as a label: probe_fails or traffic_fails; always 1, and absent while they agree.";
     BACKEND_CHANGED: Gauge "evenkeel_backend_last_change_timestamp_seconds" "When the verdict last changed, seconds since 1970.";
     BACKEND_TRANSITIONS: Counter "evenkeel_backend_transitions_total" "Changes of the verdict, by what it became.";
     BACKEND_WEIGHT: Gauge "evenkeel_backend_weight" "Share of the work that the configuration gives to the backend.";
@@ -93,6 +100,7 @@ families! {
     BACKEND_PROBES: Counter "evenkeel_backend_probes_total" "Probes of the backend, by result: good, or the layer that failed; layers appear with their first failure.";
     CHECK_UP: Gauge "evenkeel_check_up" "1 when the check is up for the backend, else 0.";
     CHECK_DURATION: Gauge "evenkeel_check_duration_seconds" "How long the last probe of the check took.";
+    CHECK_CERTIFICATE: Gauge "evenkeel_check_certificate_expiry_timestamp_seconds" "When the first certificate of the chain that the backend showed to the check expires, seconds since 1970; absent without TLS.";
     CHECK_REASON: Gauge "evenkeel_check_down_reason" "The layer at which a check that is not up fails, as a label; always 1.";
 }
 
