@@ -53,6 +53,8 @@ fn work_goes_from_leader_to_leader_and_never_back_and_forth_and_no_get_fails() {
     let load = Load::start(cast.lb.addr("web"), "/", 3);
     let witness = Witness::start(&cast);
     load.wait_for(100);
+    let changes = "evenkeel_pool_leader_changes_total{pool=p}";
+    let before = cast.lb.metric(changes);
     let mut leader = 0;
     for next in [1, 2, 0, 1] {
         cast.becomes(leader, Says::Standby);
@@ -65,6 +67,8 @@ fn work_goes_from_leader_to_leader_and_never_back_and_forth_and_no_get_fails() {
         leader = next;
     }
     load.stop().assert_none_failed();
+    // Each time to nobody, and to the next.
+    cast.lb.counts(changes, before + 8.0);
     assert_eq!(witness.saw(), ["b0", "b1", "b2", "b0", "b1"]);
 }
 

@@ -7,9 +7,11 @@
 mod support;
 
 mod databases;
+mod examples;
 mod grafana;
 mod platform;
 mod portal;
+mod redis;
 mod sensu;
 mod vault;
 mod zones;

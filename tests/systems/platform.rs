@@ -67,22 +67,22 @@ fn of_two_leaders_the_one_that_had_the_work_keeps_it_and_an_alarm_rises() {
     let balancer = in_front_of(&platform, "");
     serves(&balancer, "platform-0");
     platform.activate(1);
-    balancer.alarm(Some(ALARM));
+    balancer.counts(ALARM, 1.0);
     for _ in 0..20 {
         assert_eq!(balancer.get("/").text(), "platform-0");
     }
     platform.demote(0);
     serves(&balancer, "platform-1");
-    balancer.alarm(None);
+    balancer.counts(ALARM, 0.0);
     // An old active one that comes back does not take over either.
     platform.activate(0);
-    balancer.alarm(Some(ALARM));
+    balancer.counts(ALARM, 1.0);
     for _ in 0..20 {
         assert_eq!(balancer.get("/").text(), "platform-1");
     }
 }
 
-const ALARM: &str = "say that they are active";
+const ALARM: &str = "evenkeel_pool_alarm{pool=p,alarm=two_leaders}";
 
 #[test]
 fn the_metrics_port_follows_the_active_instance() {

@@ -185,6 +185,7 @@ fn fewer_healthy_instances_than_wanted_raise_an_alarm() {
     balancer.alarm(None);
     site.stop_database(0);
     balancer.alarm(Some("1 of 2 backends are up, `min_healthy` wants 2"));
+    balancer.counts("evenkeel_pool_alarm{pool=p,alarm=min_healthy}", 1.0);
     assert_eq!(page(balancer.addr("web"), None, "").1, "b", "an alarm takes nothing out");
     site.start_database(0);
     balancer.alarm(None);
