@@ -1,11 +1,12 @@
 //! `mode = "active-standby"`: the order of the list decides, and what happens when the first one falls and returns.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::Load;
-use crate::support::client::Ending;
+use crate::support::client::{self, Ending};
 use crate::support::eventually::DEADLINE;
-use crate::{Cast, QUICK, Says};
+use crate::support::{Load, Origin, eventually};
+use crate::{Cast, QUICK, Says, config};
 
 /// Backends of which none knows a role.
 fn cast(count: usize, keys: &str) -> Cast {
@@ -122,4 +123,46 @@ fn a_demoted_one_gets_nothing_until_that_is_taken_back() {
     cast.lb.order(&["ready", "p/b0"]);
     cast.lb.is_active(Some("b0"));
     cast.served_by("b0");
+}
+
+#[test]
+fn those_that_wait_for_the_work_may_read_meanwhile() {
+    let cast = cast(3, "failback = 'at once'\n");
+    let readers = || (0..12).map(|_| client::get(cast.lb.addr("reads"), "/").text()).collect::<BTreeSet<_>>();
+    let read_by = |names: &[&str]| {
+        eventually(&format!("{names:?} read"), DEADLINE, || {
+            readers() == names.iter().map(ToString::to_string).collect()
+        });
+    };
+    read_by(&["b1", "b2"]);
+    cast.origins[0].stop();
+    read_by(&["b2"]);
+    cast.served_by("b1");
+    cast.origins[2].stop();
+    read_by(&["b1"]);
+    cast.origins[0].start_again();
+    cast.lb.is_active(Some("b0"));
+    cast.served_by("b0");
+    read_by(&["b1"]);
+}
+
+#[test]
+fn a_reload_leaves_the_work_where_it_is() {
+    let mut cast = cast(2, "failback = 'never'\n");
+    cast.origins[0].stop();
+    cast.lb.is_active(Some("b1"));
+    cast.origins[0].start_again();
+    cast.up(0, true);
+    let mut session = cast.session();
+    // Another backend comes in front of them, and the one that has the work is last now.
+    cast.origins.insert(0, Origin::http().reply("new").start());
+    let check = format!("check.page = {{ type = 'http', path = '/page', {QUICK} }}\n");
+    let keys = format!("mode = 'active-standby'\nfailback = 'never'\non_role_loss = 'close'\n{check}");
+    let next = config(&cast.origins, &keys).replace("'b2'", "'b1.'").replace("'b1'", "'b0.'").replace("'b0'", "'new'");
+    let answer = cast.lb.reload(&next.replace(".'", "'"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    cast.lb.wait_for_up(3);
+    assert_eq!(cast.lb.pool().active.as_deref(), Some("b1"));
+    cast.served_by("b1");
+    assert!(session.echoes("still here"));
 }

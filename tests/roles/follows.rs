@@ -1,5 +1,6 @@
 //! `follows`: a second port of the same backends does what the first one does, without any check of its own.
 
+use crate::QUICK;
 use crate::support::client::{self, Ending};
 use crate::support::eventually::DEADLINE;
 use crate::support::systems::{addresses, common_port};
@@ -26,7 +27,7 @@ impl Machines {
              [listener.beside]\nbind = '127.0.0.1:0'\npool = 'beside'\n\
              [pool.beside]\nfollows = 'p'\nport = {port}\n\
              [pool.p]\nmode = 'active-standby'\nbackends = [{}, {}]\n{keys}\n\
-             check.page = {{ type = 'http', path = '/page', interval = '50ms', rise = 1, fall = 1 }}\n",
+             check.page = {{ type = 'http', path = '/page', {QUICK} }}\n",
             backend(0),
             backend(1),
         ));

@@ -17,8 +17,8 @@ mod two_leaders;
 use support::origin::Script;
 use support::{Balancer, Origin, client};
 
-/// Asked often, and decided by one answer.
-const QUICK: &str = "interval = '50ms', rise = 1, fall = 1";
+/// Asked often; a role changes by one answer, and a busy machine's single late one takes nobody down.
+const QUICK: &str = "interval = '300ms', timeout = '300ms', fast_interval = '50ms', rise = 1, fall = 2";
 
 /// What a backend tells its check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ enum Says {
     Standby,
 }
 
-/// Backends `b0`, `b1`, … behind an HTTP listener `web` and a TCP listener `raw`. Each answers every page, whatever its
+/// Backends `b0`, `b1`, … behind HTTP listeners `web` and `reads` and a TCP listener `raw`. Each answers every page, whatever its
 /// role is, so that nobody but the balancer keeps work from it.
 struct Cast {
     origins: Vec<Origin>,
@@ -110,6 +110,7 @@ fn config(origins: &[Origin], keys: &str) -> String {
     format!(
         "[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\n\
          [listener.raw]\nbind = '127.0.0.1:0'\nprotocol = 'tcp'\npool = 'p'\n\
+         [listener.reads]\nbind = '127.0.0.1:0'\npool = 'p'\nreads = 'standby'\n\
          [pool.p]\nbackends = [{}]\n{keys}\n",
         backends.join(", ")
     )

@@ -13,6 +13,7 @@ mod platform;
 mod portal;
 mod redis;
 mod sensu;
+mod tiers;
 mod vault;
 mod zones;
 

@@ -144,6 +144,41 @@ fn whoever_is_signed_in_stays_so_behind_two_balancers() {
 }
 
 #[test]
+fn an_attachment_is_found_again_where_its_owner_comes_from_the_same_address() {
+    let site = Site::start(39);
+    // Attachments are not shared here, and cookies for that are not there yet.
+    let balancer = site.balanced("balance = 'source'\n");
+    let ask = |ip: IpAddr, request: &str| {
+        let mut client = Client::connect_from(ip, balancer.addr("web"));
+        client.send(format!("{request} HTTP/1.1\r\nHost: portal.example.com\r\nContent-Type: text/plain\r\n"));
+        client.send("Content-Length: 0\r\n\r\n");
+        let answer = client.read_response();
+        (answer.status, answer.text())
+    };
+    let mut owners = Vec::new();
+    for ip in addresses(40, 16) {
+        let (status, name) = ask(ip, &format!("POST /attachments/{ip}"));
+        assert_eq!(status, 201);
+        for _ in 0..20 {
+            assert_eq!(ask(ip, &format!("GET /attachments/{ip}")), (200, name.clone()));
+        }
+        owners.push((ip, name));
+    }
+    // Whose instance stays does not move when another one falls.
+    site.portals[0].apache.stop();
+    wait_for(&balancer, site.address(0), false);
+    for (ip, name) in owners {
+        let (status, now) = ask(ip, &format!("GET /attachments/{ip}"));
+        if name == "b" {
+            assert_eq!((status, now), (200, name));
+        } else {
+            assert_eq!(status, 404);
+            assert_eq!(ask(ip, &format!("POST /attachments/{ip}")), (201, "b".to_owned()));
+        }
+    }
+}
+
+#[test]
 fn an_instance_that_comes_back_begins_with_a_tenth_of_its_share() {
     let site = Site::start(35);
     // So slow that the share stands still while it is looked at.

@@ -150,6 +150,29 @@ fn a_sealed_node_is_reached_by_a_pool_of_its_own() {
 }
 
 #[test]
+fn any_unsealed_node_will_do_where_the_question_says_so_and_its_redirects_pass() {
+    let vault = Vault::start(3);
+    vault.set(2, VaultNode::Sealed);
+    let keys = "preset = 'vault'\nmode = 'active-active'\n";
+    let health = format!("check.health = {{ path = '/v1/sys/health?standbyok=true', {QUICK} }}\n");
+    let balancer = Balancer::web(&addresses(&vault), &format!("{keys}{health}"));
+    balancer.wait_for_up(2);
+    let mut client = Client::connect(balancer.addr("web"));
+    for _ in 0..10 {
+        assert_eq!(client.get("/v1/a").text(), "vault-0", "a standby passes it on");
+    }
+    assert!(vault.work_at(0) > 0 && vault.work_at(1) > 0 && vault.work_at(2) == 0);
+    let request = "GET /v1/a?b=c HTTP/1.1\r\nHost: a\r\nX-Vault-No-Request-Forwarding: true\r\n\r\n";
+    let answers = [0, 1].map(|_| {
+        client.send(request);
+        client.read_response()
+    });
+    let redirect = answers.iter().find(|answer| answer.status == 307).expect("a standby was asked");
+    assert_eq!(redirect.header("location"), Some("https://vault-0/v1/a?b=c"));
+    assert!(answers.iter().any(|answer| answer.status == 200));
+}
+
+#[test]
 fn unknown_methods_and_vaults_own_headers_pass() {
     let vault = Vault::start(1);
     let balancer = in_front_of(&vault, "");
