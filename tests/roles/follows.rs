@@ -19,8 +19,9 @@ impl Machines {
         let port = common_port(&ips);
         let socket = || Origin::http().upgrade_echo();
         let at = |kind: &str, number: usize| Origin::http().reply(format!("{kind}{number}")).at("/socket", socket());
-        let services: Vec<Origin> = (0..2).map(|number| at("service", number).on(ips[number]).start()).collect();
+        // First, or the system could give the common port to somebody else.
         let beside = (0..2).map(|number| at("beside", number).on(ips[number]).at_port(port).start()).collect();
+        let services: Vec<Origin> = (0..2).map(|number| at("service", number).on(ips[number]).start()).collect();
         let backend = |number: usize| format!("{{ name = 'b{number}', address = '{}' }}", services[number].addr());
         let lb = Balancer::start(&format!(
             "[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\n\

@@ -4,8 +4,6 @@
 //! Who reads is told in `reads.rs`, which sessions end in `sessions.rs`, what orders are in `operate.rs`; what the
 //! systems themselves do stands in `systems`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 #[path = "../support/mod.rs"]
 mod support;
 

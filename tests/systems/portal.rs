@@ -21,11 +21,12 @@ impl Site {
     fn start(net: u8) -> Self {
         let (sessions, ips) = (Sessions::default(), addresses(net, 2));
         let port = common_port(&ips);
-        let names = ["a", "b"].iter().zip(&ips);
-        let portals = names.map(|(name, ip)| Portal::start(name, *ip, &sessions)).collect();
-        let mut site = Self { portals, databases: vec![None, None], ips, port };
+        let mut site = Self { portals: Vec::new(), databases: vec![None, None], ips, port };
+        // First, or the system could give the common port to somebody else.
         site.start_database(0);
         site.start_database(1);
+        let names = ["a", "b"].iter().zip(&site.ips);
+        site.portals = names.map(|(name, ip)| Portal::start(name, *ip, &sessions)).collect();
         site
     }
 
