@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually::DEADLINE;
 use crate::support::mysql::{FakeMysql, Script};
+use crate::support::process::free_address;
 use crate::support::systems::{Portal, Sessions, addresses, common_port};
-use crate::support::{Balancer, Client, Load, client, eventually};
+use crate::support::{Balancer, Client, Load, Origin, Process, client, eventually};
 use crate::{MANY, assert_even, quick, wait_for};
 
 /// Two instances, each with a `MySQL` of its own.
@@ -177,6 +178,37 @@ fn an_attachment_is_found_again_where_its_owner_comes_from_the_same_address() {
             assert_eq!(ask(ip, &format!("POST /attachments/{ip}")), (201, "b".to_owned()));
         }
     }
+}
+
+#[test]
+fn an_attachment_of_a_hundred_megabytes_passes_and_is_never_kept_whole() {
+    const PIECE: usize = 1 << 20;
+    let portal = Origin::http().status(201).reply("a").start();
+    let web = free_address();
+    let process = Process::start(&format!(
+        "workers = 1\n[listener.web]\nbind = '{web}'\npool = 'p'\n\
+         [pool.p]\npreset = 'api-portal'\nbackends = ['{}']\nhealthy_when = 'apache'\n",
+        portal.addr()
+    ));
+    let before = most_resident_kib(process.pid());
+    let mut client = Client::connect(web);
+    let length = 100 * PIECE;
+    client.send(format!("POST /attachments/big HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
+    let piece = vec![b'x'; PIECE];
+    for _ in 0..100 {
+        client.send(&piece);
+    }
+    assert_eq!(client.read_response().status, 201);
+    assert_eq!(portal.last_request().body.len(), length);
+    let after = most_resident_kib(process.pid());
+    assert!(after < before + 16 * 1024, "{before} KiB before, {after} at most since");
+}
+
+/// The most memory that a process has had.
+fn most_resident_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
