@@ -765,5 +765,11 @@ fn who_follows_does_what_the_other_pool_does() {
     assert_eq!((court.states().as_str(), court.serves().as_str()), ("nd", "-b"), "it serves although it is down");
     court.order('b', leave(Leave::Maintenance));
     assert_eq!(court.serves(), "--", "orders of its own hold");
+    for order in [leave(Leave::Drain { until: None }), Orders { weight: Some(0), ..Orders::default() }] {
+        court.order('b', Orders::default());
+        assert_eq!(court.serves(), "-b");
+        court.order('b', order);
+        assert_eq!(court.serves(), "--", "{order:?} holds, too");
+    }
     assert_eq!(court.alarms(), []);
 }
