@@ -276,9 +276,11 @@ impl Judge {
         self.due
     }
 
-    /// Whether traffic is to be sampled once a second.
+    /// Whether traffic is to be sampled once a second: where the policy looks at it, and where no answer to a check
+    /// would tell that what failed is well again.
     pub fn wants_samples(&self) -> bool {
-        self.policy.wants_samples()
+        let fails = |case: &Case| case.disagreement == Some(Disagreement::TrafficFails) && case.checks.is_empty();
+        self.policy.wants_samples() || self.cases.iter().any(fails)
     }
 
     /// How urgently the pool wants to know.

@@ -476,6 +476,33 @@ fn traffic_that_fails_is_only_reported_where_the_policy_says_so() {
     assert_eq!(court.judge.disagreement(0), None, "nothing fails any more");
 }
 
+#[test]
+fn without_checks_samples_tell_that_nothing_fails_any_more() {
+    let fine = Tally { requests: 100, errors: 0, latency: s(0) };
+    for (source, traffic_fails) in [
+        (Source::Traffic, TrafficFails::Report),
+        (Source::Traffic, TrafficFails::Eject),
+        (Source::Followed, TrafficFails::Report),
+    ] {
+        let policy = Policy { disagree: Disagree { traffic_fails, ..Disagree::default() }, ..usual() };
+        let mut court = Court::with("ab", policy, 0, source, None);
+        for backend in [0, 1] {
+            court.judge.followed(backend, Verdict::plain(State::Up));
+        }
+        court.conclude();
+        assert!(!court.judge.wants_samples());
+        court.traffic_fails('a', Symptom::BadAnswer, 5);
+        assert_eq!(court.judge.disagreement(0), Some(Disagreement::TrafficFails));
+        court.wait(s(60));
+        assert_eq!(court.judge.disagreement(0), Some(Disagreement::TrafficFails), "nobody has said otherwise");
+        assert!(court.judge.wants_samples());
+        court.judge.sampled(0, fine, InARow::default(), court.now);
+        court.conclude();
+        assert_eq!(court.judge.disagreement(0), None, "{source:?} {traffic_fails:?}");
+        assert!(!court.judge.wants_samples());
+    }
+}
+
 // === nobody is left ===
 
 #[test]
