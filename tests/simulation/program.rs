@@ -391,7 +391,9 @@ impl Program {
                 Unpaid::Ask(serial) => self.seats.get(&serial).map_or_else(Vec::new, |seat| self.questions(*seat)),
                 Unpaid::Evidence(evidence, response) => self.bring_probe(&evidence, response),
             };
-            questions.iter().for_each(|id| self.agenda.urge(*id, now));
+            for id in &questions {
+                self.agenda.urge(*id, now);
+            }
             self.deeds.push(Deed::Paid(questions));
         }
     }

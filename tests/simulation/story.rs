@@ -125,7 +125,7 @@ impl Story {
         self.now = self.now.max(queued.map_or(due, |queued| queued.min(due)));
         if let Some(first) = self.queue.first_entry().filter(|first| first.key().0 <= self.now) {
             let event = first.remove();
-            self.happen(event);
+            self.happen(&event);
         }
         self.program.act(self.now);
         self.hear_notices();
@@ -179,8 +179,8 @@ impl Story {
         self.counts.leases += 1;
     }
 
-    fn happen(&mut self, event: Event) {
-        match event {
+    fn happen(&mut self, event: &Event) {
+        match *event {
             Event::ProbeEnds(id, answer) => self.program.digest(id, answer, self.now),
             Event::Request => self.request(),
             Event::Late(session, symptom) => {
@@ -220,7 +220,7 @@ impl Story {
         if let Some(lease) = pool.pick(local, &mut self.rng, &ask, &[]) {
             self.counts.picks += 1;
             self.history.take(format_args!("{}", lease.backend().name));
-            self.rules.picked(&pool, &lease, &ask, client);
+            Rules::picked(&pool, &lease, &ask, client);
             self.serve(Session { pool: Arc::clone(&pool.config.name), reads, lease, since: now });
         }
         let pause = self.chance.ms(5, 60);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use evenkeel::health::judge::{Disagreement, Source};
+use evenkeel::health::judge::Source;
 use evenkeel::health::{ProbeFails, State};
 
 use super::{Rules, View};
@@ -18,6 +18,8 @@ pub(super) struct Steady {
     counts: State,
     /// Traffic kept it up until then, whatever its checks said.
     kept_until: Duration,
+    /// At the last look.
+    keeper: Keeper,
     flips: VecDeque<Duration>,
 }
 
@@ -51,8 +53,13 @@ enum Look {
 
 impl Default for Steady {
     fn default() -> Self {
-        let flips = VecDeque::new();
-        Self { said: (State::Unknown, Duration::ZERO), counts: State::Unknown, kept_until: Duration::ZERO, flips }
+        Self {
+            said: (State::Unknown, Duration::ZERO),
+            counts: State::Unknown,
+            kept_until: Duration::ZERO,
+            keeper: Keeper::Nobody,
+            flips: VecDeque::new(),
+        }
     }
 }
 
@@ -90,8 +97,8 @@ impl Rules {
             State::Up | State::Draining | State::Maintenance => Some(State::Up),
             state => Some(state),
         };
-        let disagrees = judge.disagreement(position) == Some(Disagreement::ProbeFails);
-        let is_kept = policy.disagree.probe_fails == ProbeFails::Keep && disagrees;
+        // Of either kind: traffic that fails again says so before the next look.
+        let is_kept = policy.disagree.probe_fails == ProbeFails::Keep && judge.disagreement(position).is_some();
         let wait = if said == State::Up { policy.settle.up } else { policy.settle.down };
         Seen { said, wait, shown, keeper: if is_kept { Keeper::Traffic } else { Keeper::Nobody } }
     }
@@ -102,7 +109,8 @@ impl Steady {
         if self.said.0 != seen.said {
             self.said = (seen.said, now);
         }
-        if seen.keeper == Keeper::Traffic {
+        // One that was kept is kept until somebody looks.
+        if Keeper::Traffic == std::mem::replace(&mut self.keeper, seen.keeper) || seen.keeper == Keeper::Traffic {
             self.kept_until = now;
         }
         let is_new = seen.said != State::Unknown && seen.said != self.counts;

@@ -12,7 +12,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evenkeel::health::judge::{Action, Answer, InARow, Judge, Source};
+use evenkeel::health::judge::{Action, Answer, InARow, Judge, Rank, Source};
 use evenkeel::health::{Mode, Role, Says, State, Symptom, Timing, Verdict, evidence};
 use evenkeel::pool::{Order, Pool};
 
@@ -79,15 +79,24 @@ struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Orders {
     maintenance: bool,
-    drain: Option<Option<Duration>>,
+    drained: bool,
+    /// When what is open at one that drains is cut.
+    cut_at: Option<Duration>,
     weight: Option<u16>,
-    promoted: bool,
-    demoted: bool,
+    rank: Option<Rank>,
 }
 
 impl Orders {
+    fn demoted(self) -> bool {
+        self.rank == Some(Rank::Demoted)
+    }
+
+    fn promoted(self) -> bool {
+        self.rank == Some(Rank::Promoted)
+    }
+
     fn leaves_alone(self) -> bool {
-        self.maintenance || self.drain.is_some() || self.weight == Some(0)
+        self.maintenance || self.drained || self.weight == Some(0)
     }
 }
 
@@ -139,11 +148,14 @@ impl View<'_> {
             }
             let since = || Duration::try_from(one.since.duration_since(wall(Duration::ZERO))).unwrap_or_default();
             match one.order {
-                Order::Drain { deadline } => orders.drain = Some(deadline.map(|deadline| since() + deadline)),
+                Order::Drain { deadline } => {
+                    orders.drained = true;
+                    orders.cut_at = deadline.map(|deadline| since() + deadline);
+                }
                 Order::Maintenance => orders.maintenance = true,
                 Order::Weight(percent) => orders.weight = Some(percent),
-                Order::Promote => orders.promoted = true,
-                Order::Demote => orders.demoted = true,
+                Order::Promote => orders.rank = Some(Rank::Promoted),
+                Order::Demote => orders.rank = Some(Rank::Demoted),
             }
         }
         orders
@@ -283,7 +295,7 @@ fn is_fit(verdict: Verdict) -> bool {
 fn could_work(view: &View<'_>, at: usize, position: usize) -> bool {
     let (pool, judge) = view.pool(at);
     let verdict = judge.verdict(position);
-    let demoted = view.orders(pool, position).demoted;
+    let demoted = view.orders(pool, position).demoted();
     match (&pool.config.policy.mode, pool.config.follows) {
         (_, Some(_)) => {
             let (root, _) = view.program.root(at);

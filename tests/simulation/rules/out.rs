@@ -63,15 +63,16 @@ impl Rules {
             book.held = None;
             return;
         };
-        let flips = book.steady.flipped(view.now, flaps.within);
-        let must = flips >= flaps.max.get() as usize && book.steady.counts() == State::Up;
-        let story = || format!("{}/{name} at {:?}: {flips} flips, {:?}", pool.config.name, view.now, book.steady);
+        let lately = book.steady.flipped(view.now, flaps.within);
+        let must = lately >= flaps.max.get() as usize && book.steady.counts() == State::Up;
+        let story =
+            || format!("{}/{name} at {:?}: {lately} flips lately, {:?}", pool.config.name, view.now, book.steady);
         if held != book.held {
             if let Some(until) = held {
                 counts.holds += 1;
                 assert!(must, "held for nothing: {}", story());
-                let (least, most) = (view.now + flaps.hold, view.now + flaps.hold * HOLD_MAX);
-                assert!((least..=most).contains(&until), "held until {until:?}: {}", story());
+                let longest = view.now + flaps.hold * HOLD_MAX;
+                assert!((view.now + flaps.hold..=longest).contains(&until), "held until {until:?}: {}", story());
             }
         } else if must && book.held.is_none() {
             // A pardon in the same moment is the only excuse.

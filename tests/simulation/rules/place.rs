@@ -21,11 +21,11 @@ struct Candidate {
 impl Candidate {
     /// Since when it may have the work of an active-standby pool.
     fn well_since(&self) -> Option<Duration> {
-        self.fit_since.filter(|_| !self.orders.demoted)
+        self.fit_since.filter(|_| !self.orders.demoted())
     }
 
     fn claims(&self) -> bool {
-        self.verdict.state == State::Up && self.verdict.role == Some(Role::Active) && !self.orders.demoted
+        self.verdict.state == State::Up && self.verdict.role == Some(Role::Active) && !self.orders.demoted()
     }
 }
 
@@ -116,13 +116,13 @@ fn count(why: Why, counts: &mut Counts) {
 /// Whether one that is down may have the work all the same.
 fn in_need(pool: &Pool, it: &Candidate) -> bool {
     let serves = matches!(pool.config.policy.all_down, AllDown::ServeAnyway | AllDown::ServeWhen(_));
-    serves && it.verdict.state == State::Down && !it.orders.leaves_alone() && !it.orders.demoted
+    serves && it.verdict.state == State::Down && !it.orders.leaves_alone() && !it.orders.demoted()
 }
 
 fn leader(all: &[Candidate], incumbent: Option<usize>, rule: TwoLeaders) -> Heir {
     let claimants: Vec<usize> = (0..all.len()).filter(|it| all[*it].claims()).collect();
     let heir = |who, why| Heir { who, why };
-    if let Some(promoted) = claimants.iter().find(|it| all[**it].orders.promoted) {
+    if let Some(promoted) = claimants.iter().find(|it| all[**it].orders.promoted()) {
         return heir(Some(*promoted), Why::Promoted);
     }
     let kept = incumbent.filter(|it| claimants.contains(it)).or(claimants.first().copied());
@@ -149,7 +149,7 @@ fn succession(pool: &Pool, all: &[Candidate], incumbent: Option<usize>, rules: S
     order.sort_by_key(|it| (pool.config.members[*it].standing as u8, *it));
     let well = |it: &usize| all[*it].well_since().is_some();
     let heir = |who: usize, why| Heir { who: Some(who), why };
-    let promoted = (0..all.len()).find(|it| all[*it].orders.promoted);
+    let promoted = (0..all.len()).find(|it| all[*it].orders.promoted());
     if let Some(promoted) = promoted.filter(well) {
         return heir(promoted, Why::Promoted);
     }
@@ -166,7 +166,7 @@ fn succession(pool: &Pool, all: &[Candidate], incumbent: Option<usize>, rules: S
         };
         return back.unwrap_or(heir(incumbent, Why::Stays));
     }
-    let has_fallen = |it: &Candidate| !it.orders.demoted && it.verdict.state != State::Unknown;
+    let has_fallen = |it: &Candidate| !it.orders.demoted() && it.verdict.state != State::Unknown;
     if rules.failover == Failover::Manual && incumbent.is_some_and(|it| has_fallen(&all[it])) {
         return Heir { who: None, why: Why::Nobody };
     }

@@ -49,7 +49,7 @@ impl Probes {
             self.asked.insert(id, Asked { last: now, pace, excuse: Excuse::Spread });
             return;
         };
-        let (gone, excuse) = (now - known.last, known.excuse);
+        let (gone, excuse) = (now.saturating_sub(known.last), known.excuse);
         let usual = known.pace.mul_f64(SHORTEST);
         match excuse {
             _ if gone >= usual => {}

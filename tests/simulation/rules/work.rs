@@ -16,7 +16,7 @@ const SLACK: Duration = Duration::from_millis(500);
 
 impl Rules {
     /// A pick is right by what is published, and stays in its zone while that is whole.
-    pub(crate) fn picked(&self, pool: &Pool, lease: &Lease, ask: &Ask, client: Ipv4Addr) {
+    pub(crate) fn picked(pool: &Pool, lease: &Lease, ask: &Ask, client: Ipv4Addr) {
         let (backend, reads) = (lease.backend(), ask.reads);
         let serves = backend.verdict().serves;
         let may = if reads == Reads::Active { serves.work() } else { serves != Serves::Nothing };
@@ -59,7 +59,7 @@ impl Rules {
             assert!(!orders.maintenance || verdict.state == State::Maintenance, "{}", story());
             assert!(!orders.leaves_alone() || verdict.serves == Serves::Nothing, "{}", story());
             let has_place = root_pool.config.policy.mode != Mode::ActiveActive;
-            assert!(!(orders.demoted && has_place && root == at) || !verdict.serves.work(), "{}", story());
+            assert!(!(orders.demoted() && has_place && root == at && verdict.serves.work()), "{}", story());
             if root != at {
                 let followed = view.program.judges[root].verdict(position).serves;
                 assert!(verdict.serves == Serves::Nothing || verdict.serves == followed, "{}: {followed:?}", story());
@@ -104,7 +104,7 @@ impl Rules {
                     pool.config.name
                 );
             }
-            if let Some(Some(until)) = view.orders(pool, position).drain {
+            if let Some(until) = view.orders(pool, position).cut_at {
                 assert!(until > view.now, "a session outlives the drain of {}", backend.name);
             }
         }
@@ -126,7 +126,7 @@ impl Rules {
                     continue;
                 }
                 // A start believes `initial` until it has heard enough.
-                let gone = view.now - machine.since.max(self.followed);
+                let gone = view.now.saturating_sub(machine.since.max(self.followed));
                 if !machine.is_well() {
                     let story = (&pool.config.name, &backend.name, machine, hard, &self.books[at][position]);
                     assert!(gone < 2 * hard, "dead for {gone:?} and has the work: {story:?}");
