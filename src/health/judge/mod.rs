@@ -378,7 +378,7 @@ impl Judge {
             return;
         }
         if !matches!(outlier, Outlier::Latency { .. }) {
-            if case.disagreement.is_none() {
+            if case.disagreement != Some(Disagreement::TrafficFails) {
                 self.mood = Mood::Restless;
             }
             case.disagreement = Some(Disagreement::TrafficFails);

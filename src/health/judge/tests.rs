@@ -453,6 +453,21 @@ fn probes_that_fail_while_traffic_is_fine_are_named_and_obeyed_or_not() {
 }
 
 #[test]
+fn traffic_that_kept_one_up_lets_it_fall_as_soon_as_it_fails() {
+    let disagree = Disagree { probe_fails: ProbeFails::Keep, ..Disagree::default() };
+    let mut court = Court::new("ab", Policy { disagree, ..usual() });
+    court.answer("ab", WELL);
+    for requests in [0, 100] {
+        court.wait(s(1));
+        court.judge.sampled(0, Tally { requests, ..Tally::default() }, InARow::default(), court.now);
+    }
+    court.answer("a", Answer::Bad);
+    assert_eq!((court.states().as_str(), court.judge.disagreement(0)), ("uu", Some(Disagreement::ProbeFails)));
+    court.traffic_fails('a', Symptom::BadAnswer, 5);
+    assert_eq!((court.states().as_str(), court.judge.disagreement(0)), ("du", None));
+}
+
+#[test]
 fn silence_of_traffic_keeps_nobody_up() {
     let disagree = Disagree { probe_fails: ProbeFails::Keep, ..Disagree::default() };
     let mut court = Court::new("ab", Policy { disagree, ..usual() });
