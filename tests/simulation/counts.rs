@@ -24,7 +24,7 @@ macro_rules! counts {
 }
 
 counts! {
-    picks, leases, sessions_ended, probes, tokens, waits_for_room, evidence, condemned, knocks,
+    picks, leases, sessions_ended, probes, tokens, tokens_run_out, waits_for_room, evidence, condemned, knocks,
     verdicts, downs, ups, slow_starts, flips_settled, ejections, pardons, holds, kept_against_probes,
     leaders, nobody_leads, failovers, failbacks, failbacks_waited, two_leaders_kept, two_leaders_refused,
     two_leaders_newest, incumbents_found_again, serving_down, cut,

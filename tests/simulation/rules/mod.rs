@@ -205,7 +205,7 @@ impl Rules {
             Deed::Asked { id, pace, .. } => self.probes.asked(*id, *pace, view.now, counts),
             Deed::Answered => self.probes.answered(),
             Deed::OrdersEnd(_) => {}
-            Deed::Paid(questions) => self.probes.paid(questions, view.now),
+            Deed::Paid(questions) => self.probes.paid(questions, view.now, counts),
             Deed::Heard { seat, check, answer, row } => self.hear(view, *seat, *check, (*answer, *row)),
             Deed::Suspected(seat, symptom) => self.book(*seat).suspicion = Some(*symptom),
             Deed::Knocks(seat) => self.book(*seat).rows = vec![Row::new(None)],

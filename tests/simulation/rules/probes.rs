@@ -68,7 +68,7 @@ impl Probes {
         self.asked.values_mut().for_each(|asked| asked.excuse = Excuse::Spread);
     }
 
-    pub(super) fn paid(&mut self, questions: &[QuestionId], now: Duration) {
+    pub(super) fn paid(&mut self, questions: &[QuestionId], now: Duration, counts: &mut Counts) {
         for id in questions {
             if let Some(asked) = self.asked.get_mut(id).filter(|asked| asked.excuse == Excuse::None) {
                 asked.excuse = Excuse::Token;
@@ -79,6 +79,7 @@ impl Probes {
             self.paid.pop_front();
         }
         let most = EVIDENCE_BURST as usize + WINDOW.as_secs() as usize * EVIDENCE_PER_SECOND as usize + 1;
+        counts.tokens_run_out += u64::from(self.paid.len() + 2 >= most);
         assert!(self.paid.len() <= most, "{} probes out of turn within {WINDOW:?}", self.paid.len());
     }
 

@@ -1,6 +1,9 @@
 //! The program of a story: tables, judges, agenda, budget and orders, put together as the schedule of probes does it, but
 //! told the time, and without sockets. What it does to the world it says in [`Deed`]s.
 
+mod evidence;
+mod following;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,20 +14,21 @@ use evenkeel::control::overrides::Overrides;
 use evenkeel::control::state_file::State;
 use evenkeel::health::agenda::{Agenda, Asker, Next, QuestionId, Room};
 use evenkeel::health::evidence::Budget;
-use evenkeel::health::judge::{Action, Answer, InARow, Location, Plan, Planned, PlannedCheck, Response, Source};
-use evenkeel::health::{Initial, Judge, State as Health, Symptom, Timing, Urgency};
-use evenkeel::pool::{Backend, Bell, Evidence, Notice, Override, Pool};
-use evenkeel::probe::orders_of;
+use evenkeel::health::judge::{Action, Answer, InARow, Source};
+use evenkeel::health::{Initial, Judge, Symptom, Timing};
+use evenkeel::pool::{Backend, Bell, Evidence, Notice, Pool};
 use evenkeel::route::{Foundation, Table};
 use foldhash::fast::FixedState;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use evidence::Unpaid;
+
 /// Probes under way at once.
 pub(crate) const MOST_AT_ONCE: usize = 8;
 /// Probes that evidence brings: so many a second, and a burst.
-pub(crate) const EVIDENCE_PER_SECOND: u32 = 10;
-pub(crate) const EVIDENCE_BURST: u32 = 20;
+pub(crate) const EVIDENCE_PER_SECOND: u32 = 2;
+pub(crate) const EVIDENCE_BURST: u32 = 4;
 /// Without anything to do it looks up this often.
 const IDLE: Duration = Duration::from_secs(60);
 /// The budget is asked again no sooner: the clock of a story moves only when somebody wants it to.
@@ -78,12 +82,6 @@ pub(crate) enum Deed {
     Followed,
     /// The time of so many orders is over.
     OrdersEnd(usize),
-}
-
-#[derive(Debug)]
-enum Unpaid {
-    Evidence(Evidence, Response),
-    Ask(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,104 +161,6 @@ impl Program {
         }
         let before = std::mem::replace(&mut self.table, table);
         self.follow(before.pools, now);
-    }
-
-    // === following a table ===
-
-    fn follow(&mut self, before: Vec<Arc<Pool>>, now: Duration) {
-        self.agenda.forget_askers();
-        self.seats.clear();
-        let mut old = std::mem::take(&mut self.watched);
-        for (at, pool) in self.table.pools.iter().enumerate() {
-            for (position, backend) in pool.backends.iter().enumerate() {
-                let serial = backend.slot.serial;
-                self.seats.insert(serial, (at, position));
-                let known = old.remove(&serial).unwrap_or_default();
-                let mut watches = Vec::new();
-                for (check, (question, timing)) in questions(pool, backend, &known).into_iter().enumerate() {
-                    let id = self.agenda.ask(&Arc::new(question), Asker { backend: serial, check });
-                    if known.iter().all(|known| known.question != id) && timing.initial == Initial::Unknown {
-                        self.agenda.soon(id, now);
-                    }
-                    watches.push(Watch { question: id, timing });
-                }
-                self.watched.insert(serial, watches);
-            }
-        }
-        self.agenda.prune();
-        self.seat_judges(before, now);
-        self.start_asking(now);
-        self.pass_on_orders();
-        self.table.pools.iter().for_each(|pool| pool.refresh());
-        self.deeds.push(Deed::Followed);
-    }
-
-    fn seat_judges(&mut self, before: Vec<Arc<Pool>>, now: Duration) {
-        let names = before.into_iter().map(|pool| pool.config.name.to_string());
-        let mut known: BTreeMap<String, Judge> = names.zip(std::mem::take(&mut self.judges)).collect();
-        for pool in &self.table.pools {
-            let (name, plan) = (&*pool.config.name, self.plan(pool));
-            self.judges.push(match known.remove(name) {
-                Some(mut judge) => {
-                    judge.replan(plan, now);
-                    judge
-                }
-                None => Judge::new(plan, self.remembered.get(name).map(String::as_str), now),
-            });
-        }
-        for (at, pool) in self.table.pools.iter().enumerate() {
-            let Some(followed) = pool.config.follows else { continue };
-            for (position, backend) in self.table.pools[followed.0 as usize].backends.iter().enumerate() {
-                self.judges[at].followed(position, backend.verdict());
-            }
-        }
-    }
-
-    fn plan(&self, pool: &Pool) -> Plan {
-        let backends = pool.backends.iter().zip(&pool.config.members).map(|(backend, member)| {
-            let names = pool.config.checks.iter().map(|check| Arc::clone(&check.name)).chain([Arc::from("knock")]);
-            let checks = self.watched[&backend.slot.serial].iter().zip(names);
-            let check =
-                |(watch, name): (&Watch, _)| PlannedCheck { name, question: watch.question, timing: watch.timing };
-            Planned {
-                id: backend.slot.serial,
-                name: Arc::clone(&backend.name),
-                standing: member.standing,
-                location: Location::Known,
-                stands: backend.verdict(),
-                checks: checks.map(check).collect(),
-            }
-        });
-        Plan { policy: pool.config.policy.clone(), source: source(pool), backends: backends.collect() }
-    }
-
-    fn start_asking(&mut self, now: Duration) {
-        let (seats, judges, watched) = (&self.seats, &self.judges, &self.watched);
-        let check_of = |asker: &Asker| {
-            let (pool, position) = *seats.get(&asker.backend)?;
-            let (streak, _) = judges[pool].check(position, asker.check)?;
-            Some((streak, watched.get(&asker.backend)?.get(asker.check)?.timing))
-        };
-        let pace = |askers: &[Asker]| {
-            let checks = askers.iter().filter_map(check_of);
-            checks.map(|(streak, timing)| timing.pace(streak, Urgency::Usual)).min().unwrap_or(KNOCK.interval)
-        };
-        self.agenda.begin(now, |asked| {
-            let mut checks = asked.askers.iter().filter_map(check_of);
-            checks.all(|(streak, _)| streak.state() != Health::Unknown).then(|| pace(&asked.askers))
-        });
-        self.agenda.hasten(now, |asked| pace(&asked.askers));
-    }
-
-    /// Tells the judges what operators have ordered.
-    pub(crate) fn pass_on_orders(&mut self) {
-        for (pool, judge) in self.table.pools.iter().zip(&mut self.judges) {
-            for (position, backend) in pool.backends.iter().enumerate() {
-                let is_meant = |it: &&Override| it.pool == backend.pool && it.backend == backend.name;
-                let these: Vec<&Override> = self.overrides.list().iter().filter(is_meant).collect();
-                judge.ordered(position, orders_of(&these, Timestamp::UNIX_EPOCH), || "an operator".to_owned());
-            }
-        }
     }
 
     // === time ===
@@ -362,82 +262,6 @@ impl Program {
         next.interval = next.interval.min(timing.pace(streak, self.judges[pool].urgency()));
     }
 
-    // === evidence ===
-
-    fn take_evidence(&mut self, evidence: Evidence, now: Duration) {
-        let backend = &evidence.backend;
-        let Some((pool, position)) = self.seats.get(&backend.slot.serial).copied() else {
-            return backend.evidence_taken();
-        };
-        let response = self.judges[pool].traffic_failed(position, evidence.symptom, backend.in_a_row(), now);
-        let (root, _) = self.root(pool);
-        let questions = self.questions((root, position));
-        let is_known = response == Response::Probe
-            && evidence.symptom == Symptom::BadAnswer
-            && questions.iter().all(|id| self.agenda.would_wait(*id, now));
-        if response == Response::Nothing || is_known {
-            return backend.evidence_taken();
-        }
-        self.unpaid.push_back(Unpaid::Evidence(evidence, response));
-    }
-
-    fn pay(&mut self, now: Duration) {
-        while let Some(unpaid) = self.unpaid.pop_front() {
-            if !self.budget.take(now) {
-                self.unpaid.push_front(unpaid);
-                return;
-            }
-            let questions = match unpaid {
-                Unpaid::Ask(serial) => self.seats.get(&serial).map_or_else(Vec::new, |seat| self.questions(*seat)),
-                Unpaid::Evidence(evidence, response) => self.bring_probe(&evidence, response),
-            };
-            for id in &questions {
-                self.agenda.urge(*id, now);
-            }
-            self.deeds.push(Deed::Paid(questions));
-        }
-    }
-
-    fn bring_probe(&mut self, evidence: &Evidence, response: Response) -> Vec<QuestionId> {
-        let backend = &evidence.backend;
-        let serial = backend.slot.serial;
-        let Some(seat) = self.seats.get(&serial).copied() else {
-            backend.evidence_taken();
-            return Vec::new();
-        };
-        if response == Response::Knock {
-            let id = self.agenda.ask(&Arc::new((machine_of(backend), 0)), Asker { backend: serial, check: 0 });
-            self.watched.insert(serial, vec![Watch { question: id, timing: KNOCK }]);
-            self.judges[seat.0].knock(seat.1, &PlannedCheck { name: "knock".into(), question: id, timing: KNOCK });
-            self.deeds.push(Deed::Knocks(seat));
-        }
-        let seat = (self.root(seat.0).0, seat.1);
-        let questions = self.questions(seat);
-        if questions.is_empty() {
-            backend.evidence_taken();
-            return questions;
-        }
-        self.judges[seat.0].suspect(seat.1, evidence.symptom);
-        self.deeds.push(Deed::Suspected(seat, evidence.symptom));
-        questions
-    }
-
-    fn stop_knocking(&mut self, seat: Seat, id: QuestionId) {
-        let serial = self.table.pools[seat.0].backends[seat.1].slot.serial;
-        self.judges[seat.0].stop_knocking(seat.1);
-        self.watched.insert(serial, Vec::new());
-        if let Some(asked) = self.agenda.get_mut(id) {
-            asked.askers.retain(|asker| asker.backend != serial);
-        }
-        self.agenda.prune();
-        self.deeds.push(Deed::KnocksNoMore(seat));
-    }
-
-    fn questions(&self, (pool, position): Seat) -> Vec<QuestionId> {
-        let serial = self.table.pools[pool].backends[position].slot.serial;
-        self.watched[&serial].iter().map(|watch| watch.question).collect()
-    }
-
     // === decisions ===
 
     fn conclude(&mut self, now: Duration) {
@@ -527,13 +351,4 @@ pub(crate) fn source(pool: &Pool) -> Source {
     } else {
         Source::Checks
     }
-}
-
-/// What is asked of a backend: its checks, or the knock that goes on.
-fn questions(pool: &Pool, backend: &Backend, known: &[Watch]) -> Vec<(Question, Timing)> {
-    let machine = machine_of(backend);
-    if source(pool) == Source::Traffic {
-        return known.iter().map(|_| ((machine, 0), KNOCK)).collect();
-    }
-    pool.config.checks.iter().map(|check| ((machine, check.port.unwrap_or(80)), check.timing)).collect()
 }
