@@ -201,7 +201,8 @@ impl<Q: Eq + Hash> Agenda<Q> {
         let step = FIRST_STEP.min(FIRST_SPAN / u32::try_from(fresh.len().max(1)).unwrap_or(u32::MAX));
         let mut first = now;
         for id in fresh {
-            let Some(asked) = self.asked.get(&id) else { continue };
+            // Evidence may have brought it before it had a time of its own.
+            let Some(asked) = self.asked.get(&id).filter(|asked| asked.is_untouched()) else { continue };
             if let Some(interval) = interval(asked) {
                 self.due_at(id, now + interval.mul_f64(phase(id)));
             } else {
@@ -375,6 +376,11 @@ impl<Q> Asked<Q> {
         self.due
     }
 
+    /// It has never been asked, and nothing wants to ask it.
+    fn is_untouched(&self) -> bool {
+        self.started.is_none() && self.flight == Flight::Idle
+    }
+
     fn earliest(&self) -> Option<Duration> {
         self.started.map(|started| started + self.gap)
     }
@@ -435,6 +441,19 @@ mod tests {
             let last = times.last().unwrap();
             assert!(last <= Duration::from_millis(limit_ms), "{count}: {last:?}");
         }
+    }
+
+    #[test]
+    fn what_evidence_has_brought_already_is_not_begun_again() {
+        let mut agenda = agenda(3);
+        let now = Duration::from_secs(5);
+        agenda.urge(0, now);
+        agenda.urge(1, now);
+        assert_eq!(agenda.pop(now, Room::Urgent), Some(0));
+        agenda.started(0, now);
+        agenda.begin(now, |_| None);
+        let popped: Vec<_> = std::iter::from_fn(|| agenda.pop(now + INTERVAL, Room::All)).collect();
+        assert_eq!(popped, [1, 2], "one is under way, one is urgent, one is new");
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod wire;
 
 pub use explanation::{CheckExplanation, Explanation, Kept, Traffic};
 pub use handle::{Incumbent, Probed, Schedule};
+pub use orders::orders_of;
 pub use question::{Question, attempt};
 pub use report::{Failure, Finding, Layer, Pace, Report};
 pub use schedule::Runner;

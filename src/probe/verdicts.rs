@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::news::{Flip, News};
-use super::schedule::Runner;
+use super::schedule::{Runner, SAMPLE_EVERY};
 use super::unpaid::Unpaid;
 use super::watched::{Cause, Watched};
 use crate::config::model::OnDown;
@@ -97,6 +97,7 @@ impl Runner {
             self.carry_out(at, action);
         }
         self.remark(at);
+        self.plan_samples_of(at, now + SAMPLE_EVERY);
         if let (Some(judge), Some(pool)) = (self.judges.get(at), self.pools.get(at)) {
             if leaders_changed {
                 pool.set_leader(judge.holder().cloned());

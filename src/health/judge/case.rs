@@ -396,6 +396,11 @@ impl Case {
         Standpoint { state: self.state(), role: self.role(), standing: self.standing }
     }
 
+    /// Whether an operator has taken it out.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.orders.leave.is_some() || self.orders.weight == Some(0)
+    }
+
     pub(super) fn is_demoted(&self) -> bool {
         self.orders.rank == Some(Rank::Demoted)
     }

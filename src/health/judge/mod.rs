@@ -276,9 +276,11 @@ impl Judge {
         self.due
     }
 
-    /// Whether traffic is to be sampled once a second.
+    /// Whether traffic is to be sampled once a second: where the policy looks at it, and where no answer to a check
+    /// would tell that what failed is well again.
     pub fn wants_samples(&self) -> bool {
-        self.policy.wants_samples()
+        let fails = |case: &Case| case.disagreement == Some(Disagreement::TrafficFails) && case.checks.is_empty();
+        self.policy.wants_samples() || self.cases.iter().any(fails)
     }
 
     /// How urgently the pool wants to know.
@@ -376,7 +378,7 @@ impl Judge {
             return;
         }
         if !matches!(outlier, Outlier::Latency { .. }) {
-            if case.disagreement.is_none() {
+            if case.disagreement != Some(Disagreement::TrafficFails) {
                 self.mood = Mood::Restless;
             }
             case.disagreement = Some(Disagreement::TrafficFails);
