@@ -150,6 +150,7 @@ async fn ten_thousand_probes_leave_no_trace_and_block_nobody() {
         let mut stream = connect_from(Some(rude), server.address, LONG).await.unwrap();
         let _ = stream.read(&mut [0; 256]).await;
     }
+    eventually("all of them are counted", LONG, || server.status("Aborted_connects") >= 6);
     let blocked = Question::new(CheckKind::Mysql(login("evenkeel", "secret")), Address::Socket(server.address), LONG);
     let report = attempt(Arc::new(blocked.ask_from(rude)), server.address).await;
     bad(&report, Layer::Answer, "FLUSH HOSTS");
