@@ -189,8 +189,9 @@ mod tests {
 
     #[test]
     fn every_comparison_must_be_met_by_the_column_that_is_named() {
+        type Row<'a> = (Option<&'a str>, [Option<&'a str>; 2], Result<&'a str, &'a str>);
         let within = || [Comparison::Above(number_of("0")), Comparison::Below(number_of("10"))];
-        let rows: &[(Option<&str>, [Option<&str>; 2], Result<&str, &str>)] = &[
+        let rows: &[Row<'_>] = &[
             (Some("lag"), [Some("77"), Some("5")], Ok("the query says `5` in `lag`, as wanted")),
             (Some("LAG"), [Some("77"), Some("5")], Ok("the query says `5` in `LAG`, as wanted")),
             (Some("Lag"), [Some("5"), Some("0")], Err("the query says `0` in `Lag`, wanted above 0")),

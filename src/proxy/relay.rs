@@ -156,7 +156,7 @@ pub async fn relay(
                 return Poll::Ready(Some(Cause::TunnelIdle));
             }
             is_young = false;
-            timer.set(if moved == 0 { terms.idle - YOUNG } else { terms.idle });
+            timer.set(if moved == 0 { terms.idle.saturating_sub(YOUNG) } else { terms.idle });
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
