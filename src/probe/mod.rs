@@ -16,6 +16,7 @@ mod grpc;
 mod handle;
 mod http;
 mod ldap;
+mod line;
 mod mysql;
 mod names;
 mod news;

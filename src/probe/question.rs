@@ -37,6 +37,19 @@ pub struct Question {
     secrets: Secrets,
     /// Made at the first attempt: most questions of a reload are only compared with those that are asked already.
     prepared: OnceLock<Ready>,
+    /// It lives as long as anybody asks it, or works on an attempt that nobody waits for any more.
+    _among: Alive,
+}
+
+/// Held by each of some questions: whoever else holds it can tell when the last of them has gone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Alive(Arc<()>);
+
+impl Alive {
+    /// Whether nobody else holds it.
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 /// What was made ready for a kind of question.
@@ -65,6 +78,7 @@ impl Question {
             send_proxy: None,
             secrets: Secrets::default(),
             prepared: OnceLock::new(),
+            _among: Alive::default(),
         }
     }
 
@@ -132,6 +146,12 @@ impl Question {
     pub fn announced(mut self, version: SendProxy) -> Self {
         self.send_proxy = Some(version);
         self
+    }
+
+    /// Belongs to these questions.
+    #[must_use]
+    pub(super) fn among(self, others: &Alive) -> Self {
+        Self { _among: others.clone(), ..self }
     }
 
     /// Asks from this address of ours.

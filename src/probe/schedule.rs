@@ -21,7 +21,7 @@ use super::curious::Curious;
 use super::explanation::Kept;
 use super::handle::{Ends, Order, Progress, Schedule};
 use super::names::{Change, Names, Whereabouts};
-use super::question::{Question, attempt};
+use super::question::{Alive, Question, attempt};
 use super::report::{Failure, Layer, Pace, Report};
 use super::transcript::Transcript;
 use super::unpaid::Unpaid;
@@ -46,6 +46,8 @@ const CROWD: usize = 500;
 const BEAT: Duration = Duration::from_millis(5);
 /// Without anything to do the runner looks up this often.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often an end looks whether the last attempt is over.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often traffic is sampled, for the pools whose rules look at it.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,7 @@ impl Schedule {
             born_at: Timestamp::now(),
             most_at_once: MOST_AT_ONCE,
             agenda: Agenda::new(RandomState::new().hash_one(0_u8)),
+            questions: Alive::default(),
             names: Names::new(),
             pools: Vec::new(),
             followed: Vec::new(),
@@ -95,6 +98,8 @@ pub struct Runner {
     pub(super) born_at: Timestamp,
     pub(super) most_at_once: usize,
     pub(super) agenda: Agenda<Question>,
+    /// Those of the agenda, and those that have left it and are still worked on.
+    pub(super) questions: Alive,
     pub(super) names: Names,
     /// As the current table has them.
     pub(super) pools: Vec<Arc<Pool>>,
@@ -123,13 +128,19 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Runs until the last [`Schedule`] is dropped.
+    /// Runs until [`Schedule::end`], or until the last [`Schedule`] is dropped.
     pub async fn run(mut self) {
         loop {
             let wake = self.born + self.next_due();
             tokio::select! {
                 biased;
                 order = self.ends.orders.recv() => match order {
+                    Some(Order::End { ended }) => {
+                        self.end().await;
+                        // Nobody may have waited for it.
+                        let _ = ended.send(());
+                        return;
+                    }
                     Some(order) => self.obey(order),
                     None => return,
                 },
@@ -171,6 +182,17 @@ impl Runner {
                 let _ = answer.send(self.explain(&pool, &backend));
             }
             Order::Probe { pool, backend, answer } => self.probe_now(&pool, backend.as_deref(), answer),
+            // Taken by `run`.
+            Order::End { .. } => {}
+        }
+    }
+
+    /// Lets go of all questions. Attempts are broken off, except those that go on by themselves because they must not be.
+    async fn end(self) {
+        let questions = self.questions.clone();
+        drop(self);
+        while !questions.is_alone() {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
