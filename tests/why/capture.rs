@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use evenkeel::admin::why::ReportView;
 
 use crate::Stage;
+use crate::support::Origin;
+use crate::support::process::{Process, run};
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -16,6 +18,8 @@ const LINKTYPE_RAW: u16 = 101;
 
 /// One packet of TCP over IPv4.
 struct Segment {
+    /// Nanoseconds since 1970.
+    at: u64,
     from: SocketAddr,
     to: SocketAddr,
     sequence: u32,
@@ -52,6 +56,32 @@ pub(crate) fn assert_sound(stage: &Stage) {
         }
         assert_flows(fault.name, &segments);
     }
+}
+
+/// Where several backends ask the same question of one address, its exchange stands in the file once; packets of
+/// exchanges that overlap stand in the order of time.
+#[tokio::test]
+async fn what_was_asked_once_is_one_exchange_and_packets_are_in_order() {
+    let origin = Origin::http().status(503).start();
+    let (a, b) = (origin.addr(), Origin::http().status(503).start());
+    let balancer = Process::start(&format!(
+        "workers = 1\n[listener.l]\nbind = '127.0.0.1:0'\nprotocol = 'tcp'\npool = 'p'\n\
+         [pool.p]\nbackends = ['{a}', '{}']\n[pool.p.check.own]\ntype = 'http'\ninterval = '20s'\n\
+         [pool.p.check.shared]\ntype = 'http'\npath = '/shared'\nhost = '{}'\nport = {}\ninterval = '20s'\n",
+        b.addr(),
+        a.ip(),
+        a.port()
+    ));
+    let path = balancer.folder().join("pool.pcapng");
+    let admin = balancer.admin().to_string();
+    let ran = run(&["why", "p", "--pcapng", path.to_str().unwrap(), "--admin", &admin]);
+    assert!(ran.status.success(), "{}", crate::text(&ran.stderr));
+    let segments = segments(&fs::read(&path).unwrap());
+    assert_flows("pool", &segments);
+    let asked: Vec<String> = segments.iter().map(|segment| crate::text(&segment.data)).collect();
+    let count = |words: &str| asked.iter().filter(|data| data.starts_with(words)).count();
+    assert_eq!((count("GET /shared "), count("GET / ")), (1, 2));
+    assert!(segments.is_sorted_by_key(|segment| segment.at), "in the order of time");
 }
 
 fn port(address: &str, check: &evenkeel::admin::why::CheckWhy) -> u16 {
@@ -92,7 +122,8 @@ fn segments(file: &[u8]) -> Vec<Segment> {
             PACKET => {
                 let size = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().unwrap()) as usize;
                 assert_eq!(size(12), size(16), "packets are whole");
-                segments.push(segment(&body[20..20 + size(12)]));
+                let at = (size(4) as u64) << 32 | size(8) as u64;
+                segments.push(Segment { at, ..segment(&body[20..20 + size(12)]) });
                 assert_options(&body[20 + size(12).next_multiple_of(4)..]);
             }
             other => panic!("block {other:#x}"),
@@ -132,6 +163,7 @@ fn segment(packet: &[u8]) -> Segment {
         SocketAddr::from((Ipv4Addr::from(ip), u16::from_be_bytes([tcp[port], tcp[port + 1]])))
     };
     Segment {
+        at: 0,
         from: end(12, 0),
         to: end(16, 2),
         sequence: u32::from_be_bytes(tcp[4..8].try_into().unwrap()),
