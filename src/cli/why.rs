@@ -303,24 +303,6 @@ fn variables(command: &str) -> Vec<&str> {
     names
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_repeats_a_probe_is_told_which_variables_to_set() {
-        let rows: &[(&str, &[&str])] = &[
-            ("curl -sSi http://10.0.0.1/", &[]),
-            ("curl -H 'Authorization: '\"$SECRET2\" 'http://a/?token='\"$SECRET\"", &["SECRET2", "SECRET"]),
-            ("mysql --password=\"$PASSWORD\" --ssl-ca \"$CA_FILE\" --x=\"$PASSWORD\"", &["PASSWORD", "CA_FILE"]),
-            ("env -i PATH=\"$PATH\" /bin/check '$5'", &[]),
-        ];
-        for (command, expected) in rows {
-            assert_eq!(variables(command), *expected, "{command}");
-        }
-    }
-}
-
 /// What traffic says, where that is worth a line.
 fn traffic(why: &Why, paint: Paint) -> String {
     let traffic = &why.traffic;
@@ -343,4 +325,22 @@ fn traffic(why: &Why, paint: Paint) -> String {
         text.line(format!("  {}", facts.join(", ")));
     }
     if text.is_empty() { String::new() } else { format!("traffic\n{}", text.finish()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_repeats_a_probe_is_told_which_variables_to_set() {
+        let rows: &[(&str, &[&str])] = &[
+            ("curl -sSi http://10.0.0.1/", &[]),
+            ("curl -H 'Authorization: '\"$SECRET2\" 'http://a/?token='\"$SECRET\"", &["SECRET2", "SECRET"]),
+            ("mysql --password=\"$PASSWORD\" --ssl-ca \"$CA_FILE\" --x=\"$PASSWORD\"", &["PASSWORD", "CA_FILE"]),
+            ("env -i PATH=\"$PATH\" /bin/check '$5'", &[]),
+        ];
+        for (command, expected) in rows {
+            assert_eq!(variables(command), *expected, "{command}");
+        }
+    }
 }

@@ -139,7 +139,9 @@ impl News<'_> {
             }
             Self::Cut { backend, in_flight } => {
                 let what = if *in_flight == 1 { "request or connection" } else { "requests or connections" };
-                let message = format!("the time of its drain is over: {in_flight} {what} under way will be cut");
+                let message = format!(
+                    "the time of its drain is over: {in_flight} {what} left, tried elsewhere where that is safe, else cut"
+                );
                 (EventKind::Cut, Some(Arc::clone(&backend.name)), message)
             }
             Self::Raised(alarm) => (EventKind::Alarm, None, alarm.message.clone()),

@@ -97,7 +97,7 @@ fn disguises(secret: &str) -> Vec<Arc<str>> {
         STANDARD.encode(secret),
         STANDARD_NO_PAD.encode(secret),
         URL_SAFE_NO_PAD.encode(secret),
-        secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        secret.bytes().flat_map(|byte| [byte >> 4, byte & 15].map(in_hex)).collect(),
     ];
     // `Authorization: Basic` holds name and password.
     let decoded = STANDARD.decode(secret).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -106,6 +106,10 @@ fn disguises(secret: &str) -> Vec<Arc<str>> {
     }
     forms.retain(|form| form.len() >= SECRET_MIN && form != secret);
     forms.into_iter().map(Arc::from).collect()
+}
+
+fn in_hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or('?')
 }
 
 /// A byte in a query of an address.

@@ -96,6 +96,7 @@ impl Scene {
         config
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "addresses of all kinds, at every call")]
     fn add(
         &mut self,
         name: &'static str,
