@@ -28,6 +28,7 @@ mod report;
 mod sampling;
 mod schedule;
 mod script;
+mod secrets;
 mod shell;
 mod smtp;
 mod tcp;
