@@ -278,6 +278,17 @@ impl<Q: Eq + Hash> Agenda<Q> {
         Some(next)
     }
 
+    /// When the attempt began that is under way.
+    pub fn under_way_since(&self, id: QuestionId) -> Option<Duration> {
+        let asked = self.asked.get(&id)?;
+        asked.started.filter(|_| matches!(asked.flight, Flight::UnderWay | Flight::Again))
+    }
+
+    /// Whether evidence wants to know the answer of the attempt that is under way.
+    pub fn is_evidence(&self, id: QuestionId) -> bool {
+        self.asked.get(&id).is_some_and(|it| it.occasion == Occasion::Evidence || it.flight == Flight::Again)
+    }
+
     /// Whether evidence would have to wait for the gap.
     pub fn would_wait(&self, id: QuestionId, now: Duration) -> bool {
         self.asked.get(&id).and_then(Asked::earliest).is_some_and(|at| at > now)

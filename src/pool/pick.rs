@@ -42,6 +42,11 @@ impl Lease {
         &self.backend
     }
 
+    /// [`Pool::version`] of what it was chosen from.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Whether the open work of the backend has been told to end since this began.
     #[inline]
     pub fn is_cut(&self) -> bool {

@@ -30,6 +30,7 @@ mod schedule;
 mod script;
 mod secrets;
 mod shell;
+mod silent;
 mod smtp;
 mod tcp;
 mod tls;

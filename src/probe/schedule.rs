@@ -23,6 +23,7 @@ use super::handle::{Ends, Order, Progress, Schedule};
 use super::names::{Change, Names, Whereabouts};
 use super::question::{Alive, Question, attempt};
 use super::report::{Failure, Layer, Pace, Report};
+use super::silent::Silences;
 use super::transcript::Transcript;
 use super::unpaid::Unpaid;
 use super::verdicts::Verdicts;
@@ -80,6 +81,7 @@ impl Schedule {
             attempts: JoinSet::new(),
             budget: Budget::new(EVIDENCE_PER_SECOND, EVIDENCE_BURST),
             unpaid: VecDeque::new(),
+            silences: Silences::default(),
             curious: Vec::new(),
             next_sample: None,
         };
@@ -122,6 +124,8 @@ pub struct Runner {
     pub(super) budget: Budget,
     /// Probes that wait for the budget.
     pub(super) unpaid: VecDeque<Unpaid>,
+    /// Probes that evidence has brought, until they have had the time that an answer usually takes.
+    pub(super) silences: Silences,
     /// Those who wait for a probe.
     pub(super) curious: Vec<Curious>,
     pub(super) next_sample: Option<Duration>,
@@ -203,6 +207,7 @@ impl Runner {
         self.sample(now);
         self.conclude(now);
         self.pay(now);
+        self.look_at_silences(now);
         while let Some(id) = self.agenda.pop(now, Room::of(self.attempts.len(), self.most_at_once)) {
             self.ask(id, now);
         }
@@ -228,6 +233,9 @@ impl Runner {
         if let Some(Reverse((due, _))) = self.dues.peek() {
             wake = wake.min(*due);
         }
+        if let Some(due) = self.silences.next() {
+            wake = wake.min(due);
+        }
         if !self.unpaid.is_empty() {
             wake = wake.min(now + self.budget.wait());
         }
@@ -240,6 +248,7 @@ impl Runner {
         match self.whereabouts(&question) {
             Ok(address) => {
                 self.agenda.started(id, now);
+                self.expect_answer(id);
                 self.attempts.spawn(async move { (id, attempt(question, address).await) });
             }
             Err(Whereabouts::Nowhere(why)) => {
@@ -304,6 +313,7 @@ impl Runner {
 
     /// Gives an answer to one check, and asks how long the next one may wait.
     fn deliver(&mut self, asker: Asker, kept: &Kept, now: Duration, next: &mut Next) {
+        let row = self.in_a_row(asker);
         let Some(watched) = self.watched.get_mut(&asker.backend) else { return };
         let (pool, position) = (watched.pool, watched.position);
         let (Some(judge), Some(watch)) = (self.judges.get_mut(pool), watched.checks.get_mut(asker.check)) else {
@@ -318,11 +328,6 @@ impl Runner {
         };
         let backend = &watched.backend;
         let tally = (answer == Answer::Bad).then(|| backend.tally());
-        let mut row = backend.in_a_row();
-        for follower in self.followers.get(pool).into_iter().flatten() {
-            let other = self.pools.get(*follower).and_then(|pool| pool.backends.get(position));
-            row = other.map_or(row, |other| row.max(other.in_a_row()));
-        }
         judge.probed((position, asker.check), answer, row, tally, now);
         if let Some((streak, _)) = judge.check(position, asker.check) {
             next.calm &= !streak.in_transition();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
 use crate::support::eventually::DEADLINE;
-use crate::support::{Client, Load, eventually};
+use crate::support::{Client, Load, Origin, client, eventually};
 use crate::{Cast, QUICK, Says, by_role};
 
 /// Backends of which the first leads; keys of the pool, and of its check.
@@ -138,4 +138,23 @@ fn operators_choose_only_among_those_that_lead() {
     cast.refused();
     cast.lb.order(&["ready", "p/b1"]);
     eventually("the word is taken back", DEADLINE, || cast.lb.get("/").text() == "b1");
+}
+
+#[test]
+fn a_request_that_meets_a_leader_which_has_just_lost_its_role_waits_for_the_next_one() {
+    // Only what traffic meets brings a probe in time.
+    let cast = leading(
+        2,
+        "no_leader = { hold = '15s' }\nretry.status = [503]",
+        "interval = '1h', timeout = '300ms', fast_interval = '50ms', rise = 1, fall = 2",
+    );
+    let resigned = Origin::http().status(503).at("/role", Origin::http().status(429));
+    cast.origins[0].becomes(resigned);
+    let address = cast.lb.addr("web");
+    let waiting = std::thread::spawn(move || client::get(address, "/"));
+    cast.lb.is_active(None);
+    cast.becomes(1, Says::Active(None));
+    // Whoever looks for a leader asks those who stood by as well.
+    let answer = waiting.join().unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "b1"));
 }
