@@ -8,6 +8,7 @@ use std::process::Command;
 
 use evenkeel::config::{self, Color, Source};
 use evenkeel::metrics::family;
+use evenkeel::pool::events::EventKind;
 use support::tls::Authority;
 
 fn read(path: &str) -> String {
@@ -64,6 +65,13 @@ fn metrics_in_the_documents_exist() {
     let names =
         text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).filter(|word| word.starts_with("evenkeel_"));
     let unknown: Vec<_> = names.filter(|name| !family::ALL.iter().any(|family| family.name == *name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn the_readme_lists_every_kind_of_event() {
+    let text = read("README.md");
+    let unknown: Vec<_> = EventKind::ALL.iter().filter(|kind| !text.contains(&format!("`{}`", kind.word()))).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 

@@ -14,7 +14,7 @@ use evenkeel::net::connect::connect_from;
 use support::eventually::DEADLINE;
 use support::process::free_address;
 use support::real::{RealApache, RealMariaDb};
-use support::{BackendProcess, Load, Process, client, eventually};
+use support::{BackendProcess, Balancer, Load, Origin, Process, client, eventually};
 use tokio::io::AsyncReadExt;
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -199,6 +199,30 @@ fn a_frozen_backend_costs_no_request() {
     assert_even(&load, &["a", "b", "c"]);
     let tally = load.stop();
     tally.assert_none_failed();
+}
+
+#[test]
+fn a_backend_that_answers_neither_traffic_nor_a_probe_is_out_long_before_the_probe_has_to_give_up() {
+    let stalls = || Origin::http().stalls_before_answer();
+    let backends = [Origin::http().reply("a").start(), Origin::http().reply("b").start()];
+    let lb = Balancer::web(
+        &[backends[0].addr(), backends[1].addr()],
+        "[pool.p.check.live]\ntype = 'http'\npath = '/health'\ninterval = '1h'\ntimeout = '1h'\n",
+    );
+    lb.wait_for_up(2);
+    let load = Load::start(lb.addr("web"), "/", 8);
+    load.wait_for(MANY / 4);
+    backends[1].becomes(stalls());
+    lb.wait_for_up(1);
+    // One that is merely slow stays: some of its answers still come.
+    let slow = Origin::http().delay(Duration::from_millis(400));
+    backends[0].becomes(Origin::http().reply("a").at("/slow", slow).at("/health", stalls()));
+    let slow = Load::start(lb.addr("web"), "/slow", 4);
+    backends[0].wait_for_requests_for("/health", 2);
+    slow.wait_for(20);
+    slow.stop().assert_none_failed();
+    lb.wait_for_up(1);
+    load.stop().assert_none_failed();
 }
 
 /// An address of this machine that `MariaDB` does not exempt from blocking; connections to it come from it.

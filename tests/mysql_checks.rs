@@ -33,7 +33,8 @@ fn asking(facts: MysqlFacts) -> MysqlCheck {
 }
 
 fn querying(sql: &str, wanted: Option<Comparison>) -> MysqlCheck {
-    asking(MysqlFacts { query: Some(Query { sql: sql.into(), wanted }), ..MysqlFacts::default() })
+    let query = Query { sql: sql.into(), column: None, wanted: wanted.into_iter().collect() };
+    asking(MysqlFacts { query: Some(query), ..MysqlFacts::default() })
 }
 
 fn number(text: &str) -> Number {
@@ -423,7 +424,7 @@ async fn several_facts_are_asked_in_one_login_and_all_that_is_wrong_is_said() {
         galera: Some(Galera::Synced),
         group: None,
         connections: Some(MostConnections::Percent(50)),
-        query: Some(Query { sql: "SELECT 1".into(), wanted: None }),
+        query: Some(Query { sql: "SELECT 1".into(), column: None, wanted: Vec::new() }),
     };
     let well = || Script::new().galera("ON", "Primary", "4").answers("SELECT 1", &[Some("1")]);
     let server = FakeMysql::start(well());
@@ -660,6 +661,27 @@ fn check_of(text: &str) -> Check {
     config::load(&Source::text(text)).unwrap_or_else(|problems| panic!("{problems}")).config.pools[0].checks[0].clone()
 }
 
+/// Options of a check, a server, and what the probe says with which role, or why it fails.
+type Case = (String, Script, Result<(&'static str, Option<Role>), &'static str>);
+
+async fn each_says(cases: impl IntoIterator<Item = Case>) {
+    for (text, script, expected) in cases {
+        let server = FakeMysql::start(script);
+        let at = Address::Socket(server.addr());
+        let check = check_of(&format!("timeout = '2s'\ninterval = '5s'\n{text}\n"));
+        let report = attempt(Arc::new(Question::of(&check, &at)), server.addr()).await;
+        match expected {
+            Ok((words, role)) => {
+                good(&report, words);
+                has_role(&report, role);
+            }
+            Err(words) => assert!(report.result.as_ref().unwrap_err().what.contains(words), "{text}: {report:?}"),
+        }
+        assert!(!format!("{report:?}").contains(PASSWORD));
+        left_no_trace(&server);
+    }
+}
+
 #[tokio::test]
 async fn the_keys_of_a_check_mean_what_they_say() {
     let well = || Script::new().account("evenkeel", PASSWORD, Method::Native).answers("SELECT 1", &[Some("1")]);
@@ -690,24 +712,25 @@ async fn the_keys_of_a_check_mean_what_they_say() {
         (format!("{password}connections = 51"), well().connections(51, 100), Ok(("51 of 100", None))),
         (format!("{password}database = 'app'"), well(), Ok(("logged in", None))),
         (format!("{password}database = 'nope'"), well(), Err("no such database")),
+        (format!("{password}tls = true"), well(), Err("offers no TLS")),
+    ];
+    each_says(cases).await;
+}
+
+#[tokio::test]
+async fn a_query_compares_the_column_that_is_named_in_every_way_that_is_wanted() {
+    let well = || Script::new().account("evenkeel", PASSWORD, Method::Native).answers("SELECT 1", &[Some("1")]);
+    let lag = |seconds: &str| well().answers("SELECT lag", &[Some("77"), Some(seconds)]);
+    let password = format!("password = '{PASSWORD}'\n");
+    let cases = [
         (format!("{password}query = 'SELECT 1'\nequals = 1"), well(), Ok(("as wanted", None))),
         (format!("{password}query = 'SELECT 1'\nequals = false"), well(), Err("wanted false")),
         (format!("{password}query = 'SELECT 1'\nabove = 1.5"), well(), Err("wanted above 1.5")),
-        (format!("{password}tls = true"), well(), Err("offers no TLS")),
+        (format!("{password}query = 'SELECT 1'\nabove = 0\nbelow = 2\nnot = 5"), well(), Ok(("as wanted", None))),
+        (format!("{password}query = 'SELECT 1'\nabove = 0\nbelow = 1"), well(), Err("wanted below 1")),
+        (format!("{password}query = 'SELECT lag'\ncolumn = 'c1'\nbelow = 9"), lag("8"), Ok(("`8` in `c1`", None))),
+        (format!("{password}query = 'SELECT lag'\ncolumn = 'c1'\nbelow = 9"), lag("9"), Err("wanted below 9")),
+        (format!("{password}query = 'SELECT lag'\ncolumn = 'lag'\nbelow = 9"), lag("8"), Err("it has c0, c1")),
     ];
-    for (text, script, expected) in cases {
-        let server = FakeMysql::start(script);
-        let at = Address::Socket(server.addr());
-        let check = check_of(&format!("timeout = '2s'\ninterval = '5s'\n{text}\n"));
-        let report = attempt(Arc::new(Question::of(&check, &at)), server.addr()).await;
-        match expected {
-            Ok((words, role)) => {
-                good(&report, words);
-                has_role(&report, role);
-            }
-            Err(words) => assert!(report.result.as_ref().unwrap_err().what.contains(words), "{text}: {report:?}"),
-        }
-        assert!(!format!("{report:?}").contains(PASSWORD));
-        left_no_trace(&server);
-    }
+    each_says(cases).await;
 }

@@ -350,6 +350,11 @@ fn at_its_deadline_a_drain_cuts_what_is_left_and_counts_it() {
     let said = scene.done(&["drain", "p/a", "--wait", "--deadline", "500ms"]);
     assert!(said.contains("p/a may be stopped now") && said.contains("1 session was cut"), "{said}");
     assert!(scene.balancer.metric("evenkeel_backend_cut_total{pool=\"p\",backend=\"a\"}").unwrap() >= 1.0);
+    let events = text(&run(&["events", "--admin", &scene.balancer.admin().to_string()]).stdout);
+    let sentence =
+        "the time of its drain is over: 1 request or connection left, tried elsewhere where that is safe, else cut";
+    assert!(events.lines().any(|line| line.contains("cut") && line.contains(sentence)), "{events}");
+    assert_eq!(scene.balancer.stderr().matches(sentence).count(), 1, "{}", scene.balancer.stderr());
 }
 
 #[test]

@@ -111,6 +111,9 @@ async fn a_query_is_compared_and_ends_with_its_time() {
     let rows = [
         ("query = 'SELECT 41.5'\nbelow = 42", Ok("41.5")),
         ("query = 'SELECT 42'\nbelow = 42", Err("says `42`, wanted below 42")),
+        ("query = 'SELECT 1 AS id, 42 AS lag'\ncolumn = 'LAG'\nabove = 0\nbelow = 43", Ok("says `42` in `LAG`")),
+        ("query = 'SELECT 1 AS id, 42 AS lag'\ncolumn = 'lag'\nabove = 0\nbelow = 42", Err("wanted below 42")),
+        ("query = 'SELECT 1 AS id, 42 AS lag'\ncolumn = 'lags'\nabove = 0", Err("it has id, lag")),
         ("query = 'SELECT true'\nequals = true", Ok("`t`")),
         ("query = \"SELECT 'ok'\"\nequals = 'ok'", Ok("`ok`")),
         ("query = 'SELECT NULL'\nnot = 1", Err("NULL is never good")),

@@ -274,25 +274,64 @@ fn a_held_tcp_connection_is_dropped_when_its_client_resets_and_stays_after_half_
 
 // === backends that go without a word ===
 
+/// In how many hundredths of a second the system asks the other side of a connection to `remote` whether it is still
+/// there; `None` where it does not, or waits for a confirmation of what was sent.
+fn asks_within(remote: SocketAddr) -> Option<u64> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let SocketAddr::V4(address) = remote else { unreachable!("the tests are on 127.0.0.1") };
+    let end = format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port());
+    // sl local remote st tx:rx tr:when …; a `tr` of 2 is the keepalive timer (proc_net_tcp).
+    let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut timers = fields.filter(|fields| fields.get(2) == Some(&end.as_str())).map(|fields| fields[5].to_owned());
+    timers.find_map(|timer| u64::from_str_radix(timer.strip_prefix("02:")?, 16).ok())
+}
+
 #[test]
 fn the_system_watches_sessions_that_are_quiet() {
     let echo = Origin::echo().start();
     let lb = Balancer::tcp(&[echo.addr()], "");
     let mut session = Client::connect(lb.addr("web"));
     assert!(session.echoes("hello"));
-    let keepalive = |remote: SocketAddr| {
-        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let end = |address: SocketAddr| match address {
-            SocketAddr::V4(address) => {
-                format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port())
-            }
-            SocketAddr::V6(_) => unreachable!("the tests are on 127.0.0.1"),
-        };
-        // sl local remote st tx:rx tr:when …; a `tr` of 2 is the keepalive timer (proc_net_tcp).
-        let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        fields.filter(|fields| fields.get(2) == Some(&end(remote).as_str())).any(|fields| fields[5].starts_with("02:"))
-    };
-    assert!(keepalive(session.local_addr()), "towards the client from the start");
-    eventually("and towards the backend after a second", DEADLINE, || keepalive(echo.addr()));
+    assert!(asks_within(session.local_addr()).is_some(), "towards the client from the start");
+    eventually("and towards the backend after a second", DEADLINE, || asks_within(echo.addr()).is_some());
     assert!(session.echoes("it goes on"));
+}
+
+#[test]
+fn the_system_watches_sessions_that_never_rest() {
+    let echo = Origin::echo().start();
+    let lb = Balancer::tcp(&[echo.addr()], "");
+    let mut session = Client::connect(lb.addr("web"));
+    eventually("while bytes come and go", DEADLINE, || session.echoes("x") && asks_within(echo.addr()).is_some());
+}
+
+#[test]
+fn sessions_of_a_backend_that_is_down_are_watched_more_closely_until_it_is_up_again() {
+    let (echo, health) = (Origin::echo().start(), Origin::http().start());
+    let lb = Balancer::tcp(
+        &[echo.addr()],
+        &format!(
+            "[pool.p.timeouts]\nresponse = '40s'\nconnect = '8s'\n[pool.p.check.web]\ntype = 'http'\nport = {}\n\
+             interval = '50ms'\nrise = 1\nfall = 1\n",
+            health.addr().port()
+        ),
+    );
+    lb.wait_for_up(1);
+    let mut session = Client::connect(lb.addr("web"));
+    assert!(session.echoes("hello"));
+    let asks_each = |seconds: u64| {
+        let hundredths = (seconds - 1) * 100 + 1..=seconds * 100;
+        eventually(&format!("asked after {seconds} s"), DEADLINE, || {
+            asks_within(echo.addr()).is_some_and(|rest| hundredths.contains(&rest))
+        });
+    };
+    asks_each(10);
+    health.becomes(Origin::http().status(500));
+    lb.wait_for_up(0);
+    assert!(session.echoes("a session that lives goes on"));
+    asks_each(2);
+    health.becomes(Origin::http());
+    lb.wait_for_up(1);
+    assert!(session.echoes("and afterwards"));
+    asks_each(10);
 }

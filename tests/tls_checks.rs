@@ -10,63 +10,18 @@ use std::time::{Duration, SystemTime};
 use evenkeel::config::model::{CheckKind, CheckTls, HttpCheck, HttpQuestion, Identity, TlsCheck, TlsVersion, Verify};
 use evenkeel::config::{self, Source};
 use evenkeel::probe::{Layer, Question, Report, attempt};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use support::certificates::{DAY, Issuer, Made, authority, params, self_signed, signed, valid};
 use support::probing::{answering, bad, good, probe, probe_within, server, tells};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 static ONLY_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 static ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-const DAY: i64 = 24 * 60 * 60;
 
 // === certificates ===
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-/// A certificate with its key.
-struct Made {
-    chain: Vec<CertificateDer<'static>>,
-    key: Vec<u8>,
-}
-
-fn params(name: &str, names: &[&str]) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    valid(&mut params, -DAY, 90 * DAY + DAY / 2);
-    params
-}
-
-/// Valid from and to so many seconds from now.
-fn valid(params: &mut CertificateParams, from: i64, to: i64) {
-    let at = |seconds: i64| {
-        let span = Duration::from_secs(seconds.unsigned_abs());
-        let now = SystemTime::now();
-        if seconds < 0 { (now - span).into() } else { (now + span).into() }
-    };
-    (params.not_before, params.not_after) = (at(from), at(to));
-}
-
-fn authority(name: &str) -> Issuer {
-    let mut params = params(name, &[]);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    valid(&mut params, -DAY, 900 * DAY);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-fn signed(params: &CertificateParams, issuer: &Issuer) -> Made {
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, issuer).unwrap();
-    Made { chain: vec![certificate.der().clone()], key: key.serialize_der() }
-}
-
-fn self_signed(params: &CertificateParams) -> Made {
-    let key = KeyPair::generate().unwrap();
-    Made { chain: vec![params.self_signed(&key).unwrap().der().clone()], key: key.serialize_der() }
-}
 
 fn roots(certificate: &CertificateDer<'_>) -> Verify {
     Verify::Roots(vec![Arc::from(certificate.as_ref())])

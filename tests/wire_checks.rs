@@ -322,6 +322,13 @@ fn asked(sql: &str) -> Act {
     hear([parse, message(b'B', &[0; 8]), message(b'E', &[0, 0, 0, 0, 1]), message(b'S', &[])].concat())
 }
 
+/// The same with the names of the columns.
+fn asked_by_name(sql: &str) -> Act {
+    let parse = message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+    let rest = [message(b'B', &[0; 8]), message(b'D', b"P\0"), message(b'E', &[0, 0, 0, 0, 1]), message(b'S', &[])];
+    hear([parse, rest.concat()].concat())
+}
+
 fn row(cells: &[&str]) -> Act {
     let mut body = (cells.len() as u16).to_be_bytes().to_vec();
     for cell in cells {
@@ -380,7 +387,12 @@ async fn postgres_says_whether_it_is_in_recovery_and_answers_a_query() {
     let transaction = || hear(message(b'Q', b"BEGIN; SET LOCAL statement_timeout = 20000\0"));
     let begun = || say([message(b'C', b"BEGIN\0"), message(b'C', b"SET\0"), message(b'Z', b"T")].concat());
     let question = |sql: &str, answer: Act| vec![login(), say(WELCOME), transaction(), begun(), asked(sql), answer];
+    let named = |sql: &str, answer: Act| {
+        let columns = b"\0\x02id\0------------------lag\0------------------";
+        vec![login(), say(WELCOME), transaction(), begun(), asked_by_name(sql), say(message(b'T', columns)), answer]
+    };
     let query = "query = 'SELECT a'\n";
+    let lag = "column = 'lag'\nabove = 0\nbelow = 5";
     let none = || say([message(b'1', b""), message(b'C', b"SELECT 0\0"), message(b'Z', b"T")].concat());
     let recovery = |answer: Act| vec![login(), say(WELCOME), asked("SELECT pg_is_in_recovery()"), answer];
     let rows = [
@@ -388,6 +400,10 @@ async fn postgres_says_whether_it_is_in_recovery_and_answers_a_query() {
         (format!("{account}{query}below = 5"), question("SELECT a", row(&["4.5"])), Ok("4.5")),
         (format!("{account}{query}below = 5"), question("SELECT a", row(&["5"])), Err("wanted below 5")),
         (format!("{account}{query}not = 1"), question("SELECT a", none()), Err("finds nothing")),
+        (format!("{account}{query}{lag}"), named("SELECT a", row(&["x", "4"])), Ok("says `4` in `lag`, as wanted")),
+        (format!("{account}{query}{lag}"), named("SELECT a", row(&["4", "0"])), Err("`0` in `lag`, wanted above 0")),
+        (format!("{account}{query}{lag}"), named("SELECT a", none()), Err("finds nothing")),
+        (format!("{account}{query}{lag}").replace("'lag'", "'lags'"), named("SELECT a", none()), Err("it has id, lag")),
         (
             format!("{account}{query}"),
             question("SELECT a", say([message(b'E', b"C42P01\0Mno table\0\0"), message(b'Z', b"E")].concat())),

@@ -70,7 +70,8 @@ fn fallen(name: &str, signal: Signal, rounds: usize) -> Result<(), String> {
 
 fn moving_leader(moves: usize) -> Result<(), String> {
     let republic = Republic::new(BACKENDS).map_err(|error| error.to_string())?;
-    let pool = "mode = \"leader\"\nno_leader = { hold = \"5s\" }\n";
+    // What a standby answers is not for clients: the request waits for who leads.
+    let pool = "mode = \"leader\"\nno_leader = { hold = \"5s\" }\nretry.status = [503]\n";
     let check = "type = \"http\"\npath = \"/role\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\nrise = 1\nfall = 2\n\
                  status = { 200 = \"active\", 429 = \"standby\" }\n";
     let (ports, peer) = start(&republic.addresses, pool, check)?;

@@ -119,7 +119,11 @@ fn serve() -> io::Result<()> {
     let mut scratch = vec![0; 64 * 1024];
     let mut events = Events::with_capacity(256);
     loop {
-        poll.poll(&mut events, None)?;
+        match poll.poll(&mut events, None) {
+            // It was stopped and goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result?,
+        }
         for event in &events {
             let Token(token) = event.token();
             if let Some(door) = doors.get(token) {

@@ -114,7 +114,7 @@ fn line(event: &EventView, paint: Paint) -> String {
     let (day, rest) = event.at.split_once('T').unwrap_or((&event.at, ""));
     let time = rest.trim_end_matches('Z');
     let time = time.get(..12).unwrap_or(time);
-    let kind = ink.on(&format!("{:<14}", event.kind), paint);
+    let kind = ink.on(&format!("{:<19}", event.kind), paint);
     // Problems of a configuration are many lines.
     let message = event.message.strip_prefix(&event.kind).map_or(event.message.as_str(), |rest| {
         // The first word has been said.
@@ -142,10 +142,10 @@ mod tests {
             message: message.into(),
         };
         let down = event("2025-07-01T12:00:00.123456Z", "down", Some("portal"), Some("p1"), "check db: \x1b[2Jno");
-        let expected = "2025-07-01 12:00:00.123Z down            portal/p1  check db: \\u{1b}[2Jno\n";
+        let expected = "2025-07-01 12:00:00.123Z down                 portal/p1  check db: \\u{1b}[2Jno\n";
         assert_eq!(line(&down, Paint::Plain), expected);
         let refused = event("2025-07-01T12:00:00Z", "reload_refused", None, None, "error: no\n --> a.toml");
-        let expected = "2025-07-01 12:00:00    Z reload_refused  error: no\n     --> a.toml\n";
+        let expected = "2025-07-01 12:00:00    Z reload_refused       error: no\n     --> a.toml\n";
         assert_eq!(line(&refused, Paint::Plain), expected);
     }
 }

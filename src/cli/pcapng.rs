@@ -31,16 +31,27 @@ const ACK: u8 = 0x10;
 pub(super) fn capture(backends: &[Why]) -> Vec<u8> {
     let mut file = File::new();
     let mut port = FIRST_PORT;
+    // The same question of several backends to one address is one exchange.
+    let mut written: Vec<&ReportView> = Vec::new();
     for why in backends {
         for check in &why.checks {
             let kept = [check.last_good.as_ref(), check.last_bad.as_ref()];
             for report in kept.into_iter().flatten() {
+                if !report.steps.is_empty() && written.iter().any(|other| is_same(other, report)) {
+                    continue;
+                }
+                written.push(report);
                 exchange(&mut file, why, check, report, port);
                 port = port.checked_add(1).unwrap_or(FIRST_PORT);
             }
         }
     }
     file.finish()
+}
+
+/// Their ages differ by the moment at which they were asked for.
+fn is_same(one: &ReportView, other: &ReportView) -> bool {
+    (&one.at, &one.what, &one.steps) == (&other.at, &other.what, &other.steps)
 }
 
 fn exchange(file: &mut File, why: &Why, check: &CheckWhy, report: &ReportView, port: u16) {
@@ -237,18 +248,22 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// Blocks of a pcapng file, in the byte order of little ends.
-struct File(Vec<u8>);
+struct File {
+    bytes: Vec<u8>,
+    /// Blocks of packets, each with its time: exchanges overlap, and readers want them in order.
+    packets: Vec<(u64, Vec<u8>)>,
+}
 
 impl File {
     fn new() -> Self {
-        let mut file = Self(Vec::new());
+        let mut file = Self { bytes: Vec::new(), packets: Vec::new() };
         let mut section = Vec::new();
         section.extend(0x1a2b_3c4d_u32.to_le_bytes());
         section.extend([1, 0, 0, 0]);
         section.extend((-1_i64).to_le_bytes());
         option(&mut section, 4, concat!("evenkeel ", env!("CARGO_PKG_VERSION")).as_bytes());
         option(&mut section, 0, b"");
-        file.block(0x0a0d_0d0a, &section);
+        file.bytes.extend(block(0x0a0d_0d0a, &section));
         let mut interface = Vec::new();
         interface.extend(LINKTYPE_RAW.to_le_bytes());
         interface.extend([0; 6]);
@@ -257,7 +272,7 @@ impl File {
         // Times in nanoseconds.
         option(&mut interface, 9, &[9]);
         option(&mut interface, 0, b"");
-        file.block(1, &interface);
+        file.bytes.extend(block(1, &interface));
         file
     }
 
@@ -275,20 +290,20 @@ impl File {
             option(&mut body, 1, fits.as_bytes());
             option(&mut body, 0, b"");
         }
-        self.block(6, &body);
+        self.packets.push((at, block(6, &body)));
     }
 
-    fn block(&mut self, kind: u32, body: &[u8]) {
-        let length = (body.len() + 12) as u32;
-        self.0.extend(kind.to_le_bytes());
-        self.0.extend(length.to_le_bytes());
-        self.0.extend(body);
-        self.0.extend(length.to_le_bytes());
+    fn finish(mut self) -> Vec<u8> {
+        // Those of one moment stay in their order.
+        self.packets.sort_by_key(|(at, _)| *at);
+        self.packets.into_iter().for_each(|(_, packet)| self.bytes.extend(packet));
+        self.bytes
     }
+}
 
-    fn finish(self) -> Vec<u8> {
-        self.0
-    }
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() + 12) as u32;
+    [&kind.to_le_bytes(), &length.to_le_bytes(), body, &length.to_le_bytes()].concat()
 }
 
 fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {

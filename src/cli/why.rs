@@ -283,8 +283,24 @@ fn detail(check: &CheckWhy, taste: Taste) -> String {
             text.line(format!("    its certificate ends {ends}"));
         }
     }
-    text.line(format!("  by hand\n    {}", check.by_hand));
+    let variables = variables(&check.by_hand);
+    let set = if variables.is_empty() { String::new() } else { format!(", with {} set", variables.join(", ")) };
+    text.line(format!("  by hand{set}\n    {}", check.by_hand));
     text.finish()
+}
+
+/// The variables that stand for secrets and files in a command: `"$PASSWORD"`.
+fn variables(command: &str) -> Vec<&str> {
+    let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let mut names: Vec<&str> = Vec::new();
+    for rest in command.split("\"$").skip(1) {
+        let name = &rest[..rest.find(|c| !is_of_name(c)).unwrap_or(rest.len())];
+        // PATH is there already.
+        if rest[name.len()..].starts_with('"') && !name.is_empty() && name != "PATH" && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// What traffic says, where that is worth a line.
@@ -309,4 +325,22 @@ fn traffic(why: &Why, paint: Paint) -> String {
         text.line(format!("  {}", facts.join(", ")));
     }
     if text.is_empty() { String::new() } else { format!("traffic\n{}", text.finish()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_repeats_a_probe_is_told_which_variables_to_set() {
+        let rows: &[(&str, &[&str])] = &[
+            ("curl -sSi http://10.0.0.1/", &[]),
+            ("curl -H 'Authorization: '\"$SECRET2\" 'http://a/?token='\"$SECRET\"", &["SECRET2", "SECRET"]),
+            ("mysql --password=\"$PASSWORD\" --ssl-ca \"$CA_FILE\" --x=\"$PASSWORD\"", &["PASSWORD", "CA_FILE"]),
+            ("env -i PATH=\"$PATH\" /bin/check '$5'", &[]),
+        ];
+        for (command, expected) in rows {
+            assert_eq!(variables(command), *expected, "{command}");
+        }
+    }
 }

@@ -201,7 +201,8 @@ impl<Q: Eq + Hash> Agenda<Q> {
         let step = FIRST_STEP.min(FIRST_SPAN / u32::try_from(fresh.len().max(1)).unwrap_or(u32::MAX));
         let mut first = now;
         for id in fresh {
-            let Some(asked) = self.asked.get(&id) else { continue };
+            // Evidence may have brought it before it had a time of its own.
+            let Some(asked) = self.asked.get(&id).filter(|asked| asked.is_untouched()) else { continue };
             if let Some(interval) = interval(asked) {
                 self.due_at(id, now + interval.mul_f64(phase(id)));
             } else {
@@ -275,6 +276,17 @@ impl<Q: Eq + Hash> Agenda<Q> {
         }
         self.due_at(id, now);
         Some(next)
+    }
+
+    /// When the attempt began that is under way.
+    pub fn under_way_since(&self, id: QuestionId) -> Option<Duration> {
+        let asked = self.asked.get(&id)?;
+        asked.started.filter(|_| matches!(asked.flight, Flight::UnderWay | Flight::Again))
+    }
+
+    /// Whether evidence wants to know the answer of the attempt that is under way.
+    pub fn is_evidence(&self, id: QuestionId) -> bool {
+        self.asked.get(&id).is_some_and(|it| it.occasion == Occasion::Evidence || it.flight == Flight::Again)
     }
 
     /// Whether evidence would have to wait for the gap.
@@ -375,6 +387,11 @@ impl<Q> Asked<Q> {
         self.due
     }
 
+    /// It has never been asked, and nothing wants to ask it.
+    fn is_untouched(&self) -> bool {
+        self.started.is_none() && self.flight == Flight::Idle
+    }
+
     fn earliest(&self) -> Option<Duration> {
         self.started.map(|started| started + self.gap)
     }
@@ -435,6 +452,19 @@ mod tests {
             let last = times.last().unwrap();
             assert!(last <= Duration::from_millis(limit_ms), "{count}: {last:?}");
         }
+    }
+
+    #[test]
+    fn what_evidence_has_brought_already_is_not_begun_again() {
+        let mut agenda = agenda(3);
+        let now = Duration::from_secs(5);
+        agenda.urge(0, now);
+        agenda.urge(1, now);
+        assert_eq!(agenda.pop(now, Room::Urgent), Some(0));
+        agenda.started(0, now);
+        agenda.begin(now, |_| None);
+        let popped: Vec<_> = std::iter::from_fn(|| agenda.pop(now + INTERVAL, Room::All)).collect();
+        assert_eq!(popped, [1, 2], "one is under way, one is urgent, one is new");
     }
 
     #[test]

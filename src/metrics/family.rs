@@ -80,7 +80,7 @@ families! {
     BACKEND_ROLE: Gauge "evenkeel_backend_role" "The role that the backend's checks tell, as a label: active, standby or read; always 1, and absent where they tell none.";
     BACKEND_EJECTED: Gauge "evenkeel_backend_ejected" "Why the backend is out for a while although its checks are fine, as a label: traffic or flapping; always 1, and absent while it is not.";
     BACKEND_EJECTIONS: Counter "evenkeel_backend_ejections_total" "Times that the backend was taken out for a while although its checks were fine, by reason: traffic or flapping.";
-    BACKEND_DISAGREEMENT: Gauge "evenkeel_backend_disagreement" "How probes and traffic contradict each other, as a label: probe_fails or traffic_fails; always 1, and absent while they agree.";
+    BACKEND_DISAGREEMENT: Gauge "evenkeel_backend_disagreement" "How probes and traffic contradict each other, as a label: `probe_fails` or `traffic_fails`; always 1, and absent while they agree.";
     BACKEND_CHANGED: Gauge "evenkeel_backend_last_change_timestamp_seconds" "When the verdict last changed, seconds since 1970.";
     BACKEND_TRANSITIONS: Counter "evenkeel_backend_transitions_total" "Changes of the verdict, by what it became.";
     BACKEND_WEIGHT: Gauge "evenkeel_backend_weight" "Share of the work that the configuration gives to the backend.";

@@ -91,3 +91,27 @@ fn is_open(socket: &Socket, address: SocketAddr) -> io::Result<bool> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watched_connection_is_given_up_after_its_time_whether_idle_or_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(listener.local_addr().unwrap(), Duration::from_secs(5)).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(!socket.keepalive().unwrap());
+        // The time, and the seconds between two questions.
+        for (millis, seconds) in [(60_000, 15), (5_000, 1), (4_000, 1), (1_000, 1), (100, 1)] {
+            let patience = Duration::from_millis(millis);
+            watch_over(&stream, patience);
+            let between = Duration::from_secs(seconds);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), between, "{patience:?}");
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), between, "{patience:?}");
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3, "{patience:?}");
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(patience.max(Duration::from_secs(1))));
+        }
+    }
+}

@@ -54,6 +54,8 @@ pub enum EventKind {
     OverrideTakenBack,
     /// Its time was over.
     OverrideExpired,
+    /// The time of a drain was over, and what was left was cut.
+    Cut,
     /// Another configuration is in force.
     Reload,
     /// It was refused.
@@ -62,7 +64,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::State(State::Up),
         Self::State(State::Down),
         Self::State(State::Draining),
@@ -79,6 +81,7 @@ impl EventKind {
         Self::Override,
         Self::OverrideTakenBack,
         Self::OverrideExpired,
+        Self::Cut,
         Self::Reload,
         Self::ReloadRefused,
     ];
@@ -97,6 +100,7 @@ impl EventKind {
             Self::Override => "override",
             Self::OverrideTakenBack => "override_taken_back",
             Self::OverrideExpired => "override_expired",
+            Self::Cut => "cut",
             Self::Reload => "reload",
             Self::ReloadRefused => "reload_refused",
         }

@@ -149,14 +149,14 @@ impl Group {
         (0..DRAWS).all(|_| self.has_no_room(rng.below(count as u32) as usize))
     }
 
-    /// A backend not tried yet, from a place drawn by chance on (`first`: the next in order). Only retries come here; they
+    /// Position of a backend not tried yet, from a place drawn by chance on (`first`: the next in order). Only retries come here; they
     /// leave the turn alone, or of two backends the one that fails would have the turn each time.
-    pub(super) fn another(&self, balance: &Balance, rng: &mut Rng, tried: &[u32]) -> Option<&Arc<Backend>> {
+    pub(super) fn another(&self, balance: &Balance, rng: &mut Rng, tried: &[u32]) -> Option<usize> {
         let count = self.backends.len();
         let start = if *balance == Balance::First { 0 } else { rng.below(count as u32) as usize };
         (0..count)
-            .map(|step| &self.backends[(start + step) % count])
-            .find(|backend| !tried.contains(&backend.slot.index))
+            .map(|step| (start + step) % count)
+            .find(|position| !tried.contains(&self.backends[*position].slot.index))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a query's first column must be, and whether it is. PURE; used by the checks of databases.
+//! What a column of a query's first row must be, and whether it is. PURE; used by the checks of databases.
 //!
 //! Typed by what the configuration wants, not by what the server says: `equals = 1` takes `1.0`, `equals = true` takes
 //! the words that databases have for it, and a text is compared as it stands. NULL and no row are never good.
@@ -12,9 +12,18 @@ use crate::config::model::{Comparison, Number, Query, Wanted};
 /// Longest piece of an answer that is quoted.
 const WIDTH: usize = 60;
 
-/// The first column of the first row.
+/// What the answer to a query says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The names of its columns; may be empty where the query wants the first one.
+    pub(super) columns: Vec<String>,
+    /// The values of its first row; `None` is NULL.
+    pub(super) first: Option<Vec<Option<Vec<u8>>>>,
+}
+
+/// The column of the first row that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cell<'a> {
+enum Cell<'a> {
     /// There is no row.
     Missing,
     /// It is NULL.
@@ -24,12 +33,24 @@ pub(super) enum Cell<'a> {
 }
 
 /// Whether the answer to `query` is the one that is wanted: what to say of it, or why not.
-pub(super) fn judge(query: &Query, cell: Cell<'_>) -> Result<String, Failure> {
-    let answer = |what: String| Failure::new(Layer::Answer, what);
-    let Some(wanted) = &query.wanted else { return Ok(format!("the query says {}", said(cell))) };
-    if is_good(wanted, cell) {
-        return Ok(format!("the query says {}, as wanted", said(cell)));
-    }
+pub(super) fn judge(query: &Query, answer: &Answer) -> Result<String, Failure> {
+    let bad = |what: String| Failure::new(Layer::Answer, what);
+    let position = match &query.column {
+        None => 0,
+        Some(name) => position(name, answer).map_err(bad)?,
+    };
+    let cell = match answer.first.as_ref().map(|row| row.get(position)) {
+        None | Some(None) => Cell::Missing,
+        Some(Some(None)) => Cell::Null,
+        Some(Some(Some(value))) => Cell::Value(value),
+    };
+    let said = match &query.column {
+        None => format!("the query says {}", said(cell)),
+        Some(name) => format!("the query says {} in `{}`", said(cell), readable(name.as_bytes(), WIDTH)),
+    };
+    let Some(wanted) = query.wanted.iter().find(|wanted| !is_good(wanted, cell)) else {
+        return Ok(if query.wanted.is_empty() { said } else { format!("{said}, as wanted") });
+    };
     let note = match (wanted, cell) {
         (_, Cell::Missing) => "; a query that finds nothing is never good",
         (_, Cell::Null) => "; NULL is never good",
@@ -38,7 +59,21 @@ pub(super) fn judge(query: &Query, cell: Cell<'_>) -> Result<String, Failure> {
         }
         _ => "",
     };
-    Err(answer(format!("the query says {}, wanted {wanted}{note}", said(cell))))
+    Err(bad(format!("{said}, wanted {wanted}{note}")))
+}
+
+/// Where the column of this name is, in any case: databases do not agree on which one they give back. Without rows and
+/// columns it does not matter.
+fn position(name: &str, answer: &Answer) -> Result<usize, String> {
+    let found = answer.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+    if answer.columns.is_empty() && answer.first.is_none() {
+        return Ok(0);
+    }
+    found.ok_or_else(|| {
+        let name = readable(name.as_bytes(), WIDTH);
+        let names = readable(answer.columns.join(", ").as_bytes(), WIDTH);
+        format!("the answer to the query has no column `{name}`; it has {names}")
+    })
 }
 
 fn is_good(wanted: &Comparison, cell: Cell<'_>) -> bool {
@@ -142,9 +177,48 @@ mod tests {
         }
     }
 
+    fn query(column: Option<&str>, wanted: impl IntoIterator<Item = Comparison>) -> Query {
+        Query { sql: "SELECT 1".into(), column: column.map(Into::into), wanted: wanted.into_iter().collect() }
+    }
+
+    /// With the columns `id` and `Lag`.
+    fn answer(first: Option<[Option<&str>; 2]>) -> Answer {
+        let row = |cells: [Option<&str>; 2]| cells.map(|cell| cell.map(|text| text.as_bytes().to_vec())).to_vec();
+        Answer { columns: vec!["id".to_owned(), "Lag".to_owned()], first: first.map(row) }
+    }
+
+    #[test]
+    fn every_comparison_must_be_met_by_the_column_that_is_named() {
+        type Row<'a> = (Option<&'a str>, [Option<&'a str>; 2], Result<&'a str, &'a str>);
+        let within = || [Comparison::Above(number_of("0")), Comparison::Below(number_of("10"))];
+        let rows: &[Row<'_>] = &[
+            (Some("lag"), [Some("77"), Some("5")], Ok("the query says `5` in `lag`, as wanted")),
+            (Some("LAG"), [Some("77"), Some("5")], Ok("the query says `5` in `LAG`, as wanted")),
+            (Some("Lag"), [Some("5"), Some("0")], Err("the query says `0` in `Lag`, wanted above 0")),
+            (Some("Lag"), [Some("5"), Some("10")], Err("the query says `10` in `Lag`, wanted below 10")),
+            (Some("Lag"), [Some("5"), None], Err("the query says NULL in `Lag`, wanted above 0; NULL is never good")),
+            (None, [Some("5"), None], Ok("the query says `5`, as wanted")),
+            (None, [Some("10"), Some("5")], Err("the query says `10`, wanted below 10")),
+            (
+                Some("delay"),
+                [Some("5"), Some("5")],
+                Err("the answer to the query has no column `delay`; it has id, Lag"),
+            ),
+        ];
+        for (column, cells, expected) in rows {
+            let judged = judge(&query(*column, within()), &answer(Some(*cells))).map_err(|failure| failure.what);
+            assert_eq!(judged.as_deref().map_err(String::as_str), *expected);
+        }
+        for (column, words) in [("lag", "nothing (no row) in `lag`"), ("delay", "no column `delay`")] {
+            let failure = judge(&query(Some(column), within()), &answer(None)).unwrap_err();
+            assert!(failure.what.contains(words), "{failure}");
+        }
+        let done = judge(&query(Some("lag"), within()), &Answer::default()).unwrap_err();
+        assert!(done.what.contains("no row"), "a statement that shows nothing: {done}");
+    }
+
     #[test]
     fn the_words_name_what_came_and_what_was_wanted() {
-        let query = |wanted: Option<Comparison>| Query { sql: "SELECT 1".into(), wanted };
         let long = "x".repeat(500);
         let rows: &[(Option<Comparison>, Cell<'_>, Result<&str, &str>)] = &[
             (None, Cell::Missing, Ok("the query says nothing (no row)")),
@@ -178,10 +252,16 @@ mod tests {
             ),
         ];
         for (wanted, cell, expected) in rows {
-            let judged = judge(&query(wanted.clone()), *cell).map_err(|failure| failure.what);
+            let first = match cell {
+                Cell::Missing => None,
+                Cell::Null => Some(vec![None]),
+                Cell::Value(text) => Some(vec![Some(text.to_vec())]),
+            };
+            let answer = Answer { columns: Vec::new(), first };
+            let judged = judge(&query(None, wanted.clone()), &answer).map_err(|failure| failure.what);
             assert_eq!(judged.as_deref().map_err(String::as_str), *expected);
         }
-        let judged = judge(&query(None), Cell::Value(long.as_bytes())).unwrap();
+        let judged = judge(&query(None, None), &answer(Some([Some(&long), None]))).unwrap();
         assert!(judged.chars().count() < 90, "{judged}");
     }
 }

@@ -104,7 +104,7 @@ impl Runner {
             watched.checks.push(Watch { question: id, ..old.swap_remove(knocking) });
         }
         for (number, check) in pool.config.checks.iter().enumerate() {
-            let question = Arc::new(Question::of(check, &backend.address));
+            let question = Arc::new(Question::of(check, &backend.address).among(&self.questions));
             let id = self.agenda.ask(&question, Asker { backend: serial, check: number });
             let same = old.iter().position(|known| known.name == check.name && known.question == id);
             let watch = match same {

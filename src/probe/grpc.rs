@@ -55,7 +55,7 @@ impl Prepared {
 }
 
 /// A `HealthCheckRequest` with its prefix: the service is field 1, left out where it is empty.
-fn message(service: &str) -> Bytes {
+pub(super) fn message(service: &str) -> Bytes {
     let mut field = Vec::with_capacity(service.len() + 3);
     if !service.is_empty() {
         field.push(0x0a);

@@ -37,6 +37,7 @@ pub(super) enum Order {
     Limit(usize),
     Explain { pool: Arc<str>, backend: Arc<str>, answer: oneshot::Sender<Option<Explanation>> },
     Probe { pool: Arc<str>, backend: Option<Arc<str>>, answer: oneshot::Sender<Option<Vec<Probed>>> },
+    End { ended: oneshot::Sender<()> },
 }
 
 /// Follow these pools and no others.
@@ -142,6 +143,17 @@ impl Schedule {
     /// Who the active backends are, of pools that have one, by name of the pool; for the state file.
     pub fn incumbents(&self) -> watch::Receiver<Arc<Vec<Incumbent>>> {
         self.incumbents.clone()
+    }
+
+    /// Asks nothing any more, from now on. Ends when what must not be broken off has come to its end: the login of a
+    /// `mysql` check, and the goodbye on a connection that was kept. A server that stands still can make that long.
+    pub fn end(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (ended, has_ended) = oneshot::channel();
+        self.order(Order::End { ended });
+        async move {
+            // An error means that it has ended before.
+            let _ = has_ended.await;
+        }
     }
 
     fn order(&self, order: Order) {

@@ -37,6 +37,8 @@ pub(super) enum News<'a> {
     Leader { was: Option<&'a Arc<str>>, now: Option<&'a Arc<str>>, because: &'a str },
     /// Probes and traffic contradict each other, or do so no more.
     Disagreement { backend: &'a Backend, disagreement: Option<Disagreement> },
+    /// The time of its drain is over: what is under way at it is cut.
+    Cut { backend: &'a Backend, in_flight: u32 },
     /// An alarm begins.
     Raised(&'a Alarm),
     /// It ends.
@@ -99,6 +101,9 @@ impl News<'_> {
             Self::Role { backend, .. } | Self::Disagreement { backend, .. } => {
                 tracing::info!(pool = %name, backend = %backend.name, "{message}");
             }
+            Self::Cut { backend, in_flight } => {
+                tracing::warn!(pool = %name, backend = %backend.name, in_flight, "{message}");
+            }
             Self::Leader { .. } => tracing::info!(pool = %name, "{message}"),
         }
         events.add(Event { at: Timestamp::now(), pool: Some(Arc::clone(name)), backend, kind, message });
@@ -131,6 +136,13 @@ impl News<'_> {
                     }
                     None => (EventKind::Agreement, name, "probes and traffic agree again".to_owned()),
                 }
+            }
+            Self::Cut { backend, in_flight } => {
+                let what = if *in_flight == 1 { "request or connection" } else { "requests or connections" };
+                let message = format!(
+                    "the time of its drain is over: {in_flight} {what} left, tried elsewhere where that is safe, else cut"
+                );
+                (EventKind::Cut, Some(Arc::clone(&backend.name)), message)
             }
             Self::Raised(alarm) => (EventKind::Alarm, None, alarm.message.clone()),
             Self::Eased(alarm) => (EventKind::AlarmOver, None, format!("no more: {}", alarm.message)),

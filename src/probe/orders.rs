@@ -27,7 +27,7 @@ impl Runner {
             for (position, backend) in pool.backends.iter().enumerate() {
                 let key = (&*backend.pool, &*backend.name);
                 let these = ordered.get(&key).map_or(&[][..], Vec::as_slice);
-                let orders = translate(these, born);
+                let orders = orders_of(these, born);
                 judge.ordered(position, orders, || say(these, before.get(&key).map_or(&[][..], Vec::as_slice)));
             }
             if judge.is_restless() {
@@ -47,8 +47,9 @@ fn by_name(overrides: &[Override]) -> ByName<'_> {
     found
 }
 
-/// `born` is the wall's time at the judges' fixed moment: the same order is the same each time it is passed on.
-fn translate(overrides: &[&Override], born: Timestamp) -> Orders {
+/// What is ordered of one backend, as its judge takes it. `born` is the wall's time at the judges' fixed moment: the same
+/// order is the same each time it is passed on.
+pub fn orders_of(overrides: &[&Override], born: Timestamp) -> Orders {
     let mut orders = Orders::default();
     for order in overrides {
         match order.order {

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::http::Prepared;
 use super::report::{Failure, Finding, Layer, Report};
+use super::secrets::Secrets;
 use super::tls::Opener;
-use super::transcript::{Log, Secrets};
+use super::transcript::Log;
 use super::wire::{self, Security};
 use super::{agent, apache, exec, grpc, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
 use crate::config::model::{Address, Check, CheckKind, SendProxy};
@@ -34,9 +35,22 @@ pub struct Question {
     /// The header of the PROXY protocol that the backend wants first.
     pub send_proxy: Option<SendProxy>,
     /// What of it nobody may see.
-    secrets: Secrets,
+    secrets: Vec<Arc<str>>,
     /// Made at the first attempt: most questions of a reload are only compared with those that are asked already.
     prepared: OnceLock<Ready>,
+    /// It lives as long as anybody asks it, or works on an attempt that nobody waits for any more.
+    _among: Alive,
+}
+
+/// Held by each of some questions: whoever else holds it can tell when the last of them has gone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Alive(Arc<()>);
+
+impl Alive {
+    /// Whether nobody else holds it.
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 /// What was made ready for a kind of question.
@@ -63,14 +77,15 @@ impl Question {
             timeout,
             source: None,
             send_proxy: None,
-            secrets: Secrets::default(),
+            secrets: Vec::new(),
             prepared: OnceLock::new(),
+            _among: Alive::default(),
         }
     }
 
     /// What `check` asks of a backend at `backend`.
     pub fn of(check: &Check, backend: &Address) -> Self {
-        let secrets = Secrets::new(check.secrets.clone());
+        let secrets = check.secrets.clone();
         let at = Self::place(check, backend);
         Self { secrets, send_proxy: check.send_proxy, ..Self::new(check.kind.clone(), at, check.timing.timeout) }
     }
@@ -134,6 +149,12 @@ impl Question {
         self
     }
 
+    /// Belongs to these questions.
+    #[must_use]
+    pub(super) fn among(self, others: &Alive) -> Self {
+        Self { _among: others.clone(), ..self }
+    }
+
     /// Asks from this address of ours.
     #[must_use]
     pub fn ask_from(mut self, source: IpAddr) -> Self {
@@ -173,15 +194,16 @@ pub async fn attempt(question: Arc<Question>, address: SocketAddr) -> Report {
     let mut result = ask(&question, address, &log).await;
     let took = started.elapsed();
     let mut transcript = log.take();
-    transcript.mask(&question.secrets);
+    let secrets = Secrets::new(question.secrets.clone());
+    transcript.mask(&secrets);
     match &mut result {
         Ok(finding) => {
-            if let Some(masked) = question.secrets.masked(&finding.what) {
+            if let Some(masked) = secrets.masked(&finding.what) {
                 finding.what = masked.into();
             }
         }
         Err(failure) => {
-            if let Some(masked) = question.secrets.masked(&failure.what) {
+            if let Some(masked) = secrets.masked(&failure.what) {
                 failure.what = masked;
             }
         }

@@ -22,12 +22,20 @@ impl Runner {
                 self.restless.push(at);
             }
         }
-        self.next_sample = Some(now + SAMPLE_EVERY);
+        self.next_sample = None;
+        self.plan_samples(now + SAMPLE_EVERY);
     }
 
-    /// Whether anybody wants samples may have changed.
-    pub(super) fn plan_samples(&mut self, now: Duration) {
+    /// Whether anybody wants samples may have changed; the next is due at `at` where none is planned.
+    pub(super) fn plan_samples(&mut self, at: Duration) {
         let wanted = self.judges.iter().any(crate::health::Judge::wants_samples);
-        self.next_sample = wanted.then(|| self.next_sample.unwrap_or(now));
+        self.next_sample = wanted.then(|| self.next_sample.unwrap_or(at));
+    }
+
+    /// What the judge of one pool has just decided may make it want samples.
+    pub(super) fn plan_samples_of(&mut self, pool: usize, at: Duration) {
+        if self.next_sample.is_none() && self.judges.get(pool).is_some_and(crate::health::Judge::wants_samples) {
+            self.next_sample = Some(at);
+        }
     }
 }

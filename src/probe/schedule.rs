@@ -21,8 +21,9 @@ use super::curious::Curious;
 use super::explanation::Kept;
 use super::handle::{Ends, Order, Progress, Schedule};
 use super::names::{Change, Names, Whereabouts};
-use super::question::{Question, attempt};
+use super::question::{Alive, Question, attempt};
 use super::report::{Failure, Layer, Pace, Report};
+use super::silent::Silences;
 use super::transcript::Transcript;
 use super::unpaid::Unpaid;
 use super::verdicts::Verdicts;
@@ -46,6 +47,8 @@ const CROWD: usize = 500;
 const BEAT: Duration = Duration::from_millis(5);
 /// Without anything to do the runner looks up this often.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often an end looks whether the last attempt is over.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often traffic is sampled, for the pools whose rules look at it.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,6 +65,7 @@ impl Schedule {
             born_at: Timestamp::now(),
             most_at_once: MOST_AT_ONCE,
             agenda: Agenda::new(RandomState::new().hash_one(0_u8)),
+            questions: Alive::default(),
             names: Names::new(),
             pools: Vec::new(),
             followed: Vec::new(),
@@ -77,6 +81,7 @@ impl Schedule {
             attempts: JoinSet::new(),
             budget: Budget::new(EVIDENCE_PER_SECOND, EVIDENCE_BURST),
             unpaid: VecDeque::new(),
+            silences: Silences::default(),
             curious: Vec::new(),
             next_sample: None,
         };
@@ -95,6 +100,8 @@ pub struct Runner {
     pub(super) born_at: Timestamp,
     pub(super) most_at_once: usize,
     pub(super) agenda: Agenda<Question>,
+    /// Those of the agenda, and those that have left it and are still worked on.
+    pub(super) questions: Alive,
     pub(super) names: Names,
     /// As the current table has them.
     pub(super) pools: Vec<Arc<Pool>>,
@@ -117,19 +124,27 @@ pub struct Runner {
     pub(super) budget: Budget,
     /// Probes that wait for the budget.
     pub(super) unpaid: VecDeque<Unpaid>,
+    /// Probes that evidence has brought, until they have had the time that an answer usually takes.
+    pub(super) silences: Silences,
     /// Those who wait for a probe.
     pub(super) curious: Vec<Curious>,
     pub(super) next_sample: Option<Duration>,
 }
 
 impl Runner {
-    /// Runs until the last [`Schedule`] is dropped.
+    /// Runs until [`Schedule::end`], or until the last [`Schedule`] is dropped.
     pub async fn run(mut self) {
         loop {
             let wake = self.born + self.next_due();
             tokio::select! {
                 biased;
                 order = self.ends.orders.recv() => match order {
+                    Some(Order::End { ended }) => {
+                        self.end().await;
+                        // Nobody may have waited for it.
+                        let _ = ended.send(());
+                        return;
+                    }
                     Some(order) => self.obey(order),
                     None => return,
                 },
@@ -171,6 +186,17 @@ impl Runner {
                 let _ = answer.send(self.explain(&pool, &backend));
             }
             Order::Probe { pool, backend, answer } => self.probe_now(&pool, backend.as_deref(), answer),
+            // Taken by `run`.
+            Order::End { .. } => {}
+        }
+    }
+
+    /// Lets go of all questions. Attempts are broken off, except those that go on by themselves because they must not be.
+    async fn end(self) {
+        let questions = self.questions.clone();
+        drop(self);
+        while !questions.is_alone() {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -181,6 +207,7 @@ impl Runner {
         self.sample(now);
         self.conclude(now);
         self.pay(now);
+        self.look_at_silences(now);
         while let Some(id) = self.agenda.pop(now, Room::of(self.attempts.len(), self.most_at_once)) {
             self.ask(id, now);
         }
@@ -206,6 +233,9 @@ impl Runner {
         if let Some(Reverse((due, _))) = self.dues.peek() {
             wake = wake.min(*due);
         }
+        if let Some(due) = self.silences.next() {
+            wake = wake.min(due);
+        }
         if !self.unpaid.is_empty() {
             wake = wake.min(now + self.budget.wait());
         }
@@ -218,6 +248,7 @@ impl Runner {
         match self.whereabouts(&question) {
             Ok(address) => {
                 self.agenda.started(id, now);
+                self.expect_answer(id);
                 self.attempts.spawn(async move { (id, attempt(question, address).await) });
             }
             Err(Whereabouts::Nowhere(why)) => {
@@ -282,6 +313,7 @@ impl Runner {
 
     /// Gives an answer to one check, and asks how long the next one may wait.
     fn deliver(&mut self, asker: Asker, kept: &Kept, now: Duration, next: &mut Next) {
+        let row = self.in_a_row(asker);
         let Some(watched) = self.watched.get_mut(&asker.backend) else { return };
         let (pool, position) = (watched.pool, watched.position);
         let (Some(judge), Some(watch)) = (self.judges.get_mut(pool), watched.checks.get_mut(asker.check)) else {
@@ -296,11 +328,6 @@ impl Runner {
         };
         let backend = &watched.backend;
         let tally = (answer == Answer::Bad).then(|| backend.tally());
-        let mut row = backend.in_a_row();
-        for follower in self.followers.get(pool).into_iter().flatten() {
-            let other = self.pools.get(*follower).and_then(|pool| pool.backends.get(position));
-            row = other.map_or(row, |other| row.max(other.in_a_row()));
-        }
         judge.probed((position, asker.check), answer, row, tally, now);
         if let Some((streak, _)) = judge.check(position, asker.check) {
             next.calm &= !streak.in_transition();

@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::secrets::Secrets;
+
 /// Most bytes kept of what was sent, and as many of what was received.
 pub const MAX_BYTES: usize = 4 * 1024;
 /// Most steps kept.
 pub const MAX_STEPS: usize = 64;
-/// Shorter texts are not worth hiding, and hiding them would garble everything else.
-const SECRET_MIN: usize = 3;
 
 /// What one probe did and saw.
 #[derive(Debug, Clone, Default)]
@@ -69,23 +69,44 @@ impl Transcript {
         told.map(|step| step.event.line(80))
     }
 
-    /// Replaces every occurrence of a secret by stars, as many as it has bytes.
+    /// Replaces every occurrence of a secret by stars, as many as it has bytes. Bytes of one direction are looked at
+    /// as a whole: a secret may come in pieces.
     pub(super) fn mask(&mut self, secrets: &Secrets) {
         for step in &mut self.steps {
-            match &mut step.event {
-                Event::Note(text) => {
-                    if let Some(masked) = secrets.masked(text) {
-                        *text = Cow::Owned(masked);
-                    }
-                }
-                Event::Sent(bytes) | Event::Received(bytes) => secrets.mask_bytes(bytes),
-                Event::Connected { .. } => {}
+            if let Event::Note(text) = &mut step.event
+                && let Some(masked) = secrets.masked(text)
+            {
+                *text = Cow::Owned(masked);
             }
         }
+        mask_whole(secrets, self.steps.iter_mut().filter_map(|step| step.event.sent()).collect());
+        mask_whole(secrets, self.steps.iter_mut().filter_map(|step| step.event.received()).collect());
+    }
+}
+
+fn mask_whole(secrets: &Secrets, mut pieces: Vec<&mut Vec<u8>>) {
+    if secrets.is_empty() {
+        return;
+    }
+    let mut whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+    secrets.mask_bytes(&mut whole);
+    let mut rest = whole.as_slice();
+    for piece in &mut pieces {
+        let (masked, after) = rest.split_at(piece.len());
+        piece.copy_from_slice(masked);
+        rest = after;
     }
 }
 
 impl Event {
+    fn sent(&mut self) -> Option<&mut Vec<u8>> {
+        if let Self::Sent(bytes) = self { Some(bytes) } else { None }
+    }
+
+    fn received(&mut self) -> Option<&mut Vec<u8>> {
+        if let Self::Received(bytes) = self { Some(bytes) } else { None }
+    }
+
     /// In one line.
     pub fn line(&self, width: usize) -> String {
         match self {
@@ -122,67 +143,6 @@ pub fn readable(bytes: &[u8], width: usize) -> String {
     }
 }
 
-/// The texts of a check that nobody may see.
-#[derive(Debug, Clone, Default)]
-pub struct Secrets(Vec<Arc<str>>);
-
-impl Secrets {
-    /// These; the longest first, so that a secret within another leaves no rest.
-    pub fn new(mut secrets: Vec<Arc<str>>) -> Self {
-        secrets.retain(|secret| secret.len() >= SECRET_MIN);
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.dedup();
-        Self(secrets)
-    }
-
-    /// The text with stars in place of secrets, when it held one.
-    pub fn masked(&self, text: &str) -> Option<String> {
-        let mut masked: Option<String> = None;
-        for secret in &self.0 {
-            let now = masked.as_deref().unwrap_or(text);
-            if now.contains(&**secret) {
-                masked = Some(now.replace(&**secret, &"*".repeat(secret.len())));
-            }
-        }
-        let now = masked.as_deref().unwrap_or(text);
-        if now.contains('…')
-            && let Some(whole) = self.masked_where_cut(now)
-        {
-            masked = Some(whole);
-        }
-        masked
-    }
-
-    /// Where a text was cut short, the beginning of a secret may be left.
-    fn masked_where_cut(&self, text: &str) -> Option<String> {
-        let mut pieces: Vec<String> = text.split('…').map(str::to_owned).collect();
-        let last = pieces.len() - 1;
-        let mut found = None;
-        for piece in &mut pieces[..last] {
-            let begins = |secret: &str| {
-                let ends = secret.char_indices().map(|(end, _)| end).filter(|end| *end >= SECRET_MIN);
-                ends.filter(|end| piece.ends_with(&secret[..*end])).max()
-            };
-            if let Some(length) = self.0.iter().filter_map(|secret| begins(secret)).max() {
-                piece.truncate(piece.len() - length);
-                piece.push_str(&"*".repeat(length));
-                found = Some(());
-            }
-        }
-        found.map(|()| pieces.join("…"))
-    }
-
-    fn mask_bytes(&self, bytes: &mut [u8]) {
-        for secret in &self.0 {
-            let mut from = 0;
-            while let Some(at) = memchr::memmem::find(&bytes[from..], secret.as_bytes()) {
-                bytes[from + at..from + at + secret.len()].fill(b'*');
-                from += at + secret.len();
-            }
-        }
-    }
-}
-
 /// Where an attempt writes down what it does. Clones write into the same transcript.
 #[derive(Debug, Clone)]
 pub struct Log(Arc<Mutex<Writing>>);
@@ -192,6 +152,7 @@ struct Writing {
     began: Instant,
     sent: usize,
     received: usize,
+    broken: Option<io::ErrorKind>,
     transcript: Transcript,
 }
 
@@ -199,7 +160,7 @@ impl Log {
     /// The attempt begins now.
     pub fn new() -> Self {
         let transcript = Transcript::default();
-        Self(Arc::new(Mutex::new(Writing { began: Instant::now(), sent: 0, received: 0, transcript })))
+        Self(Arc::new(Mutex::new(Writing { began: Instant::now(), sent: 0, received: 0, broken: None, transcript })))
     }
 
     /// When the attempt began.
@@ -246,6 +207,25 @@ impl Log {
     /// The server has shown a certificate that ends then (seconds since 1970).
     pub fn certificate_expires(&self, at: i64) {
         self.with(|writing| writing.transcript.certificate_expires = Some(at));
+    }
+
+    /// The beginning of what has come, at most `count` bytes.
+    pub(super) fn first_received(&self, count: usize) -> Vec<u8> {
+        self.with(|writing| {
+            let received = writing.transcript.steps.iter_mut().filter_map(|step| step.event.received());
+            received.flatten().take(count).map(|byte| *byte).collect()
+        })
+    }
+
+    /// How the connection broke, where a [`Recorder`] has seen it reset.
+    pub(super) fn broken(&self) -> Option<io::Error> {
+        self.with(|writing| writing.broken.map(io::Error::from))
+    }
+
+    fn broke(&self, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+            self.with(|writing| _ = writing.broken.get_or_insert(error.kind()));
+        }
     }
 
     /// The last step in words, as [`Transcript::last`].
@@ -319,7 +299,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Recorder<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
-        let result = ready!(Pin::new(&mut this.stream).poll_read(cx, buffer));
+        let result =
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buffer)).inspect_err(|error| this.log.broke(error));
         if buffer.filled().len() > before {
             this.log.received(&buffer.filled()[before..]);
         }
@@ -330,7 +311,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Recorder<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Recorder<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let result = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes));
+        let result =
+            ready!(Pin::new(&mut this.stream).poll_write(cx, bytes)).inspect_err(|error| this.log.broke(error));
         if let Ok(written) = result {
             this.log.sent(&bytes[..written]);
         }
@@ -371,21 +353,6 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_secret_is_masked_where_a_text_was_cut() {
-        let secrets = Secrets::new(vec!["hunter2".into(), "grüße".into()]);
-        let rows = [
-            ("it says `no hunte…`", Some("it says `no *****…`")),
-            ("it says `no hunter2…` and `grü…`", Some("it says `no *******…` and `****…`")),
-            ("it says `no hu…`", None),
-            ("it says `no hunte`", None),
-            ("…", None),
-        ];
-        for (text, expected) in rows {
-            assert_eq!(secrets.masked(text).as_deref(), expected, "{text}");
-        }
-    }
-
-    #[test]
     fn a_flood_is_cut() {
         let log = Log::new();
         for _ in 0..1_000 {
@@ -396,5 +363,24 @@ mod tests {
         let transcript = log.transcript();
         assert_eq!(transcript.steps.len(), MAX_STEPS);
         assert!(transcript.lines(10).iter().all(|line| line.len() < 40));
+    }
+
+    #[test]
+    fn a_secret_that_came_in_pieces_or_was_cut_is_masked() {
+        let log = Log::new();
+        log.received(b"token=hun");
+        log.note("half of it is there");
+        log.sent(b"go on");
+        log.received(b"ter2-long; ");
+        log.received(&[b'x'; MAX_BYTES - 27]);
+        log.received(b"hunter2-long");
+        let mut transcript = log.transcript();
+        transcript.mask(&Secrets::new(vec!["hunter2-long".into()]));
+        let lines = transcript.lines(MAX_BYTES).join("\n");
+        assert!(
+            lines.contains("token=***") && lines.contains("*********; xxx") && lines.contains("xxx*******"),
+            "{lines}"
+        );
+        assert!(!lines.contains("hun") && !lines.contains("ter2"), "{lines}");
     }
 }

@@ -72,6 +72,8 @@ impl Runner {
         judge.suspect(position, evidence.symptom);
         for id in questions {
             self.agenda.urge(id, now);
+            // Where it is under way already.
+            self.expect_answer(id);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::news::{Flip, News};
-use super::schedule::Runner;
+use super::schedule::{Runner, SAMPLE_EVERY};
 use super::unpaid::Unpaid;
 use super::watched::{Cause, Watched};
 use crate::config::model::OnDown;
@@ -97,6 +97,7 @@ impl Runner {
             self.carry_out(at, action);
         }
         self.remark(at);
+        self.plan_samples_of(at, now + SAMPLE_EVERY);
         if let (Some(judge), Some(pool)) = (self.judges.get(at), self.pools.get(at)) {
             if leaders_changed {
                 pool.set_leader(judge.holder().cloned());
@@ -121,7 +122,10 @@ impl Runner {
                 }
             }
             Action::Lost(backend) => self.cut(at, backend, |pool| pool.config.on_role_loss == OnDown::Close),
-            Action::Cut(backend) => self.cut(at, backend, |_| true),
+            Action::Cut(backend) => {
+                self.tell_cut(at, backend);
+                self.cut(at, backend, |_| true);
+            }
             Action::Ask(backend) => {
                 if let Some(backend) = pool.backends.get(backend) {
                     self.unpaid.push_back(Unpaid::Ask(backend.slot.serial));
@@ -179,6 +183,18 @@ impl Runner {
             let cause = cause(watched, because);
             News::Role { backend, was: was.role, now: now.role, because: &cause.reason }
                 .tell(pool, &self.verdicts.events);
+        }
+    }
+
+    /// Says what a drain's deadline is about to cut, of the backend and of whoever follows it.
+    fn tell_cut(&self, at: usize, backend: usize) {
+        let followers = self.followers.get(at).into_iter().flatten().copied();
+        for pool in followers.chain([at]).filter_map(|at| self.pools.get(at)) {
+            if let Some(backend) = pool.backends.get(backend)
+                && backend.in_flight() > 0
+            {
+                News::Cut { backend, in_flight: backend.in_flight() }.tell(pool, &self.verdicts.events);
+            }
         }
     }
 

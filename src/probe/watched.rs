@@ -138,6 +138,11 @@ impl Watched {
     /// Shows what a check has found.
     pub(super) fn tell(&self, check: usize, state: State, report: &Report) {
         count(&self.backend, report);
+        self.show(check, state, report);
+    }
+
+    /// The same for what is not an answer.
+    pub(super) fn show(&self, check: usize, state: State, report: &Report) {
         let Some(watch) = self.checks.get(check) else { return };
         self.backend.update_check(check, |status| tell(status, state, report, &watch.timing));
     }

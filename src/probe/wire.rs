@@ -5,20 +5,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
+use super::line::Line;
 use super::question::{Question, Ready};
 use super::report::{Failure, Layer};
 use super::tls::{self, Opener};
 use super::transcript::{Log, Recorder};
 use crate::config::model::{Address, CheckTls};
-use crate::net::tls::TlsStream;
 
 /// Most that may come before it is understood: no answer of a check is longer.
 pub(super) const MAX_HAND: usize = 64 * 1024;
@@ -35,12 +32,6 @@ pub(super) struct Wire {
     log: Log,
     /// When the attempt has to be over.
     deadline: Instant,
-}
-
-#[derive(Debug)]
-enum Line {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// The TLS that a check begins every connection with, ready; the sentence says why it cannot be.
@@ -183,37 +174,5 @@ impl Wire {
     /// Says that nothing more is coming. What becomes of it no longer matters.
     pub(super) async fn close(mut self) {
         let _ = self.line.shutdown().await;
-    }
-}
-
-impl AsyncRead for Line {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }

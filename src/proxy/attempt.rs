@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
+use crate::health::Mode;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
 use crate::net::stream::Stream;
@@ -36,6 +37,8 @@ pub struct Tried {
     slots: [u32; Self::MAX],
     count: usize,
     all: bool,
+    /// Nobody is tried before what may serve has changed from this [`Pool::version`].
+    as_of: Option<u64>,
 }
 
 impl Tried {
@@ -56,10 +59,17 @@ impl Tried {
         self.all = true;
     }
 
+    /// The same, until there is another verdict than the one by which this lease was given.
+    pub fn await_verdict(&mut self, lease: &Lease) {
+        self.all = true;
+        self.as_of = Some(lease.version());
+    }
+
     /// A new round.
     pub fn clear(&mut self) {
         self.count = 0;
         self.all = false;
+        self.as_of = None;
     }
 }
 
@@ -132,10 +142,13 @@ impl<'a> Search<'a> {
         timer: &Timer,
         mut left: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<(Lease, Duration), Cause> {
+        let pool = self.pool();
+        if tried.as_of.is_some_and(|version| version != pool.version()) {
+            tried.clear();
+        }
         if let Some(lease) = self.pick(tried) {
             return Ok((lease, Duration::ZERO));
         }
-        let pool = self.pool();
         if self.patience().0.is_zero() {
             return Err(Cause::NoBackend);
         }
@@ -152,7 +165,8 @@ impl<'a> Search<'a> {
             if let Some(lease) = self.pick(tried) {
                 return Ok((lease, begun.elapsed()));
             }
-            let (hold, at_most) = self.patience();
+            let (hold, again) = self.patience();
+            let at_most = if tried.as_of.is_some() { Duration::MAX } else { again };
             let rest = hold.saturating_sub(begun.elapsed());
             if rest.is_zero() {
                 return Err(Cause::NoBackend);
@@ -221,6 +235,12 @@ pub fn poll_end(
         }
     }
     Poll::Pending
+}
+
+/// Whether a request that was answered with a status to be tried elsewhere may wait for who has the work next: in pools
+/// in which only one backend has it, the answer may be the first that is heard of its not having it any more.
+pub fn may_wait_for_the_next(pool: &Pool, retries: u8) -> bool {
+    pool.config.policy.mode != Mode::ActiveActive && may_wait_for_a_verdict(pool, retries)
 }
 
 /// Of what is sent ahead of its time, so many bytes are kept; the rest stays in the socket.

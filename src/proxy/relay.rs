@@ -5,8 +5,13 @@
 //!
 //! # How is a backend found out that is gone without a word?
 //!
-//! By the system, which is asked to watch the connection once it has been quiet for a second: one that lives shorter, or
-//! never rests, costs no system call for it. A connection given up that way is evidence against the backend.
+//! By the system, which is asked to watch the connection once it is a second old: one that lives shorter costs no system
+//! call for it. A connection given up that way is evidence against the backend.
+//!
+//! How long the other side may be out of touch follows from the pool's deadlines. As long as the backend is up, it is
+//! the longest wait for an answer: the system also gives up a side that lives and takes nothing, and a database may
+//! take nothing while it waits for a lock. Once the checks have found the backend down, the time that a connect may
+//! take has to do.
 //!
 //! Hot path: no allocation, no lock, no formatting.
 
@@ -56,14 +61,27 @@ pub struct Terms<'a> {
     pub on_down: OnDown,
     /// Longest silence.
     pub idle: Duration,
-    /// The backend's system may be out of touch for so long.
+    /// The backend's system may be out of touch for so long while the backend is up …
     pub lost_after: Duration,
+    /// … and for so long when it is down.
+    pub lost_after_fall: Duration,
+}
+
+/// How closely the system watches the connection to the backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Not at all: the connection is young.
+    NotYet,
+    /// As that of a backend that is up.
+    Usual,
+    /// As that of one that is down.
+    Close,
 }
 
 /// A backend that is out of touch for less may have lost a segment or two: the system counts in seconds.
 const LOST_AFTER_MIN: Duration = Duration::from_secs(4);
-/// After a silence of this length the system is asked to watch the connection.
-const QUIET: Duration = Duration::from_secs(1);
+/// At this age the system is asked to watch the connection.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// An error, and at which end of a way.
 struct Broken(End, io::Error);
@@ -84,7 +102,13 @@ impl<'a> Terms<'a> {
     /// What pool and listener say of work under this lease.
     pub fn new(lease: &'a Lease, pool: &model::Pool, listener: &model::Listener) -> Self {
         let idle = pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle);
-        Self { lease, on_down: pool.on_down, idle, lost_after: pool.timeouts.response.min(idle).max(LOST_AFTER_MIN) }
+        let lost_after = pool.timeouts.response.min(idle).max(LOST_AFTER_MIN);
+        let lost_after_fall = pool.timeouts.connect.clamp(LOST_AFTER_MIN, lost_after);
+        Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall }
+    }
+
+    fn lost_after(&self, watch: Watch) -> Duration {
+        if watch == Watch::Close { self.lost_after_fall } else { self.lost_after }
     }
 }
 
@@ -109,9 +133,10 @@ pub async fn relay(
     let mut down = Way { buffer: early.backend.take(), ..Way::default() };
     let peer = terms.lease.backend();
     timer.mark(Some(peer.slot.index));
-    let mut watched = terms.idle <= QUIET;
-    let pace = |watched| if watched { terms.idle } else { QUIET };
-    timer.set(pace(watched));
+    let mut watch = Watch::NotYet;
+    // The first deadline is the end of youth, where that comes before the end of patience.
+    let mut is_young = terms.idle > YOUNG;
+    timer.set(terms.idle.min(YOUNG));
     // Until both sides have ended it, whatever else ends it, ends it with a reset.
     client.is_unfinished(true);
     backend.is_unfinished(true);
@@ -122,23 +147,31 @@ pub async fn relay(
         }
         if up.moved + down.moved != moved {
             moved = up.moved + down.moved;
-            timer.set(pace(watched));
+            if !is_young {
+                timer.set(terms.idle);
+            }
         }
         if timer.poll_elapsed(context) {
-            if watched {
+            if !is_young {
                 return Poll::Ready(Some(Cause::TunnelIdle));
             }
-            watched = true;
-            backend.watch(terms.lost_after);
-            timer.set(terms.idle.saturating_sub(QUIET));
+            is_young = false;
+            timer.set(if moved == 0 { terms.idle.saturating_sub(YOUNG) } else { terms.idle });
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
         if terms.lease.is_cut() {
             return Poll::Ready(Some(Cause::Cut));
         }
-        if terms.on_down == OnDown::Close && peer.has_fallen() {
-            return Poll::Ready(Some(Cause::BackendDown));
+        let wanted = match peer.has_fallen() {
+            true if terms.on_down == OnDown::Close => return Poll::Ready(Some(Cause::BackendDown)),
+            true => Watch::Close,
+            false if is_young => Watch::NotYet,
+            false => Watch::Usual,
+        };
+        if wanted != watch && wanted != Watch::NotYet {
+            backend.watch(terms.lost_after(wanted));
+            watch = wanted;
         }
         Poll::Pending
     })

@@ -34,6 +34,11 @@ const FIRST_VERDICTS: Duration = Duration::from_secs(10);
 /// How often `watch = true` looks at the files. A look and not a notice of the kernel: that misses files which are
 /// replaced by a link, as containers do.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How long logins of probes that are under way at the end may take: one that breaks off is held against this address by
+/// the server.
+const LAST_LOGINS: Duration = Duration::from_secs(2);
+/// The same for whoever has been told twice to stop.
+const LAST_LOGINS_AT_ONCE: Duration = Duration::from_millis(100);
 /// How often a shutdown looks whether the last connection has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -269,6 +274,15 @@ async fn live(
     let stopped = shut_down(&mut control, &mut stops, &mut stop).await;
     control.workers.end();
     control.logs.finish();
+    let limit = if stopped == Stopped::InOrder { LAST_LOGINS } else { LAST_LOGINS_AT_ONCE };
+    tokio::select! {
+        ended = timeout(limit, control.schedule.end()) => {
+            if ended.is_err() {
+                tracing::warn!("a database takes its time over the login of a probe: it is broken off");
+            }
+        }
+        () = told_to_stop(&mut stop, &mut stops) => {}
+    }
     tracing::info!("stopped");
     stopped
 }

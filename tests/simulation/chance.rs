@@ -27,16 +27,15 @@ impl Chance {
         self.next() % 100 < percent
     }
 
+    pub(crate) fn per_mille(&mut self, per_mille: u64) -> bool {
+        self.next() % 1_000 < per_mille
+    }
+
     pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
-    pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        let span = (most - least).as_micros() as u64 + 1;
-        least + Duration::from_micros(self.next() % span)
-    }
-
     pub(crate) fn ms(&mut self, least: u64, most: u64) -> Duration {
-        self.between(Duration::from_millis(least), Duration::from_millis(most))
+        Duration::from_micros(1_000 * least + self.next() % (1_000 * (most - least) + 1))
     }
 }

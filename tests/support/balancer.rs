@@ -11,11 +11,13 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use evenkeel::admin::view::PoolView;
 use evenkeel::config::{self, Color, Source};
 use evenkeel::server::{Loaded, Loader, Server, Signals};
 
 use super::client::{self, Client, Response};
-use super::eventually::{DEADLINE, eventually_some};
+use super::eventually::{DEADLINE, eventually, eventually_some};
+use super::process;
 
 /// A running balancer.
 pub struct Balancer {
@@ -94,6 +96,36 @@ impl Balancer {
             ),
         )
         .expect("the admin port answers")
+    }
+
+    /// The pool `p` as the API shows it.
+    #[track_caller]
+    pub fn pool(&self) -> PoolView {
+        let answer = client::get(self.admin, "/api/v1/pools/p");
+        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
+    }
+
+    /// Waits until this backend of the pool `p` is the active one; `None`: until nobody is.
+    #[track_caller]
+    pub fn is_active(&self, backend: Option<&str>) {
+        eventually(&format!("{backend:?} is the active one"), DEADLINE, || self.pool().active.as_deref() == backend);
+    }
+
+    /// Waits until the pool `p` has one alarm, with these words in it; `None`: until it has none.
+    #[track_caller]
+    pub fn alarm(&self, words: Option<&str>) {
+        eventually(&format!("the alarm is {words:?}"), DEADLINE, || match (&self.pool().alarms[..], words) {
+            ([], None) => true,
+            ([alarm], Some(words)) => alarm.contains(words),
+            _ => false,
+        });
+    }
+
+    /// Has the program's own command give an order, such as `["promote", "p", "a"]`.
+    #[track_caller]
+    pub fn order(&self, arguments: &[&str]) {
+        let ran = process::run(&[arguments, &["--admin", &self.admin.to_string(), "--owner", "test"]].concat());
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     }
 
     /// All metrics as text.

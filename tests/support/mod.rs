@@ -10,6 +10,7 @@
 pub mod asking;
 pub mod backend_process;
 pub mod balancer;
+pub mod certificates;
 pub mod client;
 pub mod eventually;
 pub mod fake;

@@ -112,6 +112,11 @@ impl Process {
         self.wait(DEADLINE)
     }
 
+    /// Whether it runs no more.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {

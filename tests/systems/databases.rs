@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::support::client::Ending;
 use crate::support::eventually::DEADLINE;
 use crate::support::mysql::{FakeMysql, Method, Script};
 use crate::support::systems::{Patroni, PostgresNode, addresses};
@@ -55,6 +56,16 @@ fn name_of(session: &mut Client) -> String {
     String::from_utf8_lossy(greeting.get(5..).unwrap_or_default()).into_owned()
 }
 
+/// How a session ends, whatever the server says before.
+fn end_of(session: &mut Client) -> Ending {
+    loop {
+        match session.ending(DEADLINE) {
+            Ending::Data(_) => {}
+            end => return end,
+        }
+    }
+}
+
 #[test]
 fn writes_go_to_one_galera_node_and_stay_when_the_first_comes_back() {
     let galera = Galera::start();
@@ -65,7 +76,7 @@ fn writes_go_to_one_galera_node_and_stay_when_the_first_comes_back() {
     galera.nodes[0].becomes(node("node-0", "2"));
     wait_for(&galera.balancer, galera.nodes[0].addr(), false);
     galera.writes_go_to("node-1");
-    eventually("the session ends", DEADLINE, || session.try_read_to_end().is_ok_and(|_| true));
+    assert_eq!(end_of(&mut session), Ending::Reset);
     galera.nodes[0].becomes(node("node-0", "4"));
     wait_for(&galera.balancer, galera.nodes[0].addr(), true);
     for _ in 0..10 {
@@ -86,9 +97,16 @@ fn reads_go_to_every_galera_node_that_is_synced() {
 #[test]
 fn both_pools_ask_each_galera_node_once() {
     let galera = Galera::start();
-    let probes = galera.nodes[0].logins();
-    eventually("ten further probes", DEADLINE, || galera.nodes[0].logins() >= probes + 10);
-    // No session of a client logs in here: every login is a probe, and each says goodbye.
+    eventually("ten probes", DEADLINE, || galera.nodes[0].logins() >= 10);
+    // No session of a client logs in here: every login is a probe, of which each pool counts the answer. One may be
+    // under way.
+    let logins = galera.nodes[0].logins() as f64;
+    for pool in ["p", "read"] {
+        let backend = galera.nodes[0].addr();
+        let metric = format!("evenkeel_backend_probes_total{{pool={pool},backend={backend},result=good}}");
+        let probes = galera.balancer.metric(&metric);
+        assert!(logins <= probes + 1.0, "{logins} logins for {probes} probes of {pool}");
+    }
     assert_eq!(galera.nodes[0].broken_handshakes(), 0);
 }
 

@@ -3,14 +3,20 @@
 //! A preset's own timing is kept where a test is about it; elsewhere its checks are asked more often, so that nobody
 //! waits for them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
+mod databases;
+mod examples;
 mod grafana;
-
+mod platform;
 mod portal;
+mod redis;
 mod sensu;
-
+mod tiers;
+mod vault;
 mod zones;
 
 use std::net::SocketAddr;

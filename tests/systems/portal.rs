@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually::DEADLINE;
 use crate::support::mysql::{FakeMysql, Script};
+use crate::support::process::free_address;
 use crate::support::systems::{Portal, Sessions, addresses, common_port};
-use crate::support::{Balancer, Client, Load, eventually};
+use crate::support::{Balancer, Client, Load, Origin, Process, client, eventually};
 use crate::{MANY, assert_even, quick, wait_for};
 
 /// Two instances, each with a `MySQL` of its own.
@@ -21,11 +22,12 @@ impl Site {
     fn start(net: u8) -> Self {
         let (sessions, ips) = (Sessions::default(), addresses(net, 2));
         let port = common_port(&ips);
-        let names = ["a", "b"].iter().zip(&ips);
-        let portals = names.map(|(name, ip)| Portal::start(name, *ip, &sessions)).collect();
-        let mut site = Self { portals, databases: vec![None, None], ips, port };
+        let mut site = Self { portals: Vec::new(), databases: vec![None, None], ips, port };
+        // First, or the system could give the common port to somebody else.
         site.start_database(0);
         site.start_database(1);
+        let names = ["a", "b"].iter().zip(&site.ips);
+        site.portals = names.map(|(name, ip)| Portal::start(name, *ip, &sessions)).collect();
         site
     }
 
@@ -42,6 +44,15 @@ impl Site {
         self.portals[instance].apache.addr()
     }
 
+    /// The first instance falls, and is up again.
+    #[track_caller]
+    fn leaves_and_returns(&self, balancer: &Balancer) {
+        self.portals[0].apache.stop();
+        wait_for(balancer, self.address(0), false);
+        self.portals[0].apache.start_again();
+        wait_for(balancer, self.address(0), true);
+    }
+
     /// In front of both, with further keys of the pool.
     fn balanced(&self, more: &str) -> Balancer {
         self.asking("interval = '200ms', timeout = '200ms', fast_interval = '50ms'", more)
@@ -56,6 +67,16 @@ impl Site {
         );
         Balancer::web(&[self.address(0), self.address(1)], &keys)
     }
+}
+
+fn share_of(backend: SocketAddr) -> String {
+    format!("evenkeel_backend_share_ratio{{pool=p,backend={backend}}}")
+}
+
+#[track_caller]
+fn share(balancer: &Balancer, backend: SocketAddr, expected: f64) {
+    let share = balancer.metric(&share_of(backend));
+    assert!((share - expected).abs() < 1e-9, "{share}");
 }
 
 /// A page, asked as whoever is signed in with this cookie; the answer's status, body and new cookie.
@@ -124,29 +145,120 @@ fn whoever_is_signed_in_stays_so_behind_two_balancers() {
     }
 }
 
-#[ignore = "passes alone and has failed beside other tests: it looks at shares while time passes"]
 #[test]
-fn an_instance_that_comes_back_gets_its_share_slowly_and_then_whole() {
-    let site = Site::start(35);
-    let balancer = site.balanced("slow_start = '3s'\nbalance = 'least-requests'\n");
-    let load = Load::start_as("portal.example.com", balancer.addr("web"), "/catalog", 4);
-    assert_even(&load, &["a", "b"]);
+fn an_attachment_is_found_again_where_its_owner_comes_from_the_same_address() {
+    let site = Site::start(39);
+    // Attachments are not shared here, and cookies for that are not there yet.
+    let balancer = site.balanced("balance = 'source'\n");
+    let ask = |ip: IpAddr, request: &str| {
+        let mut client = Client::connect_from(ip, balancer.addr("web"));
+        client.send(format!("{request} HTTP/1.1\r\nHost: portal.example.com\r\nContent-Type: text/plain\r\n"));
+        client.send("Content-Length: 0\r\n\r\n");
+        let answer = client.read_response();
+        (answer.status, answer.text())
+    };
+    let mut owners = Vec::new();
+    for ip in addresses(40, 16) {
+        let (status, name) = ask(ip, &format!("POST /attachments/{ip}"));
+        assert_eq!(status, 201);
+        for _ in 0..20 {
+            assert_eq!(ask(ip, &format!("GET /attachments/{ip}")), (200, name.clone()));
+        }
+        owners.push((ip, name));
+    }
+    // Whose instance stays does not move when another one falls.
     site.portals[0].apache.stop();
     wait_for(&balancer, site.address(0), false);
-    site.portals[0].apache.start_again();
-    wait_for(&balancer, site.address(0), true);
-    let back = Instant::now();
+    for (ip, name) in owners {
+        let (status, now) = ask(ip, &format!("GET /attachments/{ip}"));
+        if name == "b" {
+            assert_eq!((status, now), (200, name));
+        } else {
+            assert_eq!(status, 404);
+            assert_eq!(ask(ip, &format!("POST /attachments/{ip}")), (201, "b".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn an_attachment_of_a_hundred_megabytes_passes_and_is_never_kept_whole() {
+    const PIECE: usize = 1 << 20;
+    let portal = Origin::http().status(201).reply("a").start();
+    let web = free_address();
+    let process = Process::start(&format!(
+        "workers = 1\n[listener.web]\nbind = '{web}'\npool = 'p'\n\
+         [pool.p]\npreset = 'api-portal'\nbackends = ['{}']\nhealthy_when = 'apache'\n",
+        portal.addr()
+    ));
+    let before = most_resident_kib(process.pid());
+    let mut client = Client::connect(web);
+    let length = 100 * PIECE;
+    client.send(format!("POST /attachments/big HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
+    let piece = vec![b'x'; PIECE];
+    for _ in 0..100 {
+        client.send(&piece);
+    }
+    assert_eq!(client.read_response().status, 201);
+    assert_eq!(portal.last_request().body.len(), length);
+    let after = most_resident_kib(process.pid());
+    assert!(after < before + 16 * 1024, "{before} KiB before, {after} at most since");
+}
+
+/// The most memory that a process has had.
+fn most_resident_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn an_instance_that_comes_back_begins_with_a_tenth_of_its_share() {
+    let site = Site::start(35);
+    // So slow that the share stands still while it is looked at.
+    let balancer = site.balanced("slow_start = '1h'\n");
+    let load = Load::start_as("portal.example.com", balancer.addr("web"), "/catalog", 4);
+    assert_even(&load, &["a", "b"]);
+    site.leaves_and_returns(&balancer);
+    share(&balancer, site.address(0), 0.1);
     load.forget();
-    load.wait_for(200);
+    load.wait_for(MANY);
     let early = load.so_far().share("a");
-    assert!(back.elapsed() > Duration::from_secs(1) || early < 0.4, "{early} of the work right after its return");
-    eventually("its whole share", DEADLINE, || {
-        load.forget();
-        load.wait_for(MANY / 4);
-        (load.so_far().share("a") - 0.5).abs() < 0.05
-    });
-    assert!(back.elapsed() > Duration::from_secs(2), "all of it after {:?}", back.elapsed());
+    assert!((early - 0.1 / 1.1).abs() < 0.02, "{early} of the work at a tenth of its share");
     load.stop().assert_none_failed();
+}
+
+#[test]
+fn an_instance_that_comes_back_has_its_whole_share_after_the_time_of_slow_start() {
+    let site = Site::start(37);
+    let balancer = site.balanced("slow_start = '2s'\n");
+    let load = Load::start_as("portal.example.com", balancer.addr("web"), "/catalog", 4);
+    let left = Instant::now();
+    site.leaves_and_returns(&balancer);
+    let mut seen = Vec::new();
+    eventually("its whole share", DEADLINE, || {
+        seen.push(balancer.metric(&share_of(site.address(0))));
+        (seen[seen.len() - 1] - 1.0).abs() < f64::EPSILON
+    });
+    assert!(left.elapsed() > Duration::from_secs(2), "all of it after {:?}", left.elapsed());
+    let grows = seen.iter().any(|share| (0.15..0.95).contains(share));
+    assert!(grows && seen.is_sorted(), "{seen:?}");
+    assert_even(&load, &["a", "b"]);
+    load.stop().assert_none_failed();
+}
+
+#[test]
+fn fewer_healthy_instances_than_wanted_raise_an_alarm() {
+    let mut site = Site::start(38);
+    let balancer = site.balanced("min_healthy = 2\n");
+    balancer.alarm(None);
+    site.stop_database(0);
+    balancer.alarm(Some("1 of 2 backends are up, `min_healthy` wants 2"));
+    balancer.counts("evenkeel_pool_alarm{pool=p,alarm=min_healthy}", 1.0);
+    assert_eq!(page(balancer.addr("web"), None, "").1, "b", "an alarm takes nothing out");
+    site.start_database(0);
+    balancer.alarm(None);
+    let events = client::get(balancer.admin(), "/api/v1/events").text();
+    assert!(events.contains("\"alarm\"") && events.contains("\"alarm_over\""), "{events}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Uchiwa and the Sensu APIs behind it.
 
 use crate::support::eventually::DEADLINE;
+use crate::support::process::free_address;
 use crate::support::systems::{Datacenters, SensuApi, Uchiwa};
-use crate::support::{Balancer, Client, Load, Origin, client, eventually};
+use crate::support::{Balancer, Client, Load, Origin, Process, client, eventually};
 use crate::{MANY, assert_even, quick, wait_for};
 
 fn in_front_of(apis: [&SensuApi; 2], more: &str) -> Balancer {
@@ -90,4 +91,27 @@ fn a_login_is_good_at_every_dashboard_that_has_the_same_key_and_else_at_its_own(
             assert_eq!(answer.status, 200, "{balance}");
         }
     }
+}
+
+#[test]
+fn the_log_is_json_with_a_message_where_that_is_wanted() {
+    let api = SensuApi::start("a");
+    let mut process = Process::start(&format!(
+        "[log]\nformat = 'json'\n[listener.web]\nbind = '{}'\npool = 'p'\n\
+         [pool.p]\npreset = 'sensu'\nbackends = ['{}']\n{}",
+        free_address(),
+        api.origin.addr(),
+        quick("api")
+    ));
+    api.lose_redis();
+    eventually("its fall is said", DEADLINE, || process.stderr().contains("412"));
+    assert!(process.stop().success());
+    let lines = process.stderr();
+    let messages: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .map(|line| line["message"].as_str().unwrap_or_else(|| panic!("no message in {line}")).to_owned())
+        .collect();
+    let says = |words: &str| messages.iter().any(|message| message == words);
+    assert!(says("ready") && says("backend is down"), "{messages:#?}");
 }

@@ -90,13 +90,15 @@ impl CheckKind {
     }
 }
 
-/// `query = "…"` of a check of a database, with at most one comparison.
+/// `query = "…"` of a check of a database, and what its answer is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Query {
     /// What is asked; never empty, without NUL bytes.
     pub sql: Arc<str>,
-    /// What the first column of the first row must be; `None`: an answer is enough.
-    pub wanted: Option<Comparison>,
+    /// Which column of the first row is compared; `None`: the first one.
+    pub column: Option<Arc<str>>,
+    /// All that it must be; empty: an answer is enough.
+    pub wanted: Vec<Comparison>,
 }
 
 /// What a value must be.

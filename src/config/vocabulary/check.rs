@@ -110,6 +110,7 @@ pub(in super::super) const CHECK_MYSQL: Words = check_words!(
         "group_replication",
         "connections",
         "query",
+        "column",
         "equals",
         "not",
         "above",
@@ -122,7 +123,10 @@ pub(in super::super) const CHECK_APACHE: Words =
 
 pub(in super::super) const CHECK_POSTGRES: Words = check_words!(
     "postgres",
-    ["user", "password", "database", "query", "equals", "not", "above", "below", "recovery", "lag_max", "tls"],
+    [
+        "user", "password", "database", "query", "column", "equals", "not", "above", "below", "recovery", "lag_max",
+        "tls"
+    ],
     ["connections", "keep"]
 );
 pub(in super::super) const CHECK_REDIS: Words = check_words!(

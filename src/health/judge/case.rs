@@ -221,6 +221,18 @@ impl Case {
         heard
     }
 
+    /// The probe of one check has been silent for long: whether it goes down, since traffic says the same.
+    pub(super) fn silent(&mut self, at: usize, row: InARow) -> bool {
+        self.traffic.row = row;
+        let agrees = self.suspicion.is_some_and(|symptom| evidence::agrees(symptom, row.suspicions));
+        let check = self.checks.get_mut(at).filter(|check| agrees && check.suspected == Suspected::Yes);
+        let flip = check.and_then(|check| check.streak.condemn());
+        if flip.is_some() {
+            self.because = Because::Check(at, Some(Cow::Borrowed("traffic gets none either")));
+        }
+        flip.is_some()
+    }
+
     /// The probe of one check has ended; whether it was the last one that evidence had brought.
     pub(super) fn evidence_ends(&mut self, at: usize) -> Option<Symptom> {
         let check = self.checks.get_mut(at)?;
@@ -394,6 +406,11 @@ impl Case {
 
     pub(super) fn standpoint(&self) -> Standpoint {
         Standpoint { state: self.state(), role: self.role(), standing: self.standing }
+    }
+
+    /// Whether an operator has taken it out.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.orders.leave.is_some() || self.orders.weight == Some(0)
     }
 
     pub(super) fn is_demoted(&self) -> bool {

@@ -154,6 +154,20 @@ impl Judge {
         }
     }
 
+    /// A probe that evidence has brought gets no answer either, for much longer than usual; it still may. Whether that is
+    /// enough.
+    ///
+    /// With traffic that gets no answer at the same time, it is: two witnesses agree that nobody is there, and the rest of
+    /// the probe's time would only be lost. Under load that makes everything slow, some answers still come, and
+    /// each of them ends the row of what traffic holds against the backend.
+    pub fn silent(&mut self, (backend, check): (usize, usize), row: InARow) -> bool {
+        let condemned = self.cases.get_mut(backend).is_some_and(|case| case.silent(check, row));
+        if condemned {
+            self.mood = Mood::Restless;
+        }
+        condemned
+    }
+
     /// A request or connection failed at a backend: what is to be done. Where that is a probe, and the budget allows
     /// it, [`Judge::suspect`] follows.
     pub fn traffic_failed(&mut self, backend: usize, symptom: Symptom, row: InARow, now: Duration) -> Response {
@@ -276,9 +290,11 @@ impl Judge {
         self.due
     }
 
-    /// Whether traffic is to be sampled once a second.
+    /// Whether traffic is to be sampled once a second: where the policy looks at it, and where no answer to a check
+    /// would tell that what failed is well again.
     pub fn wants_samples(&self) -> bool {
-        self.policy.wants_samples()
+        let fails = |case: &Case| case.disagreement == Some(Disagreement::TrafficFails) && case.checks.is_empty();
+        self.policy.wants_samples() || self.cases.iter().any(fails)
     }
 
     /// How urgently the pool wants to know.
@@ -376,7 +392,7 @@ impl Judge {
             return;
         }
         if !matches!(outlier, Outlier::Latency { .. }) {
-            if case.disagreement.is_none() {
+            if case.disagreement != Some(Disagreement::TrafficFails) {
                 self.mood = Mood::Restless;
             }
             case.disagreement = Some(Disagreement::TrafficFails);

@@ -218,7 +218,7 @@ impl Judge {
             return Vec::new();
         }
         let is_allowed = |case: &Case| {
-            let out = case.location != Location::Known || case.orders.leave.is_some() || case.orders.weight == Some(0);
+            let out = case.location != Location::Known || case.is_left_alone();
             let serves = match all_down {
                 AllDown::ServeWhen(when) => when.eval(&|check| case.check_state(check)) == State::Up,
                 _ => true,

@@ -453,6 +453,21 @@ fn probes_that_fail_while_traffic_is_fine_are_named_and_obeyed_or_not() {
 }
 
 #[test]
+fn traffic_that_kept_one_up_lets_it_fall_as_soon_as_it_fails() {
+    let disagree = Disagree { probe_fails: ProbeFails::Keep, ..Disagree::default() };
+    let mut court = Court::new("ab", Policy { disagree, ..usual() });
+    court.answer("ab", WELL);
+    for requests in [0, 100] {
+        court.wait(s(1));
+        court.judge.sampled(0, Tally { requests, ..Tally::default() }, InARow::default(), court.now);
+    }
+    court.answer("a", Answer::Bad);
+    assert_eq!((court.states().as_str(), court.judge.disagreement(0)), ("uu", Some(Disagreement::ProbeFails)));
+    court.traffic_fails('a', Symptom::BadAnswer, 5);
+    assert_eq!((court.states().as_str(), court.judge.disagreement(0)), ("du", None));
+}
+
+#[test]
 fn silence_of_traffic_keeps_nobody_up() {
     let disagree = Disagree { probe_fails: ProbeFails::Keep, ..Disagree::default() };
     let mut court = Court::new("ab", Policy { disagree, ..usual() });
@@ -474,6 +489,33 @@ fn traffic_that_fails_is_only_reported_where_the_policy_says_so() {
     assert_eq!((court.states().as_str(), court.judge.disagreement(0)), ("uu", Some(Disagreement::TrafficFails)));
     court.answer("a", WELL);
     assert_eq!(court.judge.disagreement(0), None, "nothing fails any more");
+}
+
+#[test]
+fn without_checks_samples_tell_that_nothing_fails_any_more() {
+    let fine = Tally { requests: 100, errors: 0, latency: s(0) };
+    for (source, traffic_fails) in [
+        (Source::Traffic, TrafficFails::Report),
+        (Source::Traffic, TrafficFails::Eject),
+        (Source::Followed, TrafficFails::Report),
+    ] {
+        let policy = Policy { disagree: Disagree { traffic_fails, ..Disagree::default() }, ..usual() };
+        let mut court = Court::with("ab", policy, 0, source, None);
+        for backend in [0, 1] {
+            court.judge.followed(backend, Verdict::plain(State::Up));
+        }
+        court.conclude();
+        assert!(!court.judge.wants_samples());
+        court.traffic_fails('a', Symptom::BadAnswer, 5);
+        assert_eq!(court.judge.disagreement(0), Some(Disagreement::TrafficFails));
+        court.wait(s(60));
+        assert_eq!(court.judge.disagreement(0), Some(Disagreement::TrafficFails), "nobody has said otherwise");
+        assert!(court.judge.wants_samples());
+        court.judge.sampled(0, fine, InARow::default(), court.now);
+        court.conclude();
+        assert_eq!(court.judge.disagreement(0), None, "{source:?} {traffic_fails:?}");
+        assert!(!court.judge.wants_samples());
+    }
 }
 
 // === nobody is left ===
@@ -765,5 +807,11 @@ fn who_follows_does_what_the_other_pool_does() {
     assert_eq!((court.states().as_str(), court.serves().as_str()), ("nd", "-b"), "it serves although it is down");
     court.order('b', leave(Leave::Maintenance));
     assert_eq!(court.serves(), "--", "orders of its own hold");
+    for order in [leave(Leave::Drain { until: None }), Orders { weight: Some(0), ..Orders::default() }] {
+        court.order('b', Orders::default());
+        assert_eq!(court.serves(), "-b");
+        court.order('b', order);
+        assert_eq!(court.serves(), "--", "{order:?} holds, too");
+    }
     assert_eq!(court.alarms(), []);
 }

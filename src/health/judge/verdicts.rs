@@ -200,7 +200,9 @@ fn serves_as_followed(case: &Case) -> Serves {
     match case.state() {
         State::Up => followed.serves,
         // It serves although it is down, and nothing of its own speaks against it.
-        State::Down if followed.state == State::Down && case.location == Location::Known => followed.serves,
+        State::Down if followed.state == State::Down && case.location == Location::Known && !case.is_left_alone() => {
+            followed.serves
+        }
         _ => Serves::Nothing,
     }
 }

@@ -58,6 +58,33 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
     Ok(Arc::clone(store))
 }
 
+/// Signatures are judged by the verifier in this field: none of ours has anything to add there.
+macro_rules! signatures_are_left_to {
+    ($other:ident) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> SignatureVerdict {
+            self.$other.verify_tls12_signature(message, cert, dss)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> SignatureVerdict {
+            self.$other.verify_tls13_signature(message, cert, dss)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.$other.supported_verify_schemes()
+        }
+    };
+}
+
 // === impl TrustRoots ===
 
 /// `ca = "file"`: what is signed by one of these, or is one of these.
@@ -86,27 +113,7 @@ impl ServerCertVerifier for TrustRoots {
         self.roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> SignatureVerdict {
-        self.roots.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> SignatureVerdict {
-        self.roots.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.supported_verify_schemes()
-    }
+    signatures_are_left_to!(roots);
 }
 
 fn itself(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Verdict {
@@ -222,25 +229,5 @@ impl ServerCertVerifier for Witness {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> SignatureVerdict {
-        self.judge.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> SignatureVerdict {
-        self.judge.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.judge.supported_verify_schemes()
-    }
+    signatures_are_left_to!(judge);
 }

@@ -6,8 +6,11 @@
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::wire::escaped;
+use super::grpc;
 use super::mysql::statements;
 use super::shell::Line;
 use crate::config::model::{
@@ -24,7 +27,7 @@ pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -
         CheckKind::Apache(ApacheCheck { request, .. }) => curl(check, request, &at),
         CheckKind::Mysql(login) => mysql(check, login, &at),
         CheckKind::Tls(handshake) => s_client(check, handshake, &at),
-        CheckKind::Grpc(grpc) => health_probe(check, grpc, &at),
+        CheckKind::Grpc(grpc) => health_call(check, grpc, &at),
         CheckKind::Postgres(postgres) => wire::postgres(check, postgres, &at),
         CheckKind::Redis(redis) => wire::redis(check, redis, &at),
         CheckKind::Smtp(smtp) => wire::smtp(check, smtp, &at),
@@ -77,7 +80,8 @@ fn tcp(check: &Check, at: &Place) -> String {
 }
 
 fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
-    let mut line = Line::new("openssl s_client", &check.secrets, "SECRET");
+    let mut line = Line::new(&limited(check), &check.secrets, "SECRET");
+    line.plain("openssl s_client");
     let tls = &handshake.tls;
     let name = tls.server_name.as_deref().unwrap_or(&at.name);
     let host = at.host();
@@ -114,31 +118,32 @@ fn files(line: &mut Line, tls: &CheckTls, [ca, cert, key]: [&str; 3]) {
     }
 }
 
-fn health_probe(check: &Check, grpc: &GrpcCheck, at: &Place) -> String {
-    let mut line = Line::new("grpc_health_probe", &check.secrets, "SECRET");
-    let host = at.host();
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let timeout = format!("{}ms", check.timing.timeout.as_millis());
-    line.plain("-addr").word(&format!("{host}:{}", at.port));
-    line.plain("-connect-timeout").word(&timeout).plain("-rpc-timeout").word(&timeout);
-    if !grpc.service.is_empty() {
-        line.plain("-service").word(&grpc.service);
-    }
-    if let Some(tls) = &grpc.tls {
-        line.plain("-tls -tls-server-name").word(tls.server_name.as_deref().unwrap_or(&at.name));
-        if tls.verify == Verify::Nothing {
-            line.plain("-tls-no-verify");
-        }
-        files(&mut line, tls, ["-tls-ca-cert", "-tls-client-cert", "-tls-client-key"]);
-    }
-    for (name, value) in &grpc.headers {
-        line.plain("-rpc-header").word(&format!("{name}: {value}"));
-    }
+/// By `curl`, which everybody has: a call of gRPC is a POST over HTTP/2. The answer may be any bytes.
+fn health_call(check: &Check, health: &GrpcCheck, at: &Place) -> String {
+    let request = HttpQuestion {
+        version: HttpVersion::V2,
+        method: Arc::from("POST"),
+        host: health.host.clone(),
+        headers: health.headers.clone(),
+        tls: health.tls.clone(),
+        ..HttpQuestion::get("/grpc.health.v1.Health/Check")
+    };
+    let mut line = Line::new("printf %b", &check.secrets, "SECRET");
+    line.word(&escaped(&grpc::message(&health.service))).plain("| curl");
+    line.plain("-H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @-");
+    asking(&mut line, check, &request, at);
+    line.plain("| od -An -c  # where it is SERVING, the message ends with \\b 001; with \\b 002 where it is not");
     line.finish()
 }
 
 fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
     let mut line = Line::new("curl", &check.secrets, "SECRET");
+    asking(&mut line, check, question, at);
+    line.finish()
+}
+
+/// The options of `curl` that make it ask like this, and the address.
+fn asking(line: &mut Line, check: &Check, question: &HttpQuestion, at: &Place) {
     line.plain("-sSi --noproxy '*' -m").word(&seconds(check.timing.timeout));
     if check.send_proxy.is_some() {
         line.plain("--haproxy-protocol");
@@ -167,7 +172,7 @@ fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
         if tls.least == TlsVersion::V1_3 {
             line.plain("--tlsv1.3");
         }
-        files(&mut line, tls, ["--cacert", "--cert", "--key"]);
+        files(line, tls, ["--cacert", "--cert", "--key"]);
     }
     let name = tls_name.unwrap_or(&at.name);
     let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
@@ -177,9 +182,8 @@ fn curl(check: &Check, question: &HttpQuestion, at: &Place) -> String {
         line.plain("--connect-to").word(&format!("::{}:{}", at.name, at.port));
     }
     let authority = if at.port == usual_port { host } else { format!("{host}:{}", at.port) };
-    headers(&mut line, question, at, &authority, usual_port);
+    headers(line, question, at, &authority, usual_port);
     line.word(&format!("{scheme}://{authority}{}", question.path));
-    line.finish()
 }
 
 /// The headers that `curl` would not send by itself, or would send otherwise.
@@ -212,7 +216,8 @@ fn headers(line: &mut Line, question: &HttpQuestion, at: &Place, authority: &str
 fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     let mut secrets = vec![login.password.clone()];
     secrets.extend(check.secrets.iter().cloned());
-    let mut line = Line::new("mysql", &secrets, "PASSWORD");
+    let mut line = Line::new(&limited(check), &secrets, "PASSWORD");
+    line.plain("mysql");
     line.plain("--protocol=TCP -h").word(&at.host()).plain("-P").word(&at.port.to_string());
     line.glued("--connect-timeout=", &whole_seconds(check.timing.timeout)).plain("-u").word(&login.user);
     if login.password.is_empty() {
@@ -241,6 +246,12 @@ fn bracketed(address: SocketAddr) -> String {
 /// `0.25`, `1`: what curl takes.
 fn seconds(time: Duration) -> String {
     format!("{}", time.as_secs_f64())
+}
+
+/// The beginning of a line for a program that may wait for ever. A second more than the check has: a program takes a
+/// moment to start, and those with a deadline of their own say more than one that is killed.
+fn limited(check: &Check) -> String {
+    format!("timeout {}", whole_seconds(check.timing.timeout + Duration::from_secs(1)))
 }
 
 /// At least one: what takes no fractions often takes zero for no limit.
@@ -346,45 +357,47 @@ mod tests {
             ("type = 'tcp', timeout = '1500ms'", "nc -vz -w 2 10.0.0.1 3306"),
             (
                 "type = 'grpc', service = 'shop.Cart', tls = { verify = false }, headers = { x-token = '$$s' }",
-                "grpc_health_probe -addr 10.0.0.1:3306 -connect-timeout 1000ms -rpc-timeout 1000ms -service shop.Cart \
-                 -tls -tls-server-name 10.0.0.1 -tls-no-verify -rpc-header 'x-token: $$s'",
+                "printf %b '\\0000\\0000\\0000\\0000\\0013\\n\\0011shop.Cart' | curl -H 'Content-Type: application/grpc' \
+                 -H 'TE: trailers' --data-binary @- -sSi --noproxy '*' -m 1 -X POST --http2 -k -A evenkeel \
+                 -H 'x-token: '\"$SECRET\" https://10.0.0.1:3306/grpc.health.v1.Health/Check | od -An -c  \
+                 # where it is SERVING, the message ends with \\b 001; with \\b 002 where it is not",
             ),
             (
                 "type = 'tls', server_name = 'a.example.com', min_version = '1.3', alpn = 'h2'",
-                "openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -verify_return_error \
+                "timeout 2 openssl s_client -connect 10.0.0.1:3306 -servername a.example.com -verify_return_error \
                  -verify_hostname a.example.com -min_protocol TLSv1.3 -alpn h2 </dev/null",
             ),
             (
                 "type = 'mysql', user = 'evenkeel', password = 'pa$$ word'",
-                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u evenkeel --password=\"$PASSWORD\" \
+                "timeout 2 mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u evenkeel --password=\"$PASSWORD\" \
                  -e 'SELECT 1'",
             ),
             (
                 "type = 'mysql', user = 'u', database = 'app', read_only = 'down', query = \"SELECT 'a'\", equals = 'a'",
-                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u u --skip-password -D app \
+                "timeout 2 mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u u --skip-password -D app \
                  -e 'SELECT @@global.read_only, @@global.innodb_read_only, @@global.max_connections; \
                  SELECT '\\''a'\\'''",
             ),
             (
                 "type = 'mysql', user = 'o''k', send_proxy = 'v2'",
-                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u 'o'\\''k' --skip-password \
+                "timeout 2 mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u 'o'\\''k' --skip-password \
                  -e 'SELECT 1'  # without the PROXY header that the check sends first",
             ),
             (
                 "type = 'mysql', user = 'm', database = 'app', tls = { verify = false }, replica = { lag_max = '5s' }, \
                  query = 'SELECT 1 FROM t'",
-                "mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u m --skip-password --ssl \
+                "timeout 2 mysql --protocol=TCP -h 10.0.0.1 -P 3306 --connect-timeout=1 -u m --skip-password --ssl \
                  -D app -e 'SHOW REPLICA STATUS; SELECT 1 FROM t'",
             ),
             (
                 "type = 'tls', server_name = 'db.example.com', expires_in = '7d', alpn = ['h2']",
-                "openssl s_client -connect 10.0.0.1:3306 -servername db.example.com -verify_return_error \
+                "timeout 2 openssl s_client -connect 10.0.0.1:3306 -servername db.example.com -verify_return_error \
                  -verify_hostname db.example.com -min_protocol TLSv1.2 -alpn h2 </dev/null \
                  | openssl x509 -noout -enddate -checkend 604800",
             ),
             (
                 "type = 'tls', verify = false, min_version = '1.3'",
-                "openssl s_client -connect 10.0.0.1:3306 -noservername -min_protocol TLSv1.3 </dev/null",
+                "timeout 2 openssl s_client -connect 10.0.0.1:3306 -noservername -min_protocol TLSv1.3 </dev/null",
             ),
         ];
         for (check, expected) in rows {

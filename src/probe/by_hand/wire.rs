@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Place, seconds, whole_seconds};
+use super::{Place, limited, seconds, whole_seconds};
 use crate::config::model::{
     AgentCheck, Check, CheckTls, ExecCheck, Hello, LdapCheck, PostgresCheck, RedisCheck, ScriptCheck, SmtpCheck, Step,
     Telling, Verify,
@@ -20,7 +20,8 @@ pub(super) fn postgres(check: &Check, postgres: &PostgresCheck, at: &Place) -> S
     };
     let mut secrets: Vec<Arc<str>> = account.password.iter().cloned().collect();
     secrets.extend(check.secrets.iter().cloned());
-    let mut line = Line::new("env", &secrets, "PASSWORD");
+    let mut line = Line::new(&limited(check), &secrets, "PASSWORD");
+    line.plain("env");
     if let Some(password) = &account.password {
         line.glued("PGPASSWORD=", password);
     }
@@ -48,8 +49,8 @@ fn question(account: &PostgresAccount) -> &str {
 pub(super) fn redis(check: &Check, redis: &RedisCheck, at: &Place) -> String {
     let mut secrets: Vec<Arc<str>> = redis.password.iter().cloned().collect();
     secrets.extend(check.secrets.iter().cloned());
-    let mut line = Line::new("redis-cli", &secrets, "PASSWORD");
-    line.plain("-h").word(&at.host()).plain("-p").word(&at.port.to_string());
+    let mut line = Line::new(&limited(check), &secrets, "PASSWORD");
+    line.plain("redis-cli -h").word(&at.host()).plain("-p").word(&at.port.to_string());
     if let Some(user) = &redis.user {
         line.plain("--user").word(user);
     }
@@ -91,13 +92,13 @@ pub(super) fn ldap(check: &Check, ldap: &LdapCheck, at: &Place) -> String {
     let mut secrets: Vec<Arc<str>> = ldap.account.iter().map(|account| Arc::clone(&account.password)).collect();
     secrets.extend(check.secrets.iter().cloned());
     let program = match tls_of(ldap.tls.as_ref()) {
-        Some(Verify::Nothing) => "LDAPTLS_REQCERT=never ldapwhoami",
-        Some(Verify::Roots(_)) => "LDAPTLS_CACERT=\"$CA_FILE\" ldapwhoami",
+        Some(Verify::Nothing) => "env LDAPTLS_REQCERT=never ldapwhoami",
+        Some(Verify::Roots(_)) => "env LDAPTLS_CACERT=\"$CA_FILE\" ldapwhoami",
         Some(Verify::System) | None => "ldapwhoami",
     };
     let scheme = if ldap.tls.is_some() { "ldaps" } else { "ldap" };
-    let mut line = Line::new(program, &secrets, "PASSWORD");
-    line.plain("-x").glued("-o nettimeout=", &whole_seconds(check.timing.timeout));
+    let mut line = Line::new(&limited(check), &secrets, "PASSWORD");
+    line.plain(program).plain("-x").glued("-o nettimeout=", &whole_seconds(check.timing.timeout));
     line.plain("-H").word(&format!("{scheme}://{}:{}", bracketed(&at.host()), at.port));
     if let Some(account) = &ldap.account {
         line.plain("-D").word(&account.user).plain("-w").word(&account.password);
@@ -177,7 +178,7 @@ fn bracketed(host: &str) -> String {
 }
 
 /// As `printf %b` reads it back.
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
         match byte {
@@ -205,27 +206,27 @@ mod tests {
             ("type = 'postgres'", "pg_isready -h 10.0.0.1 -p 4711 -t 1 -U evenkeel"),
             (
                 "type = 'postgres', user = 'app', password = 'pa$$', recovery = 'standby'",
-                "env PGPASSWORD=\"$PASSWORD\" PGCONNECT_TIMEOUT=1 PGSSLMODE=disable psql -XAtw -h 10.0.0.1 -p 4711 \
+                "timeout 2 env PGPASSWORD=\"$PASSWORD\" PGCONNECT_TIMEOUT=1 PGSSLMODE=disable psql -XAtw -h 10.0.0.1 -p 4711 \
                  -U app -d app -c 'SELECT pg_is_in_recovery()'",
             ),
             (
                 "type = 'postgres', user = 'app', database = 'd', query = 'SELECT a', tls = { verify = false }",
-                "env PGCONNECT_TIMEOUT=1 PGSSLMODE=require psql -XAtw -h 10.0.0.1 -p 4711 -U app -d d -c 'SELECT a'",
+                "timeout 2 env PGCONNECT_TIMEOUT=1 PGSSLMODE=require psql -XAtw -h 10.0.0.1 -p 4711 -U app -d d -c 'SELECT a'",
             ),
-            ("type = 'redis'", "redis-cli -h 10.0.0.1 -p 4711 PING"),
+            ("type = 'redis'", "timeout 2 redis-cli -h 10.0.0.1 -p 4711 PING"),
             (
                 "type = 'redis', user = 'u', password = 'hunter2', role = true, tls = { verify = false }",
-                "redis-cli -h 10.0.0.1 -p 4711 --user u --no-auth-warning -a \"$PASSWORD\" --tls --insecure ROLE",
+                "timeout 2 redis-cli -h 10.0.0.1 -p 4711 --user u --no-auth-warning -a \"$PASSWORD\" --tls --insecure ROLE",
             ),
             ("type = 'smtp'", "curl -sv --noproxy '*' -m 1 smtp://10.0.0.1:4711/localhost"),
             (
                 "type = 'smtp', ehlo = 'lb', tls = { verify = false }",
                 "curl -sv --noproxy '*' -m 1 -k smtps://10.0.0.1:4711/lb",
             ),
-            ("type = 'ldap'", "ldapwhoami -x -o nettimeout=1 -H ldap://10.0.0.1:4711"),
+            ("type = 'ldap'", "timeout 2 ldapwhoami -x -o nettimeout=1 -H ldap://10.0.0.1:4711"),
             (
                 "type = 'ldap', user = 'cn=a', password = 'hunter2', tls = { verify = false }",
-                "LDAPTLS_REQCERT=never ldapwhoami -x -o nettimeout=1 -H ldaps://10.0.0.1:4711 -D cn=a -w \"$PASSWORD\"",
+                "timeout 2 env LDAPTLS_REQCERT=never ldapwhoami -x -o nettimeout=1 -H ldaps://10.0.0.1:4711 -D cn=a -w \"$PASSWORD\"",
             ),
             (
                 "type = 'script', steps = [{ send = \"AUTH hunter2\\r\\n\" }, { expect = 'a' }, { send_hex = '00ff5c' }]",

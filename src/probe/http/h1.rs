@@ -14,7 +14,10 @@ use super::eager::Eager;
 use super::{Answer, Length, MAX_HEAD};
 use crate::probe::report::{Failure, Layer, plain};
 use crate::probe::tls;
-use crate::probe::transcript::{Log, Recorder};
+use crate::probe::transcript::{Log, Recorder, readable};
+
+/// Longest piece of a strange answer that is quoted.
+const QUOTED: usize = 60;
 
 pub(super) async fn exchange<S>(stream: S, request: Request<()>, body: Bytes, log: &Log) -> Result<Answer, Failure>
 where
@@ -27,10 +30,10 @@ where
         .max_headers(256)
         .handshake(io)
         .await
-        .map_err(|error| no_answer(&error))?;
+        .map_err(|error| no_answer(&error, log))?;
     let asking = async {
         let request = request.map(|()| Full::new(body));
-        let response = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| no_answer(&error, log))?;
         read(response, log).await
     };
     // The connection is driven here and not in a task of its own: dropping the attempt drops all of it.
@@ -51,9 +54,8 @@ async fn read(response: Response<Incoming>, log: &Log) -> Result<Answer, Failure
     while answer.length == Length::Whole
         && let Some(frame) = body.frame().await
     {
-        let frame = frame.map_err(|error| match cause(&error) {
-            Some(why) => Failure::new(Layer::Protocol, format!("{why} within the body of HTTP {status}")),
-            None => Failure::new(Layer::Protocol, format!("closed within the body of HTTP {status}")),
+        let frame = frame.map_err(|error| {
+            Failure::new(Layer::Protocol, format!("{} within the body of HTTP {status}", ended(&error, log)))
         })?;
         if let Ok(data) = frame.into_data() {
             answer.add(&data);
@@ -63,25 +65,33 @@ async fn read(response: Response<Incoming>, log: &Log) -> Result<Answer, Failure
     Ok(answer)
 }
 
-fn no_answer(error: &hyper::Error) -> Failure {
+fn no_answer(error: &hyper::Error, log: &Log) -> Failure {
     if let Some(failure) = io_below(error).and_then(tls::late) {
         return failure;
     }
     let what = if error.is_parse() {
-        format!("what came is no HTTP answer: {error}")
-    } else if let Some(why) = cause(error) {
-        format!("{why} before an answer")
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        "closed before an answer".to_owned()
+        strange(error, &log.first_received(QUOTED))
+    } else if io_below(error).is_some() || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        format!("{} before an answer", ended(error, log))
     } else {
         error.to_string()
     };
     Failure::new(Layer::Protocol, what)
 }
 
-/// The system's word below an error of hyper's.
-fn cause(error: &hyper::Error) -> Option<String> {
-    io_below(error).map(plain)
+/// What came, and is no HTTP.
+fn strange(error: &hyper::Error, came: &[u8]) -> String {
+    match came {
+        // A record of TLS: an alert, or a handshake.
+        [0x15 | 0x16, 3, ..] => "what came is no HTTP answer but TLS: with tls = true it is asked over TLS".to_owned(),
+        came => format!("what came is no HTTP answer ({error}): `{}`", readable(came, QUOTED)),
+    }
+}
+
+/// How the connection ended. A reset is an end for [`Eager`], and so for hyper.
+fn ended(error: &hyper::Error, log: &Log) -> String {
+    let seen = log.broken().map(|error| plain(&error));
+    seen.or_else(|| io_below(error).map(plain)).unwrap_or_else(|| "connection closed".to_owned())
 }
 
 fn io_below(error: &hyper::Error) -> Option<&std::io::Error> {

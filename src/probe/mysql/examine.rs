@@ -7,7 +7,7 @@ use super::rows::{Answer, Rows};
 use super::wire::Wire;
 use crate::config::model::{MysqlFacts, Query, Replica};
 use crate::health::Role;
-use crate::probe::compare::{self, Cell};
+use crate::probe::compare;
 use crate::probe::report::{Failure, Finding, Layer};
 use crate::probe::transcript::Log;
 
@@ -128,12 +128,8 @@ async fn replica(wire: &mut Wire, rule: Replica, version: &str, log: &Log) -> Re
 async fn query(wire: &mut Wire, query: &Query, log: &Log) -> Result<Result<Said, String>, Failure> {
     let answer = ask(wire, &query.sql, "answer to query", log).await?;
     let rows = shown(answer, "answer to query")?;
-    let cell = match rows.kept.first().and_then(|row| row.first()) {
-        None => Cell::Missing,
-        Some(None) => Cell::Null,
-        Some(Some(bytes)) => Cell::Value(bytes),
-    };
-    Ok(match compare::judge(query, cell) {
+    let answer = compare::Answer { columns: rows.columns, first: rows.kept.into_iter().next() };
+    Ok(match compare::judge(query, &answer) {
         Ok(what) => Ok(Said { what, role: None }),
         Err(failure) => Err(failure.what),
     })

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use super::auth::{Channel, Dialogue, Next};
 use super::packet::{self, Greeting, Login, Reply};
 use super::refusal::{self, Wants};
-use super::wire::{Goodbye, Pipe, Waiting, Wire};
+use super::wire::{Goodbye, Waiting, Wire};
 use crate::config::model::MysqlCheck;
+use crate::probe::line::Line;
 use crate::probe::report::{Failure, Finding, Layer};
 use crate::probe::tls::Opener;
 use crate::probe::transcript::Log;
@@ -33,7 +34,7 @@ pub(super) async fn log_in(
     log: &Log,
     waiting: &Waiting,
 ) -> Entry {
-    let mut wire = Wire::new(Pipe::Plain(stream), log, waiting);
+    let mut wire = Wire::new(Line::Plain(stream), log, waiting);
     let greeting = match wire.receive("greeting").await {
         Ok(payload) => Greeting::parse(&payload),
         Err(failure) => return Entry::Out(Err(failure)),

@@ -24,7 +24,8 @@ use self::examine::examine;
 pub(super) use self::examine::statements;
 use self::login::{Entry, log_in};
 use self::rows::Answer;
-use self::wire::{Goodbye, Pipe, Waiting, Wire, quit_at_once};
+use self::wire::{Goodbye, Waiting, Wire, quit_at_once};
+use super::line::Line;
 use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::tls::Opener;
@@ -58,7 +59,7 @@ type Visit = (Result<Finding, Failure>, Option<Session>);
 /// A connection that is logged in and has nothing under way.
 #[derive(Debug)]
 struct Session {
-    pipe: Option<Pipe>,
+    pipe: Option<Line>,
     version: String,
     address: SocketAddr,
 }

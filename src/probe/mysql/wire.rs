@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::auth::Channel;
 use super::packet::{self, framed};
 use super::rows::{Answer, Reader, Transaction};
-use crate::net::tls::TlsStream;
+use crate::probe::line::Line;
 use crate::probe::report::{Failure, Layer};
 use crate::probe::tls::Opener;
 use crate::probe::transcript::{Log, Recorder};
@@ -27,13 +26,6 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// How long the server may take to close after it was told goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// The bytes' way.
-#[derive(Debug)]
-pub(super) enum Pipe {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 /// What an attempt waits for, told to whoever waits for the attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Waiting(Arc<Mutex<&'static str>>);
@@ -41,7 +33,7 @@ pub(super) struct Waiting(Arc<Mutex<&'static str>>);
 /// A connection in use.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: Recorder<Pipe>,
+    stream: Recorder<Line>,
     log: Log,
     waiting: Waiting,
     /// Of the next packet that is sent.
@@ -74,7 +66,7 @@ impl Waiting {
 }
 
 impl Wire {
-    pub(super) fn new(pipe: Pipe, log: &Log, waiting: &Waiting) -> Self {
+    pub(super) fn new(pipe: Line, log: &Log, waiting: &Waiting) -> Self {
         let stream = Recorder::new(pipe, log);
         Self { stream, log: log.clone(), waiting: waiting.clone(), number: 0, soundness: Soundness::Sound }
     }
@@ -83,25 +75,25 @@ impl Wire {
     pub(super) async fn secured(self, tls: &Opener) -> Result<(Self, Option<Failure>), Failure> {
         let Self { stream, log, waiting, number, .. } = self;
         waiting.set("TLS handshake");
-        let Pipe::Plain(plain) = stream.into_inner() else {
+        let Line::Plain(plain) = stream.into_inner() else {
             return Err(Failure::new(Layer::Local, "TLS within TLS"));
         };
         // What breaks off here is counted against us, and nothing can be done about it but to ask less often.
         let opened = Box::pin(tls.open_to_the_end(plain, &log)).await.map_err(Failure::slowly)?;
-        let wire = Self::new(Pipe::Tls(Box::new(opened.stream)), &log, &waiting);
+        let wire = Self::new(Line::Tls(Box::new(opened.stream)), &log, &waiting);
         Ok((Self { number, ..wire }, opened.distrust))
     }
 
     /// Gives the bytes' way back.
-    pub(super) fn into_pipe(self) -> Pipe {
+    pub(super) fn into_pipe(self) -> Line {
         self.stream.into_inner()
     }
 
     /// Whether others can read along.
     pub(super) fn channel(&mut self) -> Channel {
         match self.stream.unseen() {
-            Pipe::Plain(_) => Channel::Plain,
-            Pipe::Tls(_) => Channel::Tls,
+            Line::Plain(_) => Channel::Plain,
+            Line::Tls(_) => Channel::Tls,
         }
     }
 
@@ -234,7 +226,7 @@ pub(super) enum Goodbye {
 }
 
 /// The server closes first. Whatever it still says is read, so that we end with FIN and not with a reset.
-async fn close(mut pipe: Pipe) {
+async fn close(mut pipe: Line) {
     let ending = async {
         pipe.shutdown().await?;
         let mut rest = [0_u8; 512];
@@ -246,44 +238,12 @@ async fn close(mut pipe: Pipe) {
 }
 
 /// Says goodbye without waiting for anything: when a connection that was kept is dropped, there is nobody to wait.
-pub(super) fn quit_at_once(mut pipe: Pipe) {
+pub(super) fn quit_at_once(mut pipe: Line) {
     let bytes = framed(0, &packet::QUIT);
     let mut context = Context::from_waker(Waker::noop());
     // Nothing else is under way on it, so that five bytes have room; where they have not, the server is gone.
     if let Poll::Ready(Ok(_)) = Pin::new(&mut pipe).poll_write(&mut context, &bytes) {
         let _ = Pin::new(&mut pipe).poll_flush(&mut context);
         let _ = Pin::new(&mut pipe).poll_shutdown(&mut context);
-    }
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::packet::{self, Message, Refusal};
+use super::packet::{self, Message, Names, Refusal};
 use super::{MESSAGES_MAX, endless, receive};
 use crate::config::model::{PostgresAccount, Recovery};
 use crate::health::{Role, Says};
-use crate::probe::compare::{Cell, judge};
+use crate::probe::compare::{Answer, judge};
 use crate::probe::report::{Failure, Finding, Layer};
 use crate::probe::transcript::{Log, readable};
 use crate::probe::wire::Wire;
@@ -34,9 +34,9 @@ pub(super) async fn ask(
     let mut says = Says::default();
     if let Some(recovery) = account.recovery {
         let wants_lag = matches!(recovery, Recovery::Standby { lag_max: Some(_) });
-        let row = query(wire, if wants_lag { RECOVERY_AND_LAG } else { RECOVERY }).await?;
-        let role = match row {
-            Ok(row) => of_recovery(recovery, row.as_deref().unwrap_or_default(), &mut said)?,
+        let answer = query(wire, if wants_lag { RECOVERY_AND_LAG } else { RECOVERY }, Names::Spared).await?;
+        let role = match answer {
+            Ok(answer) => of_recovery(recovery, answer.first.as_deref().unwrap_or_default(), &mut said)?,
             Err(refusal) => return Err(refusal.failure()),
         };
         says.role = Some(role);
@@ -50,15 +50,15 @@ pub(super) async fn ask(
         if let Err(refusal) = answer(wire).await? {
             return Err(refusal.failure());
         }
-        let row = match query(wire, &wanted.sql).await? {
-            Ok(row) => row,
+        let names = if wanted.column.is_some() { Names::Wanted } else { Names::Spared };
+        match query(wire, &wanted.sql, names).await? {
+            Ok(answer) => said.push(judge(wanted, &answer)?),
             Err(refusal) => return Err(refusal.failure()),
-        };
-        said.push(judge(wanted, first_cell(row.as_ref()))?);
+        }
     }
     if says.role == Some(Role::Active) && account.query.is_none() {
         // A relative of PostgreSQL may not know it: then it has no timeline.
-        if let Ok(Some(row)) = query(wire, TIMELINE).await? {
+        if let Ok(Answer { first: Some(row), .. }) = query(wire, TIMELINE, Names::Spared).await? {
             says.epoch = timeline(&row);
         }
     }
@@ -109,27 +109,24 @@ fn timeline(row: &Row) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-fn first_cell(row: Option<&Row>) -> Cell<'_> {
-    match row.map(|row| row.first()) {
-        None | Some(None) => Cell::Missing,
-        Some(Some(None)) => Cell::Null,
-        Some(Some(Some(value))) => Cell::Value(value),
-    }
-}
-
-/// Asks one question: the first row of the answer, if there is one, or the server's refusal.
-async fn query(wire: &mut Wire, sql: &str) -> Result<Result<Option<Row>, Refusal>, Failure> {
-    wire.send(&packet::query(sql)).await;
+/// Asks one question: the answer, or the server's refusal.
+async fn query(wire: &mut Wire, sql: &str, names: Names) -> Result<Result<Answer, Refusal>, Failure> {
+    wire.send(&packet::query(sql, names)).await;
     answer(wire).await
 }
 
-async fn answer(wire: &mut Wire) -> Result<Result<Option<Row>, Refusal>, Failure> {
-    let mut found = Ok(None);
+async fn answer(wire: &mut Wire) -> Result<Result<Answer, Refusal>, Failure> {
+    let mut found = Ok(Answer::default());
     for _ in 0..MESSAGES_MAX {
         match receive(wire, "an answer to the query").await? {
             Message::Row(row) => {
-                if let Ok(first) = &mut found {
-                    first.get_or_insert(row);
+                if let Ok(answer) = &mut found {
+                    answer.first.get_or_insert(row);
+                }
+            }
+            Message::Columns(names) => {
+                if let Ok(answer) = &mut found {
+                    answer.columns = names;
                 }
             }
             Message::Error(refusal) => found = Err(refusal),

@@ -38,7 +38,7 @@ pub(super) async fn run(
                 return if only_life { refusal.of_nobody().map(Login::Alive) } else { Err(refusal.failure()) };
             }
             Message::Ready => return Ok(Login::Done),
-            Message::Row(_) | Message::Other => continue,
+            Message::Columns(_) | Message::Row(_) | Message::Other => continue,
         };
         if auth == Auth::Welcome {
             dialogue.welcome()?;

@@ -20,6 +20,8 @@ pub(super) enum Message {
     Auth(Auth),
     /// `E`.
     Error(Refusal),
+    /// `T`: the names of the columns to come.
+    Columns(Vec<String>),
     /// `D`: its columns; `None` is NULL.
     Row(Vec<Option<Vec<u8>>>),
     /// `Z`: the next question may come.
@@ -118,6 +120,15 @@ pub(super) fn sasl_continue(next: &str) -> Vec<u8> {
     message(b'p', next.as_bytes())
 }
 
+/// Whether the names of the columns come with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// They come before the first row.
+    Wanted,
+    /// Only the row comes.
+    Spared,
+}
+
 /// A simple query: for commands without an answer.
 pub(super) fn simple(sql: &str) -> Vec<u8> {
     let mut body = Vec::with_capacity(sql.len() + 1);
@@ -125,13 +136,16 @@ pub(super) fn simple(sql: &str) -> Vec<u8> {
     message(b'Q', &body)
 }
 
-/// One query, of whose answer at most the first row comes, as text: parse, bind, execute, sync.
-pub(super) fn query(sql: &str) -> Vec<u8> {
+/// One query, of whose answer at most the first row comes, as text: parse, bind, describe, execute, sync.
+pub(super) fn query(sql: &str, names: Names) -> Vec<u8> {
     let mut parse = vec![0];
     text(&mut parse, sql);
     parse.extend([0, 0]);
     let mut bytes = message(b'P', &parse);
     bytes.extend(message(b'B', &[0; 8]));
+    if names == Names::Wanted {
+        bytes.extend(message(b'D', b"P\0"));
+    }
     bytes.extend(message(b'E', &[0, 0, 0, 0, 1]));
     bytes.extend(message(b'S', &[]));
     bytes
@@ -152,6 +166,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Message, usize)>, Garbage> {
     let message = match tag {
         b'R' => Message::Auth(auth(body).ok_or(Garbage)?),
         b'E' => Message::Error(refusal(body)),
+        b'T' => Message::Columns(columns(body).ok_or(Garbage)?),
         b'D' => Message::Row(row(body).ok_or(Garbage)?),
         b'Z' => Message::Ready,
         _ => Message::Other,
@@ -189,6 +204,18 @@ fn refusal(body: &[u8]) -> Refusal {
 fn texts(bytes: &[u8]) -> Vec<String> {
     let texts = bytes.split(|byte| *byte == 0).take_while(|text| !text.is_empty());
     texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+}
+
+/// Each a text that ends in NUL, and 18 bytes about its type.
+fn columns(body: &[u8]) -> Option<Vec<String>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut names = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count).min(COLUMNS_MAX) {
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+        rest = rest.get(end + 1 + 18..)?;
+    }
+    Some(names)
 }
 
 fn row(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
@@ -246,7 +273,10 @@ mod tests {
         let expected: &[u8] = b"P\x00\x00\x00\x10\x00SELECT 1\x00\x00\x00\
             B\x00\x00\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00\
             E\x00\x00\x00\x09\x00\x00\x00\x00\x01S\x00\x00\x00\x04";
-        assert_eq!(query("SELECT 1"), expected);
+        assert_eq!(query("SELECT 1", Names::Spared), expected);
+        let named = query("SELECT 1", Names::Wanted);
+        let describe = b"D\x00\x00\x00\x06P\x00";
+        assert!(named.windows(describe.len()).any(|window| window == describe), "{}", named.escape_ascii());
     }
 
     #[test]
@@ -281,10 +311,16 @@ mod tests {
                 b"D\x00\x00\x00\x12\x00\x03\x00\x00\x00\x00\xff\xff\xff\xff\x00\x00\x00\x01t",
                 Message::Row(vec![Some(vec![]), None, Some(b"t".to_vec())]),
             ),
+            (
+                b"T\x00\x00\x00\x2e\x00\x02up\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x01\xff\xff\xff\xff\x00\x00\
+                \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x01\xff\xff\xff\xff\x00\x00",
+                Message::Columns(vec!["up".to_owned(), String::new()]),
+            ),
+            (b"T\x00\x00\x00\x06\x00\x00", Message::Columns(vec![])),
         ];
         for (bytes, expected) in rows {
             let mut bytes = bytes.to_vec();
-            if bytes[0] == b'E' || bytes[0] == b'D' {
+            if [b'E', b'D', b'T'].contains(&bytes[0]) {
                 let length = (bytes.len() as u32 - 1).to_be_bytes();
                 bytes[1..5].copy_from_slice(&length);
             }
@@ -310,6 +346,9 @@ mod tests {
             b"D\x00\x00\x00\x06\xff\xff",
             b"D\x00\x00\x00\x06\x00\x01",
             b"D\x00\x00\x00\x0a\x00\x01\x7f\xff\xff\xff",
+            b"T\x00\x00\x00\x05\x00",
+            b"T\x00\x00\x00\x08\x00\x01up",
+            b"T\x00\x00\x00\x09\x00\x01up\x00",
             b"Ecould not fork new process",
         ];
         for bytes in rows {
@@ -323,6 +362,7 @@ mod tests {
             b"R\x00\x00\x00\x17\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00",
             b"E\x00\x00\x00\x15SFATAL\x00C57P03\x00\x00",
             b"D\x00\x00\x00\x0b\x00\x01\x00\x00\x00\x01t",
+            b"T\x00\x00\x00\x1b\x00\x01up\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x01\xff\xff\xff\xff\x00\x00",
         ];
         for good in rows {
             for at in 0..good.len() {

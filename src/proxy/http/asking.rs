@@ -16,7 +16,7 @@ use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool, Symptom};
-use crate::proxy::attempt::{self, Search, is_enough};
+use crate::proxy::attempt::{self, Search, is_enough, may_wait_for_the_next};
 use crate::proxy::idle::Wanted;
 use crate::proxy::outcome::Cause;
 
@@ -198,8 +198,8 @@ async fn answer(
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
         }
-        let composed =
-            compose(connection, search, incoming, upload, lease, &mut hand, tried).map_err(Trouble::Backend)?;
+        let composed = compose(connection, search, incoming, upload, lease, &mut hand, tried, attempt.retries)
+            .map_err(Trouble::Backend)?;
         match composed {
             None => {}
             Some(Composed::Interim(out)) if interim < MAX_INTERIM => {
@@ -392,6 +392,12 @@ fn late(upload: &Upload) -> Trouble {
     }
 }
 
+/// Whether an answer is given up for the one of another backend.
+fn may_go_elsewhere(search: &Search<'_>, tried: &[u32]) -> bool {
+    let pool = search.pool();
+    tried.len() <= usize::from(pool.config.retry.attempts) && search.has_others(tried) && can_afford_retry(pool)
+}
+
 /// What the bytes in hand are.
 enum Composed {
     /// 1xx, for the client where it understands it.
@@ -401,6 +407,7 @@ enum Composed {
 }
 
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
+#[expect(clippy::too_many_arguments, reason = "the facts of one exchange; a struct of borrows would hide them")]
 fn compose(
     connection: &Connection,
     search: &Search<'_>,
@@ -409,6 +416,7 @@ fn compose(
     lease: &Lease,
     hand: &mut Option<Buffer>,
     tried: &[u32],
+    retries: u8,
 ) -> Result<Option<Composed>, Cause> {
     let Some(buffer) = hand else { return Ok(None) };
     let pool = search.pool();
@@ -428,9 +436,7 @@ fn compose(
         && pool.config.retry.statuses.contains(&status)
         && incoming.idempotent
         && upload.is_repeatable()
-        && tried.len() <= usize::from(pool.config.retry.attempts)
-        && search.has_others(tried)
-        && can_afford_retry(pool)
+        && (may_go_elsewhere(search, tried) || may_wait_for_the_next(pool, retries))
     {
         return Err(Cause::RetriedStatus);
     }

@@ -149,7 +149,11 @@ async fn ask(
                     lease
                 }
                 Err(Cause::ClientAbort) => return Err(Trouble::ClientGone),
-                Err(cause) => return Err(Trouble::Backend(last.unwrap_or(cause))),
+                // A status was given up for a better answer, and there is none.
+                Err(cause) => {
+                    let last = last.filter(|last| *last != Cause::RetriedStatus);
+                    return Err(Trouble::Backend(last.unwrap_or(cause)));
+                }
             }
         };
         lease.backend().stats.mine().picks.inc();
@@ -173,8 +177,13 @@ async fn ask(
         if !repeatable && cause != Cause::RetriedStatus {
             return Err(failed.trouble);
         }
-        let retried = may_retry(search, notes.retries, &mut tried, cause);
-        retried.map_err(Trouble::Backend)?;
+        if cause == Cause::RetriedStatus {
+            if let Some(lease) = notes.lease.as_ref().filter(|_| !search.has_others(&tried)) {
+                tried.await_verdict(lease);
+            }
+        } else {
+            may_retry(search, notes.retries, &mut tried, cause).map_err(Trouble::Backend)?;
+        }
         upload.rewind();
         notes.retries += 1;
         search.pool().stats.mine().retries.inc();
@@ -195,10 +204,6 @@ fn note_failure(notes: &Notes, cause: Cause) {
 
 /// Whether another attempt is made, or what the client is told instead.
 fn may_retry(search: &Search<'_>, retries: u8, tried: &mut Tried, cause: Cause) -> Result<(), Cause> {
-    // A status was only given up for another answer that is certain to be asked for; it is paid for.
-    if cause == Cause::RetriedStatus {
-        return Ok(());
-    }
     let pool = search.pool();
     // The budget is for load. A connection that did not come about has cost nobody any work, and a backend that is out
     // can be overloaded no more; those that it kept waiting are limited in number.

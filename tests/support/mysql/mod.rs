@@ -38,7 +38,7 @@ struct Shared {
     open: Mutex<Vec<Weak<TcpStream>>>,
     stalled: Mutex<Stalled>,
     released: Condvar,
-    counts: [AtomicUsize; 6],
+    counts: [AtomicUsize; 7],
     /// Accounts whose password the cache of `caching_sha2_password` knows.
     cached: Mutex<Vec<String>>,
 }
@@ -61,6 +61,8 @@ enum Count {
     /// Logged in, and ended without it.
     Aborted,
     Pings,
+    /// Waits for [`FakeMysql::goes_on`].
+    Stalls,
 }
 
 impl FakeMysql {
@@ -142,6 +144,11 @@ impl FakeMysql {
         self.shared.count(Count::Pings)
     }
 
+    /// How often it began to stall.
+    pub fn stalls(&self) -> usize {
+        self.shared.count(Count::Stalls)
+    }
+
     /// Waits until so many connections have ended with a goodbye.
     #[track_caller]
     pub fn wait_for_quits(&self, count: usize) {
@@ -178,6 +185,7 @@ impl Shared {
 
     /// Waits until [`FakeMysql::goes_on`].
     fn stall(&self) {
+        self.add(Count::Stalls);
         let guard = self.stalled.lock().unwrap();
         drop(self.released.wait_while(guard, |stalled| *stalled == Stalled::Waiting).unwrap());
     }

@@ -39,11 +39,9 @@ impl Platform {
         let metrics = |(number, ip): (usize, &IpAddr)| {
             Origin::http().on(*ip).at_port(port).reply(format!("metrics-{number}")).start()
         };
-        Self {
-            instances: ips.iter().enumerate().map(instance).collect(),
-            prometheus: ips.iter().enumerate().map(metrics).collect(),
-            roles,
-        }
+        // First, or the system could give the common port to somebody else.
+        let prometheus = ips.iter().enumerate().map(metrics).collect();
+        Self { instances: ips.iter().enumerate().map(instance).collect(), prometheus, roles }
     }
 
     /// The port of every Prometheus.

@@ -85,23 +85,28 @@ impl Vault {
         self.cluster.nodes.lock().unwrap()[node] = is;
     }
 
-    /// Elects a node; the leader before it is a standby.
+    /// Elects a node; the leader before it is a standby from the same moment on.
     pub fn elect(&self, node: usize) {
-        self.step_down();
-        self.set(node, VaultNode::Active);
+        let mut nodes = self.cluster.nodes.lock().unwrap();
+        step_down(&mut nodes);
+        nodes[node] = VaultNode::Active;
     }
 
     /// The leader gives up; nobody leads.
     pub fn step_down(&self) {
-        for node in self.cluster.nodes.lock().unwrap().iter_mut().filter(|node| **node == VaultNode::Active) {
-            *node = VaultNode::Standby;
-        }
+        step_down(&mut self.cluster.nodes.lock().unwrap());
     }
 
     /// Requests at a node that were not about its health.
     pub fn work_at(&self, node: usize) -> usize {
         let node = &self.nodes[node];
         node.request_count() - node.requests_for("/v1/sys/health")
+    }
+}
+
+fn step_down(nodes: &mut [VaultNode]) {
+    for node in nodes.iter_mut().filter(|node| **node == VaultNode::Active) {
+        *node = VaultNode::Standby;
     }
 }
 

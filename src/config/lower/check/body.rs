@@ -93,14 +93,12 @@ fn text(body: &Section<'_>, kind: &Entry) -> Option<BodyRule> {
 
 fn json(body: &Section<'_>) -> Option<BodyRule> {
     let pointer = body.parsed("json", pointer);
-    let compared: Vec<&Entry> =
-        body.table.entries.iter().filter(|entry| compare::COMPARISONS.contains(&&*entry.key)).collect();
-    if compared.is_empty() {
+    let wanted = compare::comparisons(body)?;
+    if wanted.is_empty() {
         body.missing("equals", "write equals = \"value\", not = \"value\", above = 1 or below = 5");
         return None;
     }
-    let wanted: Vec<_> = compared.iter().map(|entry| compare::comparison(body, entry)).collect();
-    Some(BodyRule::Json { pointer: pointer?, wanted: wanted.into_iter().collect::<Option<_>>()? })
+    Some(BodyRule::Json { pointer: pointer?, wanted })
 }
 
 fn non_empty(text: &str) -> Result<Arc<str>, Fault> {

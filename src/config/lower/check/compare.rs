@@ -1,4 +1,5 @@
-//! `query` with `equals`, `not`, `above` or `below`, as every check of a database reads it.
+//! `query` with `column`, `equals`, `not`, `above` and `below`, as every check of a database reads it; the comparisons
+//! also of a value in a body.
 
 use std::sync::Arc;
 
@@ -12,15 +13,18 @@ use crate::config::units::Fault;
 const QUERY_MAX: usize = 8 * 1024;
 
 /// The keys of comparisons.
-pub(super) const COMPARISONS: [&str; 4] = ["equals", "not", "above", "below"];
+const COMPARISONS: [&str; 4] = ["equals", "not", "above", "below"];
+
+/// The keys that say what the answer to a query must be.
+const ANSWER_KEYS: [&str; 5] = ["column", "equals", "not", "above", "below"];
 
 /// `Some(None)`: the check has no query.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
 pub(super) fn query(section: &Section<'_>) -> Option<Option<Query>> {
-    let given: Vec<&Entry> =
-        section.table.entries.iter().filter(|entry| COMPARISONS.contains(&entry.key.as_str())).collect();
     if !section.has("query") {
-        let Some(first) = given.first() else { return Some(None) };
+        let Some(first) = section.table.entries.iter().find(|entry| ANSWER_KEYS.contains(&&*entry.key)) else {
+            return Some(None);
+        };
         let fault = format!("`{}` has nothing to compare", first.key);
         section.cx.report(
             Problem::error("missing", first.key_at, fault)
@@ -30,20 +34,66 @@ pub(super) fn query(section: &Section<'_>) -> Option<Option<Query>> {
         return None;
     }
     let sql = section.parsed("query", sql);
-    let wanted = match given.as_slice() {
-        [] => None,
-        [one] => Some(comparison(section, one)?),
-        [first, second, ..] => {
-            section.cx.report(
-                Problem::error("conflict", second.key_at, format!("`{}` and `{}` at once", first.key, second.key))
-                    .label("one comparison too many")
-                    .second(first.key_at, "the first one")
-                    .help("compare once, or let the query do it: query = \"SELECT a > 1 AND b < 5\", equals = true"),
-            );
-            return None;
-        }
+    let column = if section.has("column") { Some(section.parsed("column", column)) } else { None };
+    let wanted = comparisons(section);
+    if let (Some(entry), Some([])) = (section.entry("column"), wanted.as_deref()) {
+        section.cx.report(
+            Problem::error("missing", entry.key_at, "`column` compares nothing")
+                .label("which column, but not what it must be")
+                .help("write equals = \"value\", not = \"value\", above = 1 or below = 5 too, or take it out"),
+        );
+        return None;
+    }
+    let column = match column {
+        Some(column) => Some(column?),
+        None => None,
     };
-    Some(Some(Query { sql: sql?, wanted }))
+    Some(Some(Query { sql: sql?, column, wanted: wanted? }))
+}
+
+/// All comparisons of a section, none where it has none; they can all be met at once.
+pub(super) fn comparisons(section: &Section<'_>) -> Option<Vec<Comparison>> {
+    let given: Vec<&Entry> =
+        section.table.entries.iter().filter(|entry| COMPARISONS.contains(&entry.key.as_str())).collect();
+    if let (Some(equals), [first, second, ..]) = (section.entry("equals"), given.as_slice()) {
+        let other = if first.key == "equals" { second } else { first };
+        section.cx.report(
+            Problem::error("conflict", other.key_at, format!("`equals` and `{}` at once", other.key))
+                .label("one comparison too many")
+                .second(equals.key_at, "says all that there is to say")
+                .help("take one of them out; `not`, `above` and `below` go together"),
+        );
+        return None;
+    }
+    let read: Vec<_> = given.iter().map(|entry| comparison(section, entry)).collect();
+    let read: Vec<Comparison> = read.into_iter().collect::<Option<_>>()?;
+    let above = read.iter().find_map(|one| if let Comparison::Above(number) = one { Some(number) } else { None });
+    let below = read.iter().find_map(|one| if let Comparison::Below(number) = one { Some(number) } else { None });
+    if let (Some(low), Some(high)) = (above, below)
+        && low >= high
+    {
+        let (above, below) = (section.entry("above")?, section.entry("below")?);
+        section.cx.report(
+            Problem::error("range", below.node.at, format!("no number is above {low} and below {high}"))
+                .label("never met together")
+                .second(above.node.at, "with this one")
+                .help(if low == high {
+                    format!("write equals = {low}, or leave room between the two")
+                } else {
+                    format!("write above = {high} and below = {low}?")
+                }),
+        );
+        return None;
+    }
+    Some(read)
+}
+
+fn column(text: &str) -> Result<Arc<str>, Fault> {
+    if text.is_empty() {
+        let fault = Fault::new("text", "`column` is empty", "no name");
+        return Err(fault.help("write the name of a column, or leave it out for the first one"));
+    }
+    Ok(text.into())
 }
 
 fn sql(text: &str) -> Result<Arc<str>, Fault> {
@@ -61,7 +111,7 @@ fn sql(text: &str) -> Result<Arc<str>, Fault> {
 }
 
 /// What one of these keys says.
-pub(super) fn comparison(section: &Section<'_>, entry: &Entry) -> Option<Comparison> {
+fn comparison(section: &Section<'_>, entry: &Entry) -> Option<Comparison> {
     Some(match entry.key.as_str() {
         "equals" => Comparison::Equals(wanted(section, entry)?),
         "not" => Comparison::Not(wanted(section, entry)?),

@@ -21,7 +21,8 @@ const RECOVERY: Choice<Recovery> = Choice {
 };
 
 /// Keys that need somebody who logs in.
-const LOGIN_KEYS: [&str; 8] = ["password", "database", "query", "equals", "not", "above", "below", "recovery"];
+const LOGIN_KEYS: [&str; 9] =
+    ["password", "database", "query", "column", "equals", "not", "above", "below", "recovery"];
 
 pub(super) fn postgres(section: &Section<'_>) -> Option<PostgresCheck> {
     let tls = tls::tls(section);
