@@ -145,7 +145,7 @@ pub struct ListenerStats {
 pub const HANDSHAKES: [&str; 3] = ["ok", "failed", "late"];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 22] = [
+pub const REJECTIONS: [&str; 23] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -168,7 +168,11 @@ pub const REJECTIONS: [&str; 22] = [
     "no_route",
     "connect_method",
     "unknown_host",
+    "proxy_header",
 ];
+
+/// Of [`REJECTIONS`]: a connection without the header of the PROXY protocol that it must begin with.
+pub const PROXY_HEADER: usize = 22;
 
 /// What a worker counts of a pool.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
-//! The header of the PROXY protocol, written: who a connection is made for, said before its first byte.
+//! The header of the PROXY protocol: who a connection is made for, said before its first byte
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Called by probes. No allocation, no socket: what is to be said goes in, the bytes come out.
+//! Written for probes, read from proxies in front of us. What is written and what is understood knows no socket;
+//! [`take`] alone reads from one.
 //!
 //! # What does a probe say of itself?
 //! In version 2 it is [`Behalf::Own`]: the command LOCAL says that the balancer itself is asking, and the backend takes
@@ -8,8 +10,11 @@
 //! near, but backends that enforce the protocol log nothing of use for it and some refuse it, so version 1 says the
 //! connection's own two addresses. Checks of `HAProxy` do both in the same way.
 
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use crate::config::model::SendProxy;
 
@@ -126,6 +131,115 @@ fn wide(address: IpAddr) -> [u8; 16] {
     }
 }
 
+// === reading ===
+
+/// The shortest header of either version: `PROXY UNKNOWN` and its line end. So much can be read without reading beyond.
+const SHORTEST: usize = 15;
+/// Bytes of version 2 before the block whose length they say.
+const FIXED: usize = 16;
+/// Longest block of version 2 that is read. Addresses take 36 bytes at most, the rest is for extensions (certificates
+/// of clients among them); the specification has room for 65,535.
+const MAX_BLOCK: usize = 4096;
+
+/// Takes the header off a connection, and nothing beyond it. Says who the client is; `None`: whoever has connected.
+/// No deadline of its own.
+///
+/// # Errors
+/// There is none, or a broken one, or the connection has ended.
+pub async fn take(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut header = vec![0; SHORTEST];
+    stream.read_exact(&mut header).await?;
+    if header.starts_with(&SIGNATURE) {
+        header.push(stream.read_u8().await?);
+        let length = block_length(&header).ok_or_else(broken)?;
+        header.resize(FIXED + length, 0);
+        stream.read_exact(&mut header[FIXED..]).await?;
+        return block(&header).ok_or_else(broken);
+    }
+    if !header.starts_with(b"PROXY ") {
+        return Err(broken());
+    }
+    while !header.ends_with(b"\n") {
+        if header.len() >= MAX_V1 {
+            return Err(broken());
+        }
+        let mut room = [0; MAX_V1];
+        let seen = stream.peek(&mut room[..MAX_V1 - header.len()]).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // All of it belongs to the header where no line ends in it.
+        let take = memchr::memchr(b'\n', &room[..seen]).map_or(seen, |end| end + 1);
+        let begun = header.len();
+        header.resize(begun + take, 0);
+        stream.read_exact(&mut header[begun..]).await?;
+    }
+    line(&header).ok_or_else(broken)
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "no header of the PROXY protocol")
+}
+
+/// A line of version 1 (2.1). `Some(None)`: `UNKNOWN`.
+#[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
+fn line(header: &[u8]) -> Option<Option<SocketAddr>> {
+    let text = std::str::from_utf8(header).ok()?.strip_suffix("\r\n")?;
+    let mut words = text.split(' ');
+    let (start, family) = (words.next()?, words.next()?);
+    match (start, family) {
+        ("PROXY", "UNKNOWN") => return Some(None),
+        ("PROXY", "TCP4" | "TCP6") => {}
+        _ => return None,
+    }
+    let address = |word: &str| -> Option<IpAddr> {
+        match family {
+            "TCP4" => word.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+            _ => word.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        }
+    };
+    // No sign and no zero in front, as Rust would take them.
+    let port = |word: &str| word.parse::<u16>().ok().filter(|port| port.to_string() == word);
+    let (source, _) = (address(words.next()?)?, address(words.next()?)?);
+    let (from, _) = (port(words.next()?)?, port(words.next()?)?);
+    words.next().is_none().then(|| Some(SocketAddr::new(source.to_canonical(), from)))
+}
+
+/// Length of the block behind the first 16 bytes of version 2 (2.2).
+fn block_length(fixed: &[u8]) -> Option<usize> {
+    let length = usize::from(u16::from_be_bytes([*fixed.get(14)?, *fixed.get(15)?]));
+    (length <= MAX_BLOCK).then_some(length)
+}
+
+/// A whole header of version 2 (2.2). `Some(None)`: LOCAL, or a family that says no address.
+#[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
+fn block(header: &[u8]) -> Option<Option<SocketAddr>> {
+    let block = &header[FIXED..];
+    match header[12] {
+        0x20 => return Some(None),
+        0x21 => {}
+        _ => return None,
+    }
+    let port = |at: usize| Some(u16::from_be_bytes([*block.get(at)?, *block.get(at + 1)?]));
+    match header[13] {
+        // TCP or UDP over IPv4.
+        0x11 | 0x12 => {
+            let source: [u8; 4] = block.get(..4)?.try_into().ok()?;
+            port(10)?;
+            Some(Some(SocketAddr::new(IpAddr::from(source), port(8)?)))
+        }
+        // The same over IPv6. The last bytes of the destination's port prove that the block is whole.
+        0x21 | 0x22 => {
+            let source: [u8; 16] = block.get(..16)?.try_into().ok()?;
+            port(34)?;
+            Some(Some(SocketAddr::new(IpAddr::from(source).to_canonical(), port(32)?)))
+        }
+        // Unix sockets, and "unspecified".
+        0x00 | 0x31 | 0x32 => Some(None),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,5 +293,52 @@ mod tests {
             assert_eq!(header.bytes()[..12], *b"\x0d\x0a\x0d\x0a\x00\x0d\x0a\x51\x55\x49\x54\x0a");
             assert_eq!(header.bytes()[12..], *rest, "{behalf:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_understood() {
+        for (source, destination) in [
+            ("192.0.2.1:5", "198.51.100.2:443"),
+            ("[2001:db8::1]:65535", "[2001:db8::2]:2"),
+            ("[::ffff:1.2.3.4]:1", "5.6.7.8:2"),
+        ] {
+            let told: SocketAddr = source.parse().unwrap();
+            let told = SocketAddr::new(told.ip().to_canonical(), told.port());
+            let behalf = client(source, destination);
+            assert_eq!(line(Header::new(SendProxy::V1, behalf).bytes()), Some(Some(told)));
+            assert_eq!(block(Header::new(SendProxy::V2, behalf).bytes()), Some(Some(told)));
+        }
+        assert_eq!(block(Header::new(SendProxy::V2, own("10.0.0.9:4", "10.0.0.1:80")).bytes()), Some(None));
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_no_header() {
+        for text in [
+            "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n",
+            "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
+            "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
+            "PROXY TCP4 ::1 5.6.7.8 1 2\r\n",
+            "PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n",
+            "PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n",
+            "PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n",
+            "PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
+            "PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
+            "PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            "proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            "PROXY TCP4 1.2.3.400 5.6.7.8 1 2\r\n",
+        ] {
+            assert_eq!(line(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(line(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"), Some(None), "the rest of it says nothing (2.1)");
+        let good = Header::new(SendProxy::V2, client("1.2.3.4:1", "5.6.7.8:2")).bytes().to_vec();
+        for (at, byte) in [(12, 0x11), (12, 0x22), (13, 0x13), (13, 0x41), (13, 0x21)] {
+            let mut bent = good.clone();
+            bent[at] = byte;
+            assert_eq!(block(&bent), None, "byte {at} is {byte:#x}");
+        }
+        for end in FIXED..good.len() {
+            assert_eq!(block(&good[..end]), None, "cut at {end}");
+        }
+        assert_eq!(block_length(&[0xff; FIXED]), None);
     }
 }

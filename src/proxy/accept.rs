@@ -20,6 +20,8 @@ use super::http::connection;
 use super::tcp;
 use super::worker::{View, Worker};
 use crate::config::model::Protocol;
+use crate::metrics::PROXY_HEADER;
+use crate::net::proxy_protocol;
 use crate::net::stream::Stream;
 use crate::net::tls::Server;
 use crate::net::wheel::Timer;
@@ -121,7 +123,7 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, addres
     let stats = Arc::clone(&listener.stats);
     stats.mine().connections.inc();
     tokio::task::spawn_local(async move {
-        let Some(stream) = dress(&listener, stream).await else {
+        let Some((stream, address)) = greet(&listener, stream, address).await else {
             stats.mine().connections_ended.inc();
             return;
         };
@@ -132,6 +134,44 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, addres
         stats.mine().connections_ended.inc();
         drop(place);
     });
+}
+
+/// Everything before the first byte of the protocol: who it is from, and TLS. `None` where that came to nothing.
+async fn greet(listener: &Listener, mut stream: TcpStream, peer: SocketAddr) -> Option<(Stream, SocketAddr)> {
+    let mut address = peer;
+    let networks = &listener.config.accept_proxy;
+    if !networks.is_empty() && networks.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
+        // Boxed: every connection would keep the room that its first moments need.
+        address = Box::pin(named(listener, &mut stream)).await?.unwrap_or(peer);
+    }
+    Some((dress(listener, stream).await?, address))
+}
+
+/// Who a proxy in front says that the client is.
+#[expect(clippy::option_option, reason = "the outer one says whether there was a header")]
+async fn named(listener: &Listener, stream: &mut TcpStream) -> Option<Option<SocketAddr>> {
+    match within(listener.config.timeouts.head, proxy_protocol::take(stream)).await {
+        Some(Ok(client)) => Some(client),
+        other => {
+            let why = other.and_then(Result::err).map_or("late".to_owned(), |error| error.to_string());
+            tracing::debug!(listener = %listener.config.name, %why, "no PROXY header");
+            listener.stats.mine().rejected[PROXY_HEADER].inc();
+            None
+        }
+    }
+}
+
+/// What comes of something before its time is over.
+async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Option<T> {
+    let timer = Timer::new();
+    timer.set(time);
+    let mut doing = pin!(doing);
+    poll_fn(|context| match doing.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if timer.poll_elapsed(context) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Agrees on TLS where the listener wants it; `None` where that came to nothing.
@@ -145,15 +185,7 @@ async fn dress(listener: &Listener, stream: TcpStream) -> Option<Stream> {
 }
 
 async fn handshake(listener: &Listener, server: &Server, stream: TcpStream) -> Option<Stream> {
-    let timer = Timer::new();
-    timer.set(listener.config.timeouts.head);
-    let mut handshake = pin!(server.handshake(stream));
-    let result = poll_fn(|context| match handshake.as_mut().poll(context) {
-        Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending if timer.poll_elapsed(context) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await;
+    let result = within(listener.config.timeouts.head, server.handshake(stream)).await;
     let counted = |position: usize| listener.stats.mine().handshakes[position].inc();
     match result {
         Some(Ok(socket)) => {

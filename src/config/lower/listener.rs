@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::super::Cx;
 use super::super::address;
 use super::super::model::{
@@ -70,6 +72,8 @@ pub(super) fn listener<'a>(
     let routes = routes(&section, protocol, pools);
     let tls = certificates::listener_tls(&section);
     let (redirect, unknown_host) = (redirect(&section, protocol), unknown_host(&section, protocol));
+    let trusted_proxies = trusted_proxies(&section, protocol);
+    let accept_proxy = accept_proxy(&section, &trusted_proxies);
     let idle = !section.has("pool") && !section.has("route") && redirect == Redirect::Off;
     if idle && !has_later(&section) {
         section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
@@ -92,6 +96,8 @@ pub(super) fn listener<'a>(
         tls: tls.flatten(),
         redirect,
         unknown_host,
+        trusted_proxies,
+        accept_proxy,
         pool,
         reads,
         routes,
@@ -160,6 +166,36 @@ fn reads(section: &Section<'_>) -> Reads {
         );
     }
     section.choice("reads", &READS).unwrap_or_default()
+}
+
+fn trusted_proxies(section: &Section<'_>, protocol: Protocol) -> Vec<IpNet> {
+    if !section.has("accept_proxy") {
+        no_effect(section, protocol, &["trusted_proxies"]);
+    }
+    let read = section.parsed_list("trusted_proxies", address::network).unwrap_or_default();
+    read.into_iter().map(|(network, _)| network).collect()
+}
+
+/// `true`: from the proxies that are trusted; or the networks themselves.
+fn accept_proxy(section: &Section<'_>, trusted: &[IpNet]) -> Vec<IpNet> {
+    let Some(entry) = section.entry("accept_proxy") else { return Vec::new() };
+    match entry.node.value {
+        Value::Boolean(false) => Vec::new(),
+        Value::Boolean(true) => {
+            if trusted.is_empty() {
+                section.cx.report(
+                    Problem::error("missing", entry.node.at, "accept_proxy = true says not from whom")
+                        .label("anybody could say to be anybody")
+                        .help("write trusted_proxies = [\"10.0.0.0/24\"], or accept_proxy = [\"10.0.0.0/24\"]"),
+                );
+            }
+            trusted.to_vec()
+        }
+        _ => {
+            let read = section.parsed_list("accept_proxy", address::network).unwrap_or_default();
+            read.into_iter().map(|(network, _)| network).collect()
+        }
+    }
 }
 
 fn binds(section: &Section<'_>) -> Vec<(SocketAddr, At)> {

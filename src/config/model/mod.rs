@@ -149,6 +149,10 @@ pub struct Listener {
     pub redirect: Redirect,
     /// What becomes of requests for a host that neither a route nor a certificate names.
     pub unknown_host: UnknownHost,
+    /// Proxies in front of this one, whose word on who the client is counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Networks from which every connection begins with a header of the PROXY protocol.
+    pub accept_proxy: Vec<IpNet>,
     /// The pool for what no route matches.
     pub pool: Option<PoolIndex>,
     /// Which backends of that pool.

@@ -104,10 +104,21 @@ pub(super) const EXEC: Words = Words {
 
 pub(super) const LISTENER: Words = Words {
     place: "[listener.NAME]",
-    keys: &["bind", "protocol", "tls", "redirect", "unknown_host", "pool", "reads", "route", "limits", "timeouts"],
-    later: &[
+    keys: &[
+        "bind",
+        "protocol",
+        "tls",
+        "redirect",
+        "unknown_host",
         "trusted_proxies",
         "accept_proxy",
+        "pool",
+        "reads",
+        "route",
+        "limits",
+        "timeouts",
+    ],
+    later: &[
         "http",
         "http2",
         "hsts",
@@ -144,6 +155,11 @@ pub(super) const LISTENER: Words = Words {
         ("certificates", "[listener.NAME.tls] certificates"),
         ("certificate", "[listener.NAME.tls] certificates"),
         ("default_host", "unknown_host"),
+        ("proxy_protocol", "accept_proxy"),
+        ("accept-proxy", "accept_proxy"),
+        ("set_real_ip_from", "trusted_proxies"),
+        ("trustedIPs", "trusted_proxies"),
+        ("forwarded_headers", "trusted_proxies"),
         ("https_redirect", "redirect = \"https\""),
         ("maxconn", "[listener.NAME.limits] connections"),
         ("timeout", "[listener.NAME.timeouts]"),

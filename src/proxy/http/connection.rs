@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::exchange::{self, After, Incoming};
 use super::http1::fields;
-use super::http1::request::{Asked, Limits, Request, Sender};
+use super::http1::request::{Asked, Forwarded, Limits, Request, Sender};
 use super::http1::{Framing, Reject, Version, answer};
 use super::reply::{Fit, Reply};
 use crate::balance::{Balance, hash};
@@ -41,8 +41,10 @@ pub struct Connection {
     pub listener: Arc<Listener>,
     /// The client.
     pub client: Stream,
-    /// Its address.
+    /// The address of who the current request comes from: the client itself, or who a trusted proxy says it is.
     pub ip: IpAddr,
+    /// The address of who has connected.
+    peer: IpAddr,
     /// Its one deadline.
     pub timer: Timer,
     /// Bytes received and not used.
@@ -108,6 +110,7 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
         listener,
         client,
         ip: address.ip().to_canonical(),
+        peer: address.ip().to_canonical(),
         timer: Timer::new(),
         hand: None,
         ip_text: address.ip().to_canonical().to_string(),
@@ -264,6 +267,18 @@ impl Connection {
                 return Err(Reject::UnknownHost);
             }
         }
+        let mut forwarded = Forwarded { client: None, scheme: None, host: None };
+        if !config.trusted_proxies.is_empty() {
+            let trusts = |address: IpAddr| config.trusted_proxies.iter().any(|network| network.contains(&address));
+            if trusts(self.peer) {
+                forwarded = request.forwarded(trusts);
+            }
+            let client = forwarded.client.unwrap_or(self.peer);
+            if self.ip != client {
+                self.ip = client;
+                self.ip_text = client.to_string();
+            }
+        }
         let asked = Asked { request: &request, client: self.ip };
         let route = self.listener.routes.find(&asked).map(|route| (route.pool, route.reads));
         let (pool, reads) = route.or(config.pool.map(|pool| (pool, config.reads))).ok_or(Reject::NoRoute)?;
@@ -272,8 +287,13 @@ impl Connection {
         let mut made = [0; 32];
         let id = request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made));
         let mut head = Buffer::take(Size::Small);
-        let sender =
-            Sender { client: self.ip_text.as_bytes(), scheme: self.scheme, request_id: id, fallback_host: b"" };
+        let sender = Sender {
+            client: self.ip_text.as_bytes(),
+            scheme: forwarded.scheme.unwrap_or(self.scheme),
+            host: forwarded.host,
+            request_id: id,
+            fallback_host: b"",
+        };
         let id = request.write(&mut head, &sender);
         let incoming = Incoming {
             pool: pool.0,

@@ -2,7 +2,7 @@
 //!
 //! Hot path: no allocation, no lock, no formatting.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::chunked::is_token;
@@ -133,6 +133,27 @@ impl<'b> Request<'b> {
         })
     }
 
+    /// What a proxy that is trusted says of whom it speaks for. Each proxy in turn says who came to it, the last one at
+    /// the end: the client is the last one who is no trusted proxy himself.
+    pub fn forwarded(&self, is_trusted: impl Fn(IpAddr) -> bool) -> Forwarded<'b> {
+        let named = |name: &'static str| self.fields.iter().rev().filter(move |it| it.name.eq_ignore_ascii_case(name));
+        let mut client = None;
+        let chain = named("x-forwarded-for").flat_map(|list| list.value.rsplit(|byte| *byte == b','));
+        for said in chain {
+            let Some(address) = address(said.trim_ascii()) else { break };
+            client = Some(address);
+            if !is_trusted(address) {
+                break;
+            }
+        }
+        let last = |name| named(name).map(|field| field.value.trim_ascii()).next();
+        let scheme = last("x-forwarded-proto").and_then(|said| {
+            let known: [&'static [u8]; 2] = [b"http", b"https"];
+            known.into_iter().find(|scheme| scheme.eq_ignore_ascii_case(said))
+        });
+        Forwarded { client, scheme, host: last("x-forwarded-host").filter(|host| !host.is_empty()) }
+    }
+
     /// Path of the target, without query.
     pub fn path(&self) -> &'b [u8] {
         let target = self.origin_target.as_bytes();
@@ -165,8 +186,8 @@ impl<'b> Request<'b> {
         }
         line(out, b"X-Forwarded-For: ", sender.client);
         line(out, b"X-Forwarded-Proto: ", sender.scheme);
-        if let Some(host) = self.host {
-            line(out, b"X-Forwarded-Host: ", host.as_bytes());
+        if let Some(host) = sender.host.or(self.host.map(str::as_bytes)) {
+            line(out, b"X-Forwarded-Host: ", host);
         }
         out.append(b"X-Request-ID: ");
         let id = out.filled().len();
@@ -184,6 +205,28 @@ impl<'b> Request<'b> {
     }
 }
 
+/// What a proxy in front says of whom it speaks for.
+#[derive(Debug)]
+pub struct Forwarded<'a> {
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// `http` or `https`.
+    pub scheme: Option<&'static [u8]>,
+    /// The host that it was asked for.
+    pub host: Option<&'a [u8]>,
+}
+
+/// An address, with a port or without, an IPv6 one in brackets or without.
+fn address(said: &[u8]) -> Option<IpAddr> {
+    let said = std::str::from_utf8(said).ok()?;
+    let bare = said.parse().ok();
+    let address: IpAddr = bare.or_else(|| said.parse().ok().map(|socket: SocketAddr| socket.ip())).or_else(|| {
+        let inside = said.strip_prefix('[')?.strip_suffix(']')?;
+        inside.parse().ok()
+    })?;
+    Some(address.to_canonical())
+}
+
 /// What the balancer says of whom it speaks for.
 #[derive(Debug)]
 pub struct Sender<'a> {
@@ -191,6 +234,8 @@ pub struct Sender<'a> {
     pub client: &'a [u8],
     /// `http` or `https`.
     pub scheme: &'a [u8],
+    /// The host that a trusted proxy was asked for.
+    pub host: Option<&'a [u8]>,
     /// The identity of the request.
     pub request_id: &'a [u8],
     /// `Host` for a request of HTTP/1.0 that has none.
@@ -525,7 +570,13 @@ mod tests {
         let mut room = fields::room();
         let request = Request::parse(text.as_bytes(), &mut room, LIMITS).unwrap().unwrap();
         let mut out = Buffer::take(Size::Small);
-        let sender = Sender { client: b"192.0.2.7", scheme: b"http", request_id: b"id-1", fallback_host: b"fallback" };
+        let sender = Sender {
+            client: b"192.0.2.7",
+            scheme: b"http",
+            host: None,
+            request_id: b"id-1",
+            fallback_host: b"fallback",
+        };
         request.write(&mut out, &sender);
         String::from_utf8(out.filled().to_vec()).unwrap()
     }
