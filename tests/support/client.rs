@@ -133,14 +133,18 @@ impl Client {
 
     /// Connects and agrees on TLS, or says why not.
     pub fn try_connect_tls(address: SocketAddr, name: &str, config: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
-        let mut client = Self::try_connect(address)?;
+        Self::try_connect(address)?.agree_on_tls(name, config)
+    }
+
+    /// Agrees on TLS from here on, or says why not.
+    pub fn agree_on_tls(mut self, name: &str, config: &Arc<rustls::ClientConfig>) -> io::Result<Self> {
         let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let mut tls = rustls::ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
-            tls.complete_io(&mut client.stream)?;
+            tls.complete_io(&mut self.stream)?;
         }
-        client.tls = Some(Box::new(tls));
-        Ok(client)
+        self.tls = Some(Box::new(tls));
+        Ok(self)
     }
 
     /// What TLS has agreed on.
