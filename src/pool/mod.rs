@@ -108,7 +108,7 @@ impl Pool {
         let live = Live {
             waiting: AtomicU32::new(0),
             ready: Mutex::new(Arc::new(Ready::of(&config, &backends, &preferences))),
-            version: AtomicU64::new(0),
+            version: AtomicU64::new(1),
             alarms: Mutex::new(Vec::new()),
             leader: Mutex::new(None),
             leader_changes: AtomicU64::new(0),

@@ -37,8 +37,8 @@ pub struct Tried {
     slots: [u32; Self::MAX],
     count: usize,
     all: bool,
-    /// Nobody is tried before what may serve has changed from this [`Pool::version`].
-    as_of: Option<u64>,
+    /// Nobody is tried before what may serve has changed from this [`Pool::version`]; 0, which no lease has: no matter.
+    as_of: u64,
 }
 
 impl Tried {
@@ -62,14 +62,14 @@ impl Tried {
     /// The same, until there is another verdict than the one by which this lease was given.
     pub fn await_verdict(&mut self, lease: &Lease) {
         self.all = true;
-        self.as_of = Some(lease.version());
+        self.as_of = lease.version();
     }
 
     /// A new round.
     pub fn clear(&mut self) {
         self.count = 0;
         self.all = false;
-        self.as_of = None;
+        self.as_of = 0;
     }
 }
 
@@ -143,7 +143,7 @@ impl<'a> Search<'a> {
         mut left: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<(Lease, Duration), Cause> {
         let pool = self.pool();
-        if tried.as_of.is_some_and(|version| version != pool.version()) {
+        if tried.as_of != 0 && tried.as_of != pool.version() {
             tried.clear();
         }
         if let Some(lease) = self.pick(tried) {
@@ -166,7 +166,7 @@ impl<'a> Search<'a> {
                 return Ok((lease, begun.elapsed()));
             }
             let (hold, again) = self.patience();
-            let at_most = if tried.as_of.is_some() { Duration::MAX } else { again };
+            let at_most = if tried.as_of != 0 { Duration::MAX } else { again };
             let rest = hold.saturating_sub(begun.elapsed());
             if rest.is_zero() {
                 return Err(Cause::NoBackend);

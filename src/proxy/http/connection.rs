@@ -58,8 +58,6 @@ pub struct Connection {
     orphan: bool,
     /// It has not had a request yet.
     fresh: bool,
-    /// What the client speaks HTTP inside of.
-    scheme: &'static [u8],
 }
 
 /// What the wait for a request brought.
@@ -104,7 +102,6 @@ enum Fill {
 
 /// Serves one connection from accept to end.
 pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, client: Stream, address: SocketAddr) {
-    let scheme: &[u8] = if client.tls().is_some() { b"https" } else { b"http" };
     let mut connection = Connection {
         worker,
         listener,
@@ -118,7 +115,6 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
         view: Some(view),
         orphan: false,
         fresh: true,
-        scheme,
     };
     loop {
         let after = match connection.next().await {
@@ -289,7 +285,7 @@ impl Connection {
         let mut head = Buffer::take(Size::Small);
         let sender = Sender {
             client: self.ip_text.as_bytes(),
-            scheme: forwarded.scheme.unwrap_or(self.scheme),
+            scheme: forwarded.scheme.unwrap_or(if self.client.tls().is_some() { b"https" } else { b"http" }),
             host: forwarded.host,
             request_id: id,
             fallback_host: b"",
