@@ -12,12 +12,13 @@ use super::AdminState;
 use super::orders::{self, OverrideView, override_view};
 use crate::balance::Balance;
 use crate::clock;
-use crate::config::model::{self, Config, PoolIndex, ZoneIndex};
+use crate::config::model::{self, PoolIndex, ZoneIndex};
 use crate::control::Phase;
 use crate::control::orders::{Refused, Standing, find, find_pool};
 use crate::health::{Expression, Mode, State};
 use crate::metrics::{FAILURES, STATUS_CLASSES};
 use crate::pool::{Backend, Override, Pool};
+use crate::route::Table;
 
 /// `GET /api/v1/pools`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,7 +172,7 @@ pub fn overview(state: &AdminState) -> Overview {
         generation: table.generation,
         uptime_seconds: (jiff::Timestamp::now() - state.started).total(jiff::Unit::Second).unwrap_or_default(),
         listeners: table.listeners.iter().map(|listener| listener_view(listener)).collect(),
-        pools: table.pools.iter().map(|pool| pool_view(pool, &table.config, &around)).collect(),
+        pools: table.pools.iter().map(|pool| pool_view(pool, &table, &around)).collect(),
         orders_warning: all.warning.filter(|_| !all.overrides.is_empty()),
         dormant: all.overrides.into_iter().filter(|one| one.dormant.is_some()).collect(),
     }
@@ -184,7 +185,7 @@ pub fn overview(state: &AdminState) -> Overview {
 pub fn pool(state: &AdminState, name: &str) -> Result<PoolView, Refused> {
     let table = state.table.load();
     let standing = state.orders.standing();
-    Ok(pool_view(find_pool(&table, name)?, &table.config, &Around::of(&standing)))
+    Ok(pool_view(find_pool(&table, name)?, &table, &Around::of(&standing)))
 }
 
 /// The backend of that name.
@@ -235,13 +236,13 @@ fn listener_view(listener: &crate::route::Listener) -> ListenerView {
     }
 }
 
-fn pool_view(pool: &Pool, config: &Config, around: &Around<'_>) -> PoolView {
-    let followed = pool.config.follows.and_then(|PoolIndex(index)| config.pools.get(index as usize));
+fn pool_view(pool: &Pool, table: &Table, around: &Around<'_>) -> PoolView {
+    let followed = pool.config.follows.and_then(|PoolIndex(index)| table.config.pools.get(index as usize));
     PoolView {
         name: pool.config.name.to_string(),
         mode: mode_word(&pool.config.policy.mode).to_owned(),
         follows: followed.map(|followed| followed.name.to_string()),
-        active: pool.leader().map(|backend| backend.to_string()),
+        active: table.decider(pool).leader().map(|backend| backend.to_string()),
         alarms: pool.alarms().into_iter().map(|alarm| alarm.message).collect(),
         balance: balance_text(&pool.config.balance),
         healthy_when: expression_text(&pool.config.policy.healthy_when, &pool.config.checks),

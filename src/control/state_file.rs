@@ -58,7 +58,7 @@ pub enum StateError {
     /// It is of another version.
     #[error(
         "the state file {} is of version {found}, and this evenkeel knows version {VERSION}: start the evenkeel that \
-         wrote it, or {}",
+         wrote it; {}",
         path.display(), remedy(path)
     )]
     Version {
@@ -101,7 +101,13 @@ impl StateFile {
     /// It cannot be read or understood.
     pub fn load(&self) -> Result<State, StateError> {
         let path = || self.0.clone();
+        let broken = |what: String| StateError::Broken { path: path(), what };
         let mut text = String::new();
+        match fs::metadata(&self.0) {
+            // Opening a pipe would wait for whoever writes into it.
+            Ok(about) if !about.is_file() => return Err(broken("it is no plain file".to_owned())),
+            _ => {}
+        }
         match File::open(&self.0) {
             Ok(file) => {
                 let read = file.take(MAX_BYTES).read_to_string(&mut text);
@@ -110,7 +116,6 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => return Err(StateError::Read { path: path(), error }),
         }
-        let broken = |what: String| StateError::Broken { path: path(), what };
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
         match value["version"].as_u64() {
             Some(VERSION) => {}
@@ -339,6 +344,15 @@ mod tests {
         assert!(error.contains("`explode` of p/b is no order"), "{error}");
         fs::write(file.path(), [0xff, 0xfe]).unwrap();
         assert!(file.load().is_err(), "no text at all");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_without_waiting_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = at(&folder);
+        assert!(std::process::Command::new("mkfifo").arg(file.path()).status().unwrap().success());
+        let error = file.load().unwrap_err().to_string();
+        assert!(error.contains("it is no plain file"), "{error}");
     }
 
     #[test]

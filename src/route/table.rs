@@ -39,6 +39,15 @@ pub struct Listener {
     pub tls: Option<Arc<Server>>,
 }
 
+impl Table {
+    /// The pool that decides who works for this one: itself, or the one at the end of the chain that it follows.
+    pub fn decider<'t>(&'t self, pool: &'t Pool) -> &'t Pool {
+        let followed = |pool: &Pool| self.pools.get(pool.config.follows?.0 as usize);
+        // A configuration in which pools follow each other in a circle is refused.
+        std::iter::successors(Some(pool), |pool| followed(pool).map(|pool| &**pool)).last().unwrap_or(pool)
+    }
+}
+
 /// The current table.
 #[derive(Debug)]
 pub struct Published {

@@ -66,3 +66,17 @@ fn the_second_port_obeys_the_same_orders() {
     machines.lb.order(&["drain", "p/b1"]);
     machines.both_at(0);
 }
+
+#[test]
+fn the_second_port_tells_the_same_active_one() {
+    let machines = Machines::new(63, "failback = 'never'\n");
+    machines.both_at(0);
+    for (number, name) in ["b0", "b1"].into_iter().enumerate() {
+        machines.lb.order(&["promote", "p", name]);
+        machines.both_at(number);
+        let leads = format!("evenkeel_pool_leader{{pool=\"beside\",backend=\"{name}\"}} 1\n");
+        assert!(machines.lb.metrics().contains(&leads), "no {leads}");
+        let told = client::get(machines.lb.admin(), "/api/v1/pools/beside").text();
+        assert!(told.contains(&format!("\"active\":\"{name}\"")), "{told}");
+    }
+}

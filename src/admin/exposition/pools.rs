@@ -50,7 +50,7 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
     families.push(made(&family::POOL_RESPONSE, response));
     families.push(made(&family::POOL_PROBE, probe));
     alarms(&pools, families);
-    leaders(&pools, families);
+    leaders(table, &pools, families);
 }
 
 /// A pool with its label.
@@ -68,12 +68,13 @@ fn alarms(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
 }
 
 /// Who has the work, of the pools in which one of several has it.
-fn leaders(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
+fn leaders(table: &Table, pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
     let (mut leaders, mut changes) = (Vec::new(), Vec::new());
     for (labels, pool) in pools.iter().filter(|(_, pool)| pool.config.policy.mode != Mode::ActiveActive) {
-        let leader = pool.leader();
+        let decider = table.decider(pool);
+        let leader = decider.leader();
         leaders.extend(leader.map(|name| sample(&family::POOL_LEADER, and(labels, "backend", &name), 1.0)));
-        changes.push(sample(&family::POOL_LEADER_CHANGES, labels.clone(), pool.leader_changes() as f64));
+        changes.push(sample(&family::POOL_LEADER_CHANGES, labels.clone(), decider.leader_changes() as f64));
     }
     families.push(made(&family::POOL_LEADER, leaders));
     families.push(made(&family::POOL_LEADER_CHANGES, changes));

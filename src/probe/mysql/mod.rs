@@ -2,8 +2,9 @@
 //!
 //! The server counts every handshake that breaks off, and after `max_connect_errors` of them it refuses the balancer's
 //! address, client traffic included. So no login is ever dropped half-way: one that does not end in time goes on in the
-//! background, and until it has ended no other is begun ([`Between`]). With `keep`, the connection waits there for the
-//! next attempt; whoever drops it says goodbye.
+//! background ([`Between`]). Beside it few others are begun, ever more seldom: the hanging of one connection says little
+//! of the server, and a server that hangs wholly shall not be filled with logins. With `keep`, the connection waits there
+//! for the next attempt; whoever drops it says goodbye.
 
 mod auth;
 mod examine;
@@ -14,11 +15,15 @@ mod refusal;
 mod rows;
 mod wire;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use self::examine::examine;
 pub(super) use self::examine::statements;
@@ -36,21 +41,31 @@ use crate::net::connect::watch_over;
 /// Longest life of an attempt that does not end in time: a server that was stopped and goes on finds it waiting.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// How long the youngest of one, two, three logins under way must have waited until another is begun beside them; with
+/// more of them, none is.
+const BESIDE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(10), Duration::from_secs(60)];
+
 /// What is ready for all attempts at one question.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// The sentence says why there can be no TLS.
     tls: Option<Result<Opener, String>>,
-    between: Mutex<Option<Between>>,
+    between: Mutex<Between>,
 }
 
 /// What one attempt leaves to the next.
-#[derive(Debug)]
-enum Between {
-    /// It did not end in time and goes on.
-    Straggler(JoinHandle<Visit>),
+#[derive(Debug, Default)]
+struct Between {
     /// A connection, as `keep` wants it.
-    Kept(Session),
+    kept: Option<Session>,
+    stragglers: Vec<Straggler>,
+}
+
+/// An attempt that did not end in time and goes on. Whoever drops this lets it go on alone.
+#[derive(Debug)]
+struct Straggler {
+    begun: Instant,
+    visit: JoinHandle<Visit>,
 }
 
 /// How an attempt ended, and the connection that it leaves.
@@ -70,14 +85,54 @@ impl Prepared {
         Self { tls, between: Mutex::default() }
     }
 
-    fn take(&self) -> Option<Between> {
-        self.between.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> Between {
+        std::mem::take(&mut *self.between.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn leave(&self, between: Between) {
-        *self.between.lock().unwrap_or_else(PoisonError::into_inner) = Some(between);
+        *self.between.lock().unwrap_or_else(PoisonError::into_inner) = between;
     }
 }
+
+// === impl Between ===
+
+impl Between {
+    /// Whether another login may begin beside those that still wait.
+    fn may_begin(&self) -> bool {
+        let Some(youngest) = self.stragglers.iter().map(|straggler| straggler.begun).max() else { return true };
+        BESIDE.get(self.stragglers.len() - 1).is_some_and(|wait| youngest.elapsed() >= *wait)
+    }
+
+    /// Takes in those that have ended. Their results came too late for whoever asked.
+    async fn gather(&mut self) {
+        while let Some(at) = self.stragglers.iter().position(|straggler| straggler.visit.is_finished()) {
+            let ended = self.stragglers.swap_remove(at).visit.await;
+            self.take_in(ended);
+        }
+    }
+
+    /// Waits for one of them to end.
+    async fn one_ends(&mut self) {
+        let ended = poll_fn(|context| {
+            for (at, straggler) in self.stragglers.iter_mut().enumerate() {
+                if let Poll::Ready(ended) = Pin::new(&mut straggler.visit).poll(context) {
+                    return Poll::Ready((at, ended));
+                }
+            }
+            Poll::Pending
+        });
+        let (at, ended) = ended.await;
+        self.stragglers.swap_remove(at);
+        self.take_in(ended);
+    }
+
+    fn take_in(&mut self, ended: Result<Visit, JoinError>) {
+        let session = ended.ok().and_then(|(_, session)| session);
+        self.kept = self.kept.take().or(session);
+    }
+}
+
+// === impl Session ===
 
 impl Drop for Session {
     /// The server counts a connection that ends without a goodbye.
@@ -93,39 +148,31 @@ pub(super) async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log
         return Err(Failure::new(Layer::Local, "this is no question to MySQL"));
     };
     let deadline = log.began() + question.timeout;
-    let kept = match prepared.take() {
-        None => None,
-        Some(Between::Kept(session)) => Some(session),
-        Some(Between::Straggler(mut straggler)) => {
-            match tokio::time::timeout_at(deadline, &mut straggler).await {
-                // Its result came too late for whoever asked.
-                Ok(ended) => ended.ok().and_then(|(_, session)| session),
-                Err(_elapsed) => {
-                    prepared.leave(Between::Straggler(straggler));
-                    log.note("an earlier attempt still waits for the server; no other is begun");
-                    return Err(late(question, "answer to an earlier attempt"));
-                }
-            }
-        }
-    };
-    let waiting = Waiting::new();
+    let mut between = prepared.take();
+    between.gather().await;
+    if !between.may_begin() && tokio::time::timeout_at(deadline, between.one_ends()).await.is_err() {
+        prepared.leave(between);
+        log.note("earlier attempts still wait for the server; no other is begun yet");
+        return Err(late(question, "answer to earlier attempts"));
+    }
+    let (begun, kept, waiting) = (Instant::now(), between.kept.take(), Waiting::new());
     let mut visit = tokio::spawn({
         let (question, log, waiting) = (Arc::clone(question), log.clone(), waiting.clone());
         async move { Box::pin(visit(&question, address, kept, &log, &waiting)).await }
     });
-    match tokio::time::timeout_at(deadline, &mut visit).await {
+    let result = match tokio::time::timeout_at(deadline, &mut visit).await {
         Ok(Ok((result, session))) => {
-            if let Some(session) = session {
-                prepared.leave(Between::Kept(session));
-            }
+            between.kept = session;
             result
         }
         Ok(Err(_ended)) => Err(Failure::new(Layer::Local, "the attempt was stopped")),
         Err(_elapsed) => {
-            prepared.leave(Between::Straggler(visit));
+            between.stragglers.push(Straggler { begun, visit });
             Err(late(question, waiting.for_what()))
         }
-    }
+    };
+    prepared.leave(between);
+    result
 }
 
 fn late(question: &Question, what: &str) -> Failure {
