@@ -140,6 +140,23 @@ fn traffic_that_fails_may_merely_be_reported() {
     drop(load);
 }
 
+#[test]
+fn an_open_port_alone_is_no_traffic_that_is_fine() {
+    let silent = Origin::http().stalls_before_answer().start();
+    let health = Origin::http().start();
+    let check = format!("{}port = {}\n", LIVE, health.addr().port());
+    let lb = Balancer::tcp(&[silent.addr()], &format!("disagree = {{ probe_fails = 'keep' }}\n{check}"));
+    lb.wait_for_up(1);
+    let mut sessions = vec![lb.client()];
+    health.becomes(Origin::http().status(500));
+    // Sessions go on coming, and the backend says nothing in any of them: nobody contradicts the probe.
+    eventually("it is down", DEADLINE, || {
+        // Those that come after the fall are refused.
+        sessions.extend(support::Client::try_connect(lb.addr("web")));
+        lb.metric("evenkeel_pool_backends_up{pool=p}") < 1.0
+    });
+}
+
 // === all down ===
 
 /// Both are down; with what the pool does then.

@@ -98,7 +98,7 @@ mod tests {
             "[log]" => &["[log]"],
             "[limits]" => &["[limits]"],
             "[shutdown]" => &["[shutdown]"],
-            "[listener.NAME]" => &["[listener.web]"],
+            "[listener.NAME]" | "[listener.NAME.tls]" | "certificates = [{ ... }]" => &["[listener.web]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]"],
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],
@@ -108,7 +108,8 @@ mod tests {
             | "all_down = { ... }"
             | "flaps = { ... }"
             | "outliers = { ... }"
-            | "disagree = { ... }" => &["[pool.web]"],
+            | "disagree = { ... }"
+            | "[pool.NAME.tls]" => &["[pool.web]"],
             "[pool.NAME.retry]" => &["[pool.web.retry]"],
             "[pool.NAME.timeouts]" => &["[pool.web.timeouts]"],
             "a check of type \"tcp\"" | "tls = { ... } of a check" => &["[pool.web.check.home]"],

@@ -227,6 +227,8 @@ pub struct BackendStats {
     pub responses: [Counter; 6],
     /// Work given to it: requests, or TCP connections.
     pub picks: Counter,
+    /// TCP sessions and tunnels in which it has said something.
+    pub spoken: Counter,
     /// Connections opened to it.
     pub connects: Counter,
     /// Connections that could not be opened.

@@ -225,15 +225,34 @@ impl Backend {
         self.latency_micros.load(Relaxed)
     }
 
-    /// An answer came after `took`: peaks count at once, calm counts slowly (a tenth each). Clears the failures.
+    /// An answer came after `took`. Clears the failures.
     #[inline]
     pub fn answered(&self, took: Duration) {
+        self.took(took);
+        self.is_alive();
+    }
+
+    /// It has said something in a session: only then is it known to be more than an open port, which the kernel keeps open
+    /// for a process that is stopped. Clears the failures.
+    #[inline]
+    pub fn spoke(&self) {
+        self.stats.mine().spoken.inc();
+        self.is_alive();
+    }
+
+    /// Remembers a response time: peaks count at once, calm counts slowly (a tenth each).
+    #[inline]
+    pub fn took(&self, took: Duration) {
         let new = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let old = self.latency_micros.load(Relaxed);
         let next = if new > old { new } else { old - (old - new) / 10 };
         if next != old {
             self.latency_micros.store(next, Relaxed);
         }
+    }
+
+    #[inline]
+    fn is_alive(&self) {
         if self.suspicions.load(Relaxed) != 0 {
             self.suspicions.store(0, Relaxed);
             self.failures.store(0, Relaxed);
@@ -273,8 +292,8 @@ impl Backend {
         // An HTTP request that could not connect counts in both.
         let failures = sum(|stats| &stats.failures).max(sum(|stats| &stats.connect_failures));
         Tally {
-            // A TCP connection has no answer; one that stands is counted instead.
-            requests: answers.max(sum(|stats| &stats.connects)) + failures,
+            // A TCP session has no answer; one in which the backend has spoken is counted instead.
+            requests: answers.max(sum(|stats| &stats.spoken)) + failures,
             errors: sum(|stats| &stats.responses[4]) + failures,
             latency: Duration::from_micros(u64::from(self.latency_micros())),
         }

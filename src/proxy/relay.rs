@@ -141,8 +141,14 @@ pub async fn relay(
     client.is_unfinished(true);
     backend.is_unfinished(true);
     let mut moved = 0;
+    let mut is_heard = false;
     let cause = poll_fn(|context| {
-        if let Poll::Ready(end) = poll_both(context, &mut up, &mut down, client, backend) {
+        let polled = poll_both(context, &mut up, &mut down, client, backend);
+        if !is_heard && down.moved > 0 {
+            is_heard = true;
+            peer.spoke();
+        }
+        if let Poll::Ready(end) = polled {
             return Poll::Ready(end);
         }
         if up.moved + down.moved != moved {

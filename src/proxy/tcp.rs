@@ -99,7 +99,7 @@ async fn reach(
         match attempt::open(pool, &lease, deadline, timer).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
-                lease.backend().answered(took);
+                lease.backend().took(took);
                 notes.connect = took;
                 return Ok((lease, stream));
             }
