@@ -1,7 +1,5 @@
 //! What is said of certificates when a configuration is loaded: with the file, the fault and the remedy.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use evenkeel::config::{self, Color, Source};

@@ -33,21 +33,21 @@ pub struct Ask {
 /// One use of a backend. Held by whoever forwards; dropping it gives the slot back.
 #[derive(Debug)]
 pub struct Lease {
-    backend: Rc<Arc<Backend>>,
+    backend: Rc<Hold>,
     /// [`Pool::version`] of what it was chosen from.
     version: u64,
 }
 
 impl Lease {
-    fn new(backend: Rc<Arc<Backend>>, version: u64) -> Self {
-        backend.take_slot();
+    fn new(backend: Rc<Hold>, version: u64) -> Self {
+        backend.0.take_slot();
         Self { backend, version }
     }
 
     /// The backend.
     #[inline]
     pub fn backend(&self) -> &Arc<Backend> {
-        &self.backend
+        &self.backend.0
     }
 
     /// [`Pool::version`] of what it was chosen from.
@@ -58,13 +58,13 @@ impl Lease {
     /// Whether the open work of the backend has been told to end since this began.
     #[inline]
     pub fn is_cut(&self) -> bool {
-        self.version < self.backend.cut_before()
+        self.version < self.backend.0.cut_before()
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.backend.give_slot_back();
+        self.backend.0.give_slot_back();
     }
 }
 
@@ -77,17 +77,21 @@ pub struct Local {
     held: Held,
 }
 
+/// A worker's hold on a backend.
+#[derive(Debug)]
+struct Hold(Arc<Backend>);
+
 /// The backends that a worker holds, for each group by position; those that it has picked since `ready` changed.
 #[derive(Debug, Default)]
 struct Held {
     /// Of the first group, which most pools have and no other.
-    first: Vec<Option<Rc<Arc<Backend>>>>,
-    others: Vec<Vec<Option<Rc<Arc<Backend>>>>>,
+    first: Vec<Option<Rc<Hold>>>,
+    others: Vec<Vec<Option<Rc<Hold>>>>,
 }
 
 impl Held {
     #[inline]
-    fn of(&mut self, group: &Group, position: usize) -> Rc<Arc<Backend>> {
+    fn of(&mut self, group: &Group, position: usize) -> Rc<Hold> {
         let set = if group.number == 0 { &mut self.first } else { self.other(group.number) };
         if let Some(Some(held)) = set.get(position) {
             return Rc::clone(held);
@@ -95,12 +99,12 @@ impl Held {
         if set.len() < group.backends.len() {
             set.resize(group.backends.len(), None);
         }
-        let held = Rc::new(Arc::clone(&group.backends[position]));
+        let held = Rc::new(Hold(Arc::clone(&group.backends[position])));
         set[position] = Some(Rc::clone(&held));
         held
     }
 
-    fn other(&mut self, group: usize) -> &mut Vec<Option<Rc<Arc<Backend>>>> {
+    fn other(&mut self, group: usize) -> &mut Vec<Option<Rc<Hold>>> {
         if self.others.len() < group {
             self.others.resize_with(group, Vec::new);
         }

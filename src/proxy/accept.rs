@@ -148,7 +148,6 @@ async fn greet(listener: &Listener, mut stream: TcpStream, peer: SocketAddr) -> 
 }
 
 /// Who a proxy in front says that the client is.
-#[expect(clippy::option_option, reason = "the outer one says whether there was a header")]
 async fn named(listener: &Listener, stream: &mut TcpStream) -> Option<Option<SocketAddr>> {
     match within(listener.config.timeouts.head, proxy_protocol::take(stream)).await {
         Some(Ok(client)) => Some(client),

@@ -107,6 +107,16 @@ impl<'a> Terms<'a> {
         Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall }
     }
 
+    /// How closely the connection is watched, where it is watched like this while all is well; or why it ends.
+    fn wanted(&self, usual: Watch) -> Result<Watch, Cause> {
+        match (self.lease.is_cut(), self.lease.backend().has_fallen(), self.on_down) {
+            (true, ..) => Err(Cause::Cut),
+            (_, true, OnDown::Close) => Err(Cause::BackendDown),
+            (_, true, OnDown::Keep) => Ok(Watch::Close),
+            (_, false, _) => Ok(usual),
+        }
+    }
+
     fn lost_after(&self, watch: Watch) -> Duration {
         if watch == Watch::Close { self.lost_after_fall } else { self.lost_after }
     }
@@ -166,14 +176,9 @@ pub async fn relay(
             // Registers for the new deadline.
             let _ = timer.poll_elapsed(context);
         }
-        if terms.lease.is_cut() {
-            return Poll::Ready(Some(Cause::Cut));
-        }
-        let wanted = match peer.has_fallen() {
-            true if terms.on_down == OnDown::Close => return Poll::Ready(Some(Cause::BackendDown)),
-            true => Watch::Close,
-            false if is_young => Watch::NotYet,
-            false => Watch::Usual,
+        let wanted = match terms.wanted(if is_young { Watch::NotYet } else { Watch::Usual }) {
+            Ok(wanted) => wanted,
+            Err(cause) => return Poll::Ready(Some(cause)),
         };
         if wanted != watch && wanted != Watch::NotYet {
             backend.watch(terms.lost_after(wanted));

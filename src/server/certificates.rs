@@ -95,7 +95,9 @@ fn fingerprint(table: &Table) -> u64 {
         let Ok(folder) = fs::read_dir(path) else { continue };
         let mut inside: Vec<_> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
         inside.sort();
-        inside.iter().for_each(|path| feed(&mut hash, path));
+        for path in &inside {
+            feed(&mut hash, path);
+        }
     }
     hash.finish()
 }

@@ -243,37 +243,22 @@ impl Connection {
             target_bytes: config.limits.target_bytes as usize,
             headers: usize::from(config.limits.headers).min(fields::MAX_FIELDS),
         };
-        let Some(hand) = &mut self.hand else { return Ok(Head::Incomplete) };
+        let Some(hand) = &self.hand else { return Ok(Head::Incomplete) };
         let mut room = fields::room();
         let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
         if let Redirect::Https { port } = config.redirect {
-            let moved = elsewhere(&request, port)?;
-            let length = request.length;
-            hand.consume(length);
-            if hand.is_empty() {
-                self.hand = None;
-            }
-            self.fresh = false;
+            let (moved, length) = (elsewhere(&request, port)?, request.length);
+            self.consume(length);
             return Ok(Head::Elsewhere(Box::new(moved)));
         }
-        if config.unknown_host == UnknownHost::Refuse {
-            let host = request.host.unwrap_or_default();
-            let shown = self.listener.tls.as_ref().is_some_and(|tls| tls.knows(without_port(host)));
-            if !shown && !self.listener.routes.name(host.as_bytes()) {
-                return Err(Reject::UnknownHost);
-            }
+        if config.unknown_host == UnknownHost::Refuse && !is_named(&self.listener, request.host.unwrap_or_default()) {
+            return Err(Reject::UnknownHost);
         }
-        let mut forwarded = Forwarded { client: None, scheme: None, host: None };
-        if !config.trusted_proxies.is_empty() {
-            let trusts = |address: IpAddr| config.trusted_proxies.iter().any(|network| network.contains(&address));
-            if trusts(self.peer) {
-                forwarded = request.forwarded(trusts);
-            }
-            let client = forwarded.client.unwrap_or(self.peer);
-            if self.ip != client {
-                self.ip = client;
-                self.ip_text = client.to_string();
-            }
+        let forwarded = forwarded(&self.listener, self.peer, &request);
+        let client = forwarded.client.unwrap_or(self.peer);
+        if self.ip != client {
+            self.ip = client;
+            self.ip_text = client.to_string();
         }
         let asked = Asked { request: &request, client: self.ip };
         let route = self.listener.routes.find(&asked).map(|route| (route.pool, route.reads));
@@ -305,12 +290,19 @@ impl Connection {
             head,
         };
         let length = request.length;
-        hand.consume(length);
-        if hand.is_empty() {
-            self.hand = None;
+        self.consume(length);
+        Ok(Head::Whole(view, Box::new(incoming)))
+    }
+
+    /// A head of this length has been understood.
+    fn consume(&mut self, length: usize) {
+        if let Some(hand) = &mut self.hand {
+            hand.consume(length);
+            if hand.is_empty() {
+                self.hand = None;
+            }
         }
         self.fresh = false;
-        Ok(Head::Whole(view, Box::new(incoming)))
     }
 
     /// Answers a request that belongs elsewhere.
@@ -438,6 +430,19 @@ fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> 
         Balance::Cookie(name) => request.cookie(name).map(hash),
         _ => None,
     }
+}
+
+/// Whether a certificate or a route of the listener is for this host.
+fn is_named(listener: &Listener, host: &str) -> bool {
+    let is_shown = listener.tls.as_ref().is_some_and(|tls| tls.knows(without_port(host)));
+    is_shown || listener.routes.name(host.as_bytes())
+}
+
+/// What the other side says of whom it speaks for, where it is a proxy that is trusted.
+#[inline]
+fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
+    let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
+    if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
 }
 
 /// The same place by https.
