@@ -175,6 +175,7 @@ impl House {
             retry: Retry { attempts: 0, budget_ratio: 0.0, budget_min_per_second: 0, body_bytes: 0, statuses: vec![] },
             timeouts: PoolTimeouts { connect: SECOND, response: SECOND, idle: SECOND, tunnel_idle: None },
             idle_connections: 0,
+            tunnels_max: None,
         };
         Arc::new(Pool::new(Arc::new(config), backends.to_vec(), 1, Arc::clone(&self.bell)))
     }

@@ -371,3 +371,41 @@ fn without_descriptors_nothing_crashes_or_spins_and_all_recovers() {
     assert!(log.lines().count() < 60, "the log is not flooded:\n{log}");
     assert!(!log.contains("panicked"), "{log}");
 }
+
+// === tunnels ===
+
+#[test]
+fn each_backend_has_as_many_websockets_as_it_may_have_and_plain_requests_go_on() {
+    let backends = [Origin::http().upgrade_echo().start(), Origin::http().upgrade_echo().start()];
+    let lb = Balancer::web(&[backends[0].addr(), backends[1].addr()], "tunnels_max = 2\nbalance = 'first'\n");
+    let mut tunnels: Vec<Client> = (0..4).map(|_| client::websocket(lb.addr("web"), "/live")).collect();
+    assert!(tunnels.iter_mut().all(|tunnel| tunnel.echoes("hello")));
+    for backend in &backends {
+        lb.counts(&format!("evenkeel_backend_tunnels{{pool=p,backend={}}}", backend.addr()), 2.0);
+    }
+    let upgrade = "GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut one_too_many = lb.client();
+    one_too_many.send(upgrade);
+    let answer = one_too_many.read_response();
+    assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true));
+    assert_eq!(lb.get("/").status, 200, "only tunnels are limited");
+    drop(tunnels.remove(0));
+    lb.counts(&format!("evenkeel_backend_tunnels{{pool=p,backend={}}}", backends[0].addr()), 1.0);
+    one_too_many.send(upgrade);
+    assert_eq!(one_too_many.read_response().status, 101, "a place has become free");
+    drop((tunnels, one_too_many));
+    for backend in &backends {
+        lb.counts(&format!("evenkeel_backend_tunnels{{pool=p,backend={}}}", backend.addr()), 0.0);
+    }
+}
+
+#[test]
+fn a_request_for_a_tunnel_that_becomes_none_gives_its_place_back() {
+    let backend = Origin::http().reply("plain").start();
+    let lb = Balancer::web(&[backend.addr()], "tunnels_max = 1");
+    let mut client = lb.client();
+    for _ in 0..5 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(client.read_response().text(), "plain");
+    }
+}

@@ -184,7 +184,8 @@ fn line(key: &str, text: &str, longest: usize) -> Result<Arc<str>, String> {
 fn time(key: &str, seconds: Option<f64>) -> Result<Option<Duration>, String> {
     let Some(seconds) = seconds else { return Ok(None) };
     let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero() && *time <= MAX_TIME);
-    time.map(Some).ok_or_else(|| format!("`{key}` is no time between 0 and {} days", MAX_TIME.as_secs() / 86_400))
+    time.map(Some)
+        .ok_or_else(|| format!("`{key}` is to be more than 0 and at most {} days", MAX_TIME.as_secs() / 86_400))
 }
 
 /// The answer to an order.

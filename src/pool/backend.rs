@@ -4,6 +4,7 @@
 //! the field; the data path only ever reads `state`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Backend {
     since: AtomicU64,
     /// Requests, tunnels and TCP connections that hold a lease. Writers: leases.
     in_flight: AtomicU32,
+    /// Tunnels that are open, where they are limited. Writers: workers, by [`TunnelPlace`].
+    tunnels: AtomicU32,
     /// Response time of the recent past, microseconds, decaying. Writers: workers; a lost update is harmless.
     latency_micros: AtomicU32,
     /// Failures of traffic since the last success, with mere suspicions. Writers: workers.
@@ -100,6 +103,16 @@ pub struct Remarks {
     pub disagreement: Option<Disagreement>,
 }
 
+/// A place among the tunnels of a backend; given back by drop.
+#[derive(Debug)]
+pub struct TunnelPlace(Arc<Backend>);
+
+impl Drop for TunnelPlace {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Backend {
     /// A backend of which nothing is known.
     pub fn new(
@@ -125,6 +138,7 @@ impl Backend {
             verdict: AtomicU64::new(Verdict::UNKNOWN.pack()),
             since: AtomicU64::new(clock::millis()),
             in_flight: AtomicU32::new(0),
+            tunnels: AtomicU32::new(0),
             latency_micros: AtomicU32::new(0),
             suspicions: AtomicU32::new(0),
             failures: AtomicU32::new(0),
@@ -218,6 +232,18 @@ impl Backend {
 
     pub(super) fn give_slot_back(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Tunnels that are open, or about to be.
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Relaxed)
+    }
+
+    /// A place for a tunnel; `None` where there are `most` already.
+    pub fn tunnel(self: &Arc<Self>, most: NonZeroU32) -> Option<TunnelPlace> {
+        // Relaxed: the number itself is all that matters.
+        let one_more = |open| (open < most.get()).then_some(open + 1);
+        self.tunnels.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_before| TunnelPlace(Arc::clone(self)))
     }
 
     /// Response time of the recent past, microseconds; 0 before the first answer.

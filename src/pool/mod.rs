@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-pub use backend::{Backend, CheckStatus, Evidence, Remarks, Symptom};
+pub use backend::{Backend, CheckStatus, Evidence, Remarks, Symptom, TunnelPlace};
 pub use budget::Budget;
 pub use dress::Dress;
 pub use overrides::{Order, OrderKind, Override};

@@ -54,6 +54,11 @@ impl Tried {
         }
     }
 
+    /// Whether no more can be remembered.
+    pub fn is_full(&self) -> bool {
+        self.count == Self::MAX
+    }
+
     /// As if all that may serve now had been tried.
     pub fn give_up(&mut self) {
         self.all = true;

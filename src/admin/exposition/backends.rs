@@ -17,6 +17,7 @@ struct Entry<'t> {
     labels: Vec<LabelPair>,
     backend: &'t Backend,
     weight: u16,
+    has_tunnels_max: bool,
 }
 
 impl<'t> Backends<'t> {
@@ -26,6 +27,7 @@ impl<'t> Backends<'t> {
                 labels: vec![label("pool", &pool.config.name), label("backend", &backend.name)],
                 backend,
                 weight: member.weight,
+                has_tunnels_max: pool.config.tunnels_max.is_some(),
             })
         });
         Self(entries.collect())
@@ -99,6 +101,10 @@ impl<'t> Backends<'t> {
 
     pub(super) fn traffic(&self, families: &mut Vec<MetricFamily>) {
         families.push(self.single(&family::BACKEND_IN_FLIGHT, |it| f64::from(it.backend.in_flight())));
+        let limited = self.0.iter().filter(|it| it.has_tunnels_max);
+        let tunnels =
+            limited.map(|it| sample(&family::BACKEND_TUNNELS, it.labels.clone(), f64::from(it.backend.tunnels())));
+        families.push(made(&family::BACKEND_TUNNELS, tunnels.collect()));
         families.push(self.single(&family::BACKEND_LATENCY, |it| micros(u64::from(it.backend.latency_micros()))));
         families.push(self.several(&family::BACKEND_REQUESTS, "code", |it, add| {
             for (at, class) in STATUS_CLASSES.iter().enumerate() {

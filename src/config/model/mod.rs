@@ -304,6 +304,8 @@ pub struct Pool {
     pub timeouts: PoolTimeouts,
     /// Idle connections to each backend, over all workers.
     pub idle_connections: u32,
+    /// Most tunnels (WebSockets) at each backend; `None`: no limit.
+    pub tunnels_max: Option<NonZeroU32>,
 }
 
 /// Where the work of a pool goes by preference. Zones are numbered in the order in which the pool's backends name them.

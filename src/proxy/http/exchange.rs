@@ -20,7 +20,7 @@ use crate::clock;
 use crate::metrics::status_class;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
-use crate::pool::{Ask, Lease, Pool};
+use crate::pool::{Ask, Lease, Pool, TunnelPlace};
 use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
@@ -81,6 +81,8 @@ pub struct Notes {
     /// Bytes of the balancer's own.
     pub(super) own_sent: u64,
     pub(super) lease: Option<Lease>,
+    /// For a request that asks for a tunnel, where these are limited.
+    pub(super) tunnel: Option<TunnelPlace>,
 }
 
 /// Carries one request through to its end.
@@ -101,6 +103,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         sent: 0,
         own_sent: 0,
         lease: None,
+        tunnel: None,
     };
     let head = std::mem::replace(&mut incoming.head, Buffer::empty());
     let begun = Upload::new(head, incoming.framing, limits).and_then(|mut upload| {
@@ -146,6 +149,13 @@ async fn ask(
                 Ok((lease, waited)) => {
                     notes.queued += waited;
                     tried.push(lease.backend().slot.index);
+                    if !has_room(search.pool(), incoming, &lease, notes) {
+                        // It is as if it were not there; whoever has as many names in mind gives up.
+                        if tried.is_full() {
+                            return Err(Trouble::Backend(Cause::NoBackend));
+                        }
+                        continue;
+                    }
                     lease
                 }
                 Err(Cause::ClientAbort) => return Err(Trouble::ClientGone),
@@ -188,6 +198,13 @@ async fn ask(
         notes.retries += 1;
         search.pool().stats.mine().retries.inc();
     }
+}
+
+/// Whether the backend takes a tunnel, where the request asks for one and they are limited. Its place is noted.
+fn has_room(pool: &Pool, incoming: &Incoming, lease: &Lease, notes: &mut Notes) -> bool {
+    let Some(most) = pool.config.tunnels_max.filter(|_| incoming.asked.upgrade) else { return true };
+    notes.tunnel = lease.backend().tunnel(most);
+    notes.tunnel.is_some()
 }
 
 fn note_failure(notes: &Notes, cause: Cause) {

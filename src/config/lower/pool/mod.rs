@@ -10,6 +10,7 @@ mod policy;
 mod tls;
 mod zones;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::balance::Balance;
@@ -77,6 +78,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         hold,
         queue,
         idle_connections,
+        tunnels_max: section.integer("tunnels_max", 1..=1_000_000).and_then(|most| NonZeroU32::new(most as u32)),
         retry,
         timeouts,
         balance,
