@@ -12,7 +12,8 @@ use std::time::Duration;
 use super::exchange::{self, After, Incoming};
 use super::http1::fields;
 use super::http1::request::{Asked, Forwarded, Limits, Request, Sender};
-use super::http1::{Framing, Reject, Version, answer};
+use super::http1::{Reject, Version, answer};
+use super::moved::{self, Moved, is_named};
 use super::reply::{Fit, Reply};
 use crate::balance::{Balance, hash};
 use crate::config::model::{Redirect, UnknownHost};
@@ -69,15 +70,6 @@ enum Arrival {
     Refused(Reject),
     /// The client has closed, been silent for too long, or nobody serves here any more.
     End,
-}
-
-/// A request that is answered by where it belongs.
-struct Moved {
-    location: String,
-    head_only: bool,
-    version: Version,
-    /// Nothing of it is left to be read, and the client wants to go on.
-    keep_alive: bool,
 }
 
 /// What is in hand.
@@ -247,7 +239,7 @@ impl Connection {
         let mut room = fields::room();
         let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
         if let Redirect::Https { port } = config.redirect {
-            let (moved, length) = (elsewhere(&request, port)?, request.length);
+            let (moved, length) = (moved::by_https(&request, port)?, request.length);
             self.consume(length);
             return Ok(Head::Elsewhere(Box::new(moved)));
         }
@@ -432,41 +424,11 @@ fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> 
     }
 }
 
-/// Whether a certificate or a route of the listener is for this host.
-fn is_named(listener: &Listener, host: &str) -> bool {
-    let is_shown = listener.tls.as_ref().is_some_and(|tls| tls.knows(without_port(host)));
-    is_shown || listener.routes.name(host.as_bytes())
-}
-
 /// What the other side says of whom it speaks for, where it is a proxy that is trusted.
 #[inline]
 fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
     let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
     if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
-}
-
-/// The same place by https.
-fn elsewhere(request: &Request<'_>, port: u16) -> Result<Moved, Reject> {
-    let host = without_port(request.host.filter(|host| !host.is_empty()).ok_or(Reject::MissingHost)?);
-    let target = if request.origin_target.starts_with('/') { request.origin_target } else { "/" };
-    let location = match port {
-        443 => format!("https://{host}{target}"),
-        port => format!("https://{host}:{port}{target}"),
-    };
-    Ok(Moved {
-        location,
-        head_only: request.method == "HEAD",
-        version: request.version,
-        keep_alive: request.keep_alive && request.framing == Framing::Empty,
-    })
-}
-
-/// A host without its port; an IPv6 address keeps its brackets.
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    }
 }
 
 /// 128 random bits in hexadecimal digits.

@@ -5,5 +5,6 @@ pub mod connection;
 pub mod download;
 pub mod exchange;
 pub mod http1;
+mod moved;
 pub mod reply;
 pub mod upload;
