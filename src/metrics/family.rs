@@ -86,7 +86,7 @@ families! {
     BACKEND_WEIGHT: Gauge "evenkeel_backend_weight" "Share of the work that the configuration gives to the backend.";
     BACKEND_SHARE: Gauge "evenkeel_backend_share_ratio" "The part of its configured weight that the backend has now: less while it starts slowly, or where a check, an agent or an operator says so.";
     BACKEND_IN_FLIGHT: Gauge "evenkeel_backend_in_flight" "Requests, tunnels and TCP connections under way at the backend.";
-    BACKEND_TUNNELS: Gauge "evenkeel_backend_tunnels" "Tunnels (WebSockets) open at the backend, where `tunnels_max` limits them.";
+    BACKEND_TUNNELS: Gauge "evenkeel_backend_tunnels" "Tunnels open at the backend, where `tunnels_max` limits them.";
     BACKEND_LATENCY: Gauge "evenkeel_backend_latency_seconds" "Response time of the recent past, peaks remembered; 0 before the first answer.";
     BACKEND_REQUESTS: Counter "evenkeel_backend_requests_total" "Answers given by the backend, by status class; 1xx, 3xx and other appear with their first answer.";
     BACKEND_PICKS: Counter "evenkeel_backend_picks_total" "Requests and TCP connections given to the backend.";

@@ -304,7 +304,7 @@ pub struct Pool {
     pub timeouts: PoolTimeouts,
     /// Idle connections to each backend, over all workers.
     pub idle_connections: u32,
-    /// Most tunnels (WebSockets) at each backend; `None`: no limit.
+    /// Most tunnels at each backend; `None`: no limit.
     pub tunnels_max: Option<NonZeroU32>,
 }
 

@@ -149,11 +149,7 @@ async fn ask(
                 Ok((lease, waited)) => {
                     notes.queued += waited;
                     tried.push(lease.backend().slot.index);
-                    if !has_room(search.pool(), incoming, &lease, notes) {
-                        // It is as if it were not there; whoever has as many names in mind gives up.
-                        if tried.is_full() {
-                            return Err(Trouble::Backend(Cause::NoBackend));
-                        }
+                    if !has_room(search.pool(), incoming, &lease, notes, &tried)? {
                         continue;
                     }
                     lease
@@ -200,11 +196,21 @@ async fn ask(
     }
 }
 
-/// Whether the backend takes a tunnel, where the request asks for one and they are limited. Its place is noted.
-fn has_room(pool: &Pool, incoming: &Incoming, lease: &Lease, notes: &mut Notes) -> bool {
-    let Some(most) = pool.config.tunnels_max.filter(|_| incoming.asked.upgrade) else { return true };
+/// Whether the backend takes a tunnel, where the request asks for one and they are limited; its place is noted. One that
+/// takes none is passed over as if it were not there, until there are more of them than can be remembered.
+fn has_room(
+    pool: &Pool,
+    incoming: &Incoming,
+    lease: &Lease,
+    notes: &mut Notes,
+    tried: &Tried,
+) -> Result<bool, Trouble> {
+    let Some(most) = pool.config.tunnels_max.filter(|_| incoming.asked.upgrade) else { return Ok(true) };
     notes.tunnel = lease.backend().tunnel(most);
-    notes.tunnel.is_some()
+    match &notes.tunnel {
+        None if tried.is_full() => Err(Trouble::Backend(Cause::NoBackend)),
+        place => Ok(place.is_some()),
+    }
 }
 
 fn note_failure(notes: &Notes, cause: Cause) {

@@ -78,7 +78,9 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         hold,
         queue,
         idle_connections,
-        tunnels_max: section.integer("tunnels_max", 1..=1_000_000).and_then(|most| NonZeroU32::new(most as u32)),
+        tunnels_max: section
+            .integer("tunnels_max", 1..=1_000_000)
+            .and_then(|most| NonZeroU32::new(u32::try_from(most).ok()?)),
         retry,
         timeouts,
         balance,
