@@ -30,8 +30,8 @@ use crate::route::Listener;
 const LINGER: Duration = Duration::from_secs(2);
 /// When the program stops, a client that has just connected has this long to ask.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
-/// Bytes that a client may still send meanwhile.
-const MAX_LINGER: usize = 1024 * 1024;
+/// Bytes that a client may still send meanwhile: one that is in the middle of a large upload reads its answer only then.
+const MAX_LINGER: usize = 16 * 1024 * 1024;
 
 /// One client connection.
 #[derive(Debug)]
