@@ -32,7 +32,7 @@ const WINGS: &[(&str, &str)] = &[("proxy", "probe"), ("admin", "proxy")];
 /// Libraries and where they may be named. A path is a room, or a file or folder of one.
 const LIBRARIES: &[(&str, &[&str])] = &[
     // Whether a key belongs to a certificate is said with all other problems of a configuration.
-    ("rustls", &["net", "config/lower/certificates.rs"]),
+    ("rustls", &["net", "config/lower/identity.rs"]),
     ("tokio_rustls", &["net", "probe"]),
     ("x509_parser", &["config/certificate.rs"]),
     // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.

@@ -11,6 +11,9 @@ const MAX_NAMES: usize = 100;
 /// Longest text kept of a subject, an issuer or a name, in characters.
 const MAX_TEXT: usize = 200;
 
+/// What ends within this many seconds is worth a warning: three weeks.
+pub const SOON: i64 = 21 * 24 * 60 * 60;
+
 /// A certificate, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {

@@ -14,11 +14,10 @@ use foldhash::fast::FixedState;
 use jiff::Timestamp;
 
 use super::Loader;
-use crate::config::certificate::moment;
+use crate::config::certificate::{SOON, moment};
 use crate::route::Table;
 
-/// A certificate that ends within this is warned of once a day: three weeks.
-const SOON: i64 = 21 * DAY;
+/// A certificate that is about to end is warned of once in this many seconds.
 const DAY: i64 = 24 * 60 * 60;
 
 /// What control remembers of the files.

@@ -5,12 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-
+use super::identity::belong_together;
 use super::tls::{VERSION, certificates_of, key_of};
-use crate::config::certificate::{Certificate, moment};
+use crate::config::certificate::{Certificate, SOON, moment};
 use crate::config::model::{HostPattern, Identity, ListenerTls, ServerCertificate, TlsVersion};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
@@ -19,8 +16,6 @@ use crate::config::tree::{Node, Value};
 use crate::config::units::Fault;
 use crate::config::vocabulary::{CERTIFICATE, LISTENER_TLS};
 
-/// Certificates that end within this are warned of: three weeks.
-const SOON: i64 = 21 * 24 * 60 * 60;
 /// Most certificates of a listener: each is kept in memory with its key.
 const MAX_CERTIFICATES: usize = 10_000;
 
@@ -130,9 +125,9 @@ fn pair(
         tls.fault(cert_node, fault.help("look at it with `openssl x509 -text -in` and the file"));
         return None;
     };
+    belong_together(tls, (cert_node, cert), (key_node, key), &identity)?;
     let first = &certificates[0];
-    belong_together(&identity).map_err(|why| mismatch(tls, (cert_node, cert), (key_node, key), first, why)).ok()?;
-    look_at_dates(tls, cert_node, cert, first)?;
+    look_at_dates(tls, cert_node, cert, first);
     look_at_chain(tls, cert_node, cert, &certificates);
     Some(ServerCertificate {
         file: substitute::resolve(tls.cx, cert_node.at, cert).into(),
@@ -142,87 +137,23 @@ fn pair(
     })
 }
 
-/// Why a certificate and a key cannot serve.
-enum Unfit {
-    /// The key is another certificate's.
-    Mismatch,
-    /// A sentence.
-    Unusable(String),
-}
-
-fn belong_together(identity: &Identity) -> Result<(), Unfit> {
-    let unusable = |why: rustls::Error| Unfit::Unusable(why.to_string());
-    let key = PrivateKeyDer::try_from(identity.key.to_vec()).map_err(|why| Unfit::Unusable(why.to_owned()))?;
-    let chain = identity.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    match CertifiedKey::from_der(chain, key, provider()) {
-        Ok(_) => Ok(()),
-        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => Err(Unfit::Mismatch),
-        Err(error) => Err(unusable(error)),
-    }
-}
-
-fn provider() -> &'static CryptoProvider {
-    static PROVIDER: OnceLock<CryptoProvider> = OnceLock::new();
-    PROVIDER.get_or_init(rustls::crypto::aws_lc_rs::default_provider)
-}
-
-fn mismatch(
-    tls: &Section<'_>,
-    (cert_node, cert): (&Node, &str),
-    (key_node, key): (&Node, &str),
-    first: &Certificate,
-    why: Unfit,
-) {
-    let problem = match why {
-        Unfit::Mismatch => Problem::error(
-            "key",
-            key_node.at,
-            format!("`{key}` is not the key of the certificate in `{cert}`"),
-        )
-        .label("another certificate's")
-        .help(
-            "compare `openssl pkey -pubout -in` of the key with `openssl x509 -noout -pubkey -in` of the certificate",
-        ),
-        Unfit::Unusable(why) => Problem::error(
-            "key",
-            key_node.at,
-            format!("`{key}` cannot be used with the certificate in `{cert}`: {why}"),
-        )
-        .label("cannot be used")
-        .help("RSA of 2048 bits and more, ECDSA over P-256 to P-521, and Ed25519 can be used"),
-    };
-    let problem = if std::ptr::eq(cert_node, key_node) {
-        problem
-    } else {
-        problem.second(cert_node.at, format!("the certificate of {}", first.subject))
-    };
-    tls.cx.report(problem);
-}
-
-fn look_at_dates(tls: &Section<'_>, node: &Node, file: &str, certificate: &Certificate) -> Option<()> {
+/// Warnings, not errors: a program that is started anew must serve its other hosts, and the clock may be what is wrong.
+fn look_at_dates(tls: &Section<'_>, node: &Node, file: &str, certificate: &Certificate) {
     let now = jiff::Timestamp::now().as_second();
-    let name = &certificate.subject;
-    if certificate.not_after < now {
-        let when = moment(certificate.not_after);
-        let problem =
-            Problem::error("certificate", node.at, format!("the certificate of {name} in `{file}` has ended"));
-        tls.cx.report(problem.label(format!("valid until {when}")).help("renew it: clients would refuse it"));
-        return None;
-    }
-    if certificate.not_before > now {
-        let when = moment(certificate.not_before);
-        let message = format!("the certificate of {name} in `{file}` is not valid yet");
-        let problem = Problem::error("certificate", node.at, message);
-        tls.cx.report(problem.label(format!("valid from {when}")).help("look at this machine's clock"));
-        return None;
-    }
-    if certificate.not_after - now < SOON {
+    let whose = format!("the certificate of {} in `{file}`", certificate.subject);
+    let until = format!("valid until {}", moment(certificate.not_after));
+    let (message, label, help) = if certificate.not_after < now {
+        (format!("{whose} has ended"), until, "renew it: clients refuse it")
+    } else if certificate.not_before > now {
+        let from = format!("valid from {}", moment(certificate.not_before));
+        (format!("{whose} is not valid yet"), from, "look at this machine's clock: clients refuse it until then")
+    } else if certificate.not_after - now < SOON {
         let days = (certificate.not_after - now) / (24 * 60 * 60);
-        let message = format!("the certificate of {name} in `{file}` ends in {days} days");
-        let problem = Problem::warning("certificate", node.at, message);
-        tls.cx.report(problem.label(format!("valid until {}", moment(certificate.not_after))).help("renew it"));
-    }
-    Some(())
+        (format!("{whose} ends in {days} days"), until, "renew it")
+    } else {
+        return;
+    };
+    tls.cx.report(Problem::warning("certificate", node.at, message).label(label).help(help));
 }
 
 /// Clients know roots, and learn of what is between from the server only.

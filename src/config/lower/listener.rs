@@ -123,7 +123,7 @@ fn has_later(section: &Section<'_>) -> bool {
 }
 
 const REDIRECT: Choice<Redirect> = Choice {
-    words: &[("https", Redirect::Https { port: 443 })],
+    words: &[("https", Redirect::Https)],
     foreign: &[("301", "https"), ("308", "https"), ("tls", "https"), ("ssl", "https"), ("true", "https")],
     later: &[],
 };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::identity::belong_together;
 use crate::config::address;
 use crate::config::model::{HostPattern, Identity, TlsVersion, Verify};
 use crate::config::problem::Problem;
@@ -65,7 +66,10 @@ pub(super) fn identity(tls: &Section<'_>) -> Option<Option<Identity>> {
         (false, true) => lonely("key", "cert"),
         (true, true) => {
             let (chain, key) = (certificates(tls, "cert"), key(tls));
-            Some(Some(Identity { chain: chain?, key: key? }))
+            let identity = Identity { chain: chain?, key: key? };
+            let named = |key: &str| Some((&tls.entry(key)?.node, tls.text(key)?));
+            belong_together(tls, named("cert")?, named("key")?, &identity)?;
+            Some(Some(identity))
         }
     }
 }
