@@ -48,9 +48,12 @@ impl Silences {
 impl Runner {
     /// Where evidence has brought this question, its silence is to be looked at: from when it is under way.
     pub(super) fn expect_answer(&mut self, id: QuestionId) {
+        if !self.agenda.is_evidence(id) {
+            return;
+        }
         let (Some(since), Some(asked)) = (self.agenda.under_way_since(id), self.agenda.get(id)) else { return };
         let patience = self.patience(&asked.askers);
-        if self.agenda.is_evidence(id) && patience < asked.question.timeout {
+        if patience < asked.question.timeout {
             self.silences.add(since + patience, id);
         }
     }
