@@ -61,6 +61,9 @@ fn requests_and_answers_of_any_size_go_through_and_say_https() {
         assert!(origin.last_request().body == large, "1.5 MB are the same before TLS");
     }
     lb.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=ok}", 2.0);
+    let status = support::process::run(&["status", "--admin", &lb.admin().to_string()]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("web: http over TLS on"), "{status}");
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub struct ListenerView {
     pub binds: Vec<String>,
     /// `http` or `tcp`.
     pub protocol: String,
+    /// Whether that goes over TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// Client connections open now.
     pub connections: u32,
     /// Answers sent, by status class; classes never seen are left out.
@@ -231,6 +234,7 @@ fn listener_view(listener: &crate::route::Listener) -> ListenerView {
             model::Protocol::Http => "http".to_owned(),
             model::Protocol::Tcp => "tcp".to_owned(),
         },
+        tls: listener.config.tls.is_some(),
         connections: listener.open.load(Relaxed),
         responses: seen(&STATUS_CLASSES, |at| listener.stats.sum(|it| &it.responses[at])),
     }

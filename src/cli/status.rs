@@ -42,7 +42,19 @@ fn page(overview: &Overview, paint: Paint) -> String {
     for listener in &overview.listeners {
         let (name, binds): (&str, _) = (&listener.name, listener.binds.join(", "));
         let (protocol, connections): (&str, _) = (&listener.protocol, listener.connections.to_string());
-        text.extend(["listener ", name, ": ", protocol, " on ", &binds, ", ", &connections, " connections open\n"]);
+        let over = if listener.tls { " over TLS" } else { "" };
+        text.extend([
+            "listener ",
+            name,
+            ": ",
+            protocol,
+            over,
+            " on ",
+            &binds,
+            ", ",
+            &connections,
+            " connections open\n",
+        ]);
     }
     for pool in &overview.pools {
         text.push('\n');
@@ -254,6 +266,7 @@ mod tests {
                 name: "front".into(),
                 binds: vec!["127.0.0.1:8080".into()],
                 protocol: "http".into(),
+                tls: false,
                 connections: 4,
                 responses: BTreeMap::new(),
             }],

@@ -56,12 +56,10 @@ impl Stream {
         Self { socket: Socket::Tls(Box::new(socket)), unfinished: false, place: 0 }
     }
 
-    /// What was agreed on, where it goes over TLS.
-    pub fn tls(&self) -> Option<&TlsSocket> {
-        match &self.socket {
-            Socket::Plain(_) => None,
-            Socket::Tls(tls) => Some(tls),
-        }
+    /// Whether it goes over TLS.
+    #[inline]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.socket, Socket::Tls(_))
     }
 
     /// While this is so, the connection ends with a reset when it is dropped, for whatever reason: the other side
@@ -156,7 +154,7 @@ impl Stream {
         match peeked {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             // Over TLS it may be a ticket, which is for later and no answer to anything.
-            Ok(length) => length > 0 && self.tls().is_some() && self.is_quiet(),
+            Ok(length) => length > 0 && self.is_tls() && self.is_quiet(),
         }
     }
 

@@ -170,11 +170,8 @@ pub struct Listener {
 pub enum Redirect {
     /// Nobody is sent away.
     Off,
-    /// To the same host, path and query by https, on this port.
-    Https {
-        /// Of the URL that is answered; 443 is left out of it.
-        port: u16,
-    },
+    /// To the same host, path and query by https, on its usual port.
+    Https,
 }
 
 /// `listener.NAME.unknown_host`.

@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -28,22 +27,6 @@ impl TlsSocket {
     #[inline]
     pub fn tcp(&self) -> &TcpStream {
         self.stream.get_ref().0
-    }
-
-    /// `TLSv1.3`, as headers and logs call it.
-    pub fn version(&self) -> &'static str {
-        match self.stream.get_ref().1.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLSv1.3",
-        }
-    }
-
-    /// The name that the client asked for; lower case, `None` towards backends.
-    pub fn server_name(&self) -> Option<&str> {
-        match &self.stream {
-            TlsStream::Server(stream) => stream.get_ref().1.server_name(),
-            TlsStream::Client(_) => None,
-        }
     }
 
     /// Ready when there may be something to read. No system call.

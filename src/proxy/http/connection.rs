@@ -238,8 +238,8 @@ impl Connection {
         let Some(hand) = &self.hand else { return Ok(Head::Incomplete) };
         let mut room = fields::room();
         let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
-        if let Redirect::Https { port } = config.redirect {
-            let (moved, length) = (moved::by_https(&request, port)?, request.length);
+        if config.redirect == Redirect::Https {
+            let (moved, length) = (moved::by_https(&request)?, request.length);
             self.consume(length);
             return Ok(Head::Elsewhere(Box::new(moved)));
         }
@@ -262,7 +262,7 @@ impl Connection {
         let mut head = Buffer::take(Size::Small);
         let sender = Sender {
             client: self.ip_text.as_bytes(),
-            scheme: forwarded.scheme.unwrap_or(if self.client.tls().is_some() { b"https" } else { b"http" }),
+            scheme: forwarded.scheme.unwrap_or(if self.client.is_tls() { b"https" } else { b"http" }),
             host: forwarded.host,
             request_id: id,
             fallback_host: b"",

@@ -17,15 +17,11 @@ pub(super) struct Moved {
 }
 
 /// The same place by https.
-pub(super) fn by_https(request: &Request<'_>, port: u16) -> Result<Moved, Reject> {
+pub(super) fn by_https(request: &Request<'_>) -> Result<Moved, Reject> {
     let host = without_port(request.host.filter(|host| !host.is_empty()).ok_or(Reject::MissingHost)?);
     let target = if request.origin_target.starts_with('/') { request.origin_target } else { "/" };
-    let location = match port {
-        443 => format!("https://{host}{target}"),
-        port => format!("https://{host}:{port}{target}"),
-    };
     Ok(Moved {
-        location,
+        location: format!("https://{host}{target}"),
         head_only: request.method == "HEAD",
         version: request.version,
         keep_alive: request.keep_alive && request.framing == Framing::Empty,
