@@ -16,6 +16,7 @@ mod section;
 mod source;
 mod substitute;
 mod syntax;
+mod template;
 mod tree;
 mod units;
 mod unknown;

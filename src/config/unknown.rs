@@ -98,7 +98,12 @@ mod tests {
             "[log]" => &["[log]"],
             "[limits]" => &["[limits]"],
             "[shutdown]" => &["[shutdown]"],
-            "[listener.NAME]" | "[listener.NAME.tls]" | "certificates = [{ ... }]" => &["[listener.web]"],
+            "[listener.NAME]"
+            | "[listener.NAME.tls]"
+            | "certificates = [{ ... }]"
+            | "request_headers = { ... } and response_headers"
+            | "hsts = { ... }"
+            | "respond = { ... }" => &["[listener.web]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]"],
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],

@@ -145,7 +145,7 @@ pub struct ListenerStats {
 pub const HANDSHAKES: [&str; 3] = ["ok", "failed", "late"];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 23] = [
+pub const REJECTIONS: [&str; 24] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -169,6 +169,7 @@ pub const REJECTIONS: [&str; 23] = [
     "connect_method",
     "unknown_host",
     "proxy_header",
+    "denied",
 ];
 
 /// Of [`REJECTIONS`]: a connection without the header of the PROXY protocol that it must begin with.

@@ -37,7 +37,7 @@ pub async fn serve(
     mut client: Stream,
     address: SocketAddr,
 ) {
-    let Some(pool_index) = listener.config.pool else { return };
+    let Some(pool_index) = listener.config.destination.as_ref().and_then(|to| to.pools().next()) else { return };
     let pool = Arc::clone(view.pool(pool_index.0));
     let timer = Timer::new();
     let begun = Instant::now();

@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::config::model::Reads;
-    use crate::config::model::{HeaderMatch, PoolIndex};
+    use crate::config::model::{Destination, HeaderMatch, PoolIndex};
 
     struct Asked<'a>(&'a str, &'a str, &'a str, &'a str);
 
@@ -201,8 +201,9 @@ mod tests {
             methods: vec![],
             headers: vec![],
             clients: vec![],
-            pool: PoolIndex(pool),
+            destination: Destination::Pool(PoolIndex(pool)),
             reads: Reads::Active,
+            rules: None,
         }
     }
 
@@ -211,7 +212,11 @@ mod tests {
     }
 
     fn found(routes: &Routes, host: &str, path: &str) -> Option<u32> {
-        routes.find(&Asked("GET", host, path, "10.1.2.3")).map(|route| route.pool.0)
+        routes.find(&Asked("GET", host, path, "10.1.2.3")).and_then(pool)
+    }
+
+    fn pool(route: &Route) -> Option<u32> {
+        route.destination.pools().next().map(|pool| pool.0)
     }
 
     #[test]
@@ -262,7 +267,7 @@ mod tests {
         narrow.headers = vec![HeaderMatch { name: "x-beta".into(), value: Some("1".into()) }];
         narrow.clients = vec!["10.1.0.0/16".parse().unwrap()];
         let routes = Routes::new(&[narrow]);
-        let pool = |asked: Asked| routes.find(&asked).map(|route| route.pool.0);
+        let pool = |asked: Asked| routes.find(&asked).and_then(pool);
         assert_eq!(pool(Asked("GET", "x", "/", "10.1.9.9")), Some(1));
         assert_eq!(pool(Asked("POST", "x", "/", "10.1.9.9")), None);
         assert_eq!(pool(Asked("GET", "x", "/", "10.2.9.9")), None);

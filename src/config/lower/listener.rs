@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 use super::super::Cx;
 use super::super::address;
 use super::super::model::{
-    Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Redirect, UnknownHost,
+    Destination, Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Redirect, Rules, UnknownHost,
 };
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
@@ -17,7 +18,7 @@ use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
 use super::certificates;
 use super::route::{self, READS, RouteRead};
-use super::{Pools, connections};
+use super::{Pools, connections, rules};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -69,23 +70,27 @@ pub(super) fn listener<'a>(
     let binds = binds(&section);
     let pool = pools.find(&section, "pool");
     let reads = reads(&section);
-    let routes = routes(&section, protocol, pools);
+    rules::refuse_elsewhere(&section, protocol);
+    let rules = rules::read(&section, None);
+    let destination = destination(&section, pool);
+    let routes = routes(&section, protocol, pools, rules.as_ref());
     let tls = certificates::listener_tls(&section);
     let (redirect, unknown_host) = (redirect(&section, protocol), unknown_host(&section, protocol));
     let trusted_proxies = trusted_proxies(&section, protocol);
     let accept_proxy = accept_proxy(&section, &trusted_proxies);
-    let idle = !section.has("pool") && !section.has("route") && redirect == Redirect::Off;
-    if idle && !has_later(&section) {
+    let idle = ["pool", "respond", "route"].iter().all(|key| !section.has(key)) && redirect == Redirect::Off;
+    if idle && !section.has("redirect") {
         section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
     }
     let mut uses: Vec<(PoolIndex, At)> = Vec::new();
     if let (Some(pool), Some(entry)) = (pool, section.entry("pool")) {
         uses.push((pool, entry.node.at));
     }
-    uses.extend(routes.iter().filter_map(|read| Some((read.route.as_ref()?.pool, read.pool_at))));
+    uses.extend(routes.iter().flat_map(RouteRead::uses));
     let from_standbys = from_standbys(&section, pool.filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);
-    let complete = !idle && !binds.is_empty() && (pool.is_some() || !section.has("pool")) && tls.is_some();
+    let found = destination.is_some() || !(section.has("pool") || section.has("respond"));
+    let complete = !idle && !binds.is_empty() && found && tls.is_some();
     let limits = limits(&section, protocol, process);
     let timeouts = timeouts(&section, protocol);
     let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
@@ -98,8 +103,9 @@ pub(super) fn listener<'a>(
         unknown_host,
         trusted_proxies,
         accept_proxy,
-        pool,
+        destination,
         reads,
+        rules,
         routes,
         limits,
         timeouts,
@@ -112,14 +118,26 @@ fn from_standbys(section: &Section<'_>, own: Option<PoolIndex>, routes: &[RouteR
     let own = own.zip(section.entry("reads").map(|entry| entry.node.at));
     let of_routes = routes.iter().filter_map(|read| {
         let route = read.route.as_ref().filter(|route| route.reads == Reads::Standby)?;
-        Some((route.pool, read.reads_at?))
+        Some(route.destination.pools().map(|pool| (pool, read.reads_at)).collect::<Vec<_>>())
     });
+    let of_routes = of_routes.flatten().filter_map(|(pool, at)| Some((pool, at?)));
     own.into_iter().chain(of_routes).collect()
 }
 
-/// Whether a feature that is not there yet stands in for the pool.
-fn has_later(section: &Section<'_>) -> bool {
-    section.has("respond") || section.has("redirect")
+/// Where a listener or a route sends requests: to its pool, or nowhere.
+pub(super) fn destination(section: &Section<'_>, pool: Option<PoolIndex>) -> Option<Destination> {
+    if let (Some(entry), true) = (section.table.get("pool"), section.has("respond")) {
+        section.cx.report(
+            Problem::error("conflict", entry.key_at, "`pool` beside `respond`")
+                .label("nothing would get there")
+                .help("keep one of them"),
+        );
+        return None;
+    }
+    if section.has("respond") {
+        return rules::respond(section).map(Destination::Respond);
+    }
+    pool.map(Destination::Pool)
 }
 
 const REDIRECT: Choice<Redirect> = Choice {
@@ -131,7 +149,7 @@ const REDIRECT: Choice<Redirect> = Choice {
 fn redirect(section: &Section<'_>, protocol: Protocol) -> Redirect {
     let Some(redirect) = section.choice("redirect", &REDIRECT) else { return Redirect::Off };
     no_effect(section, protocol, &["redirect"]);
-    for entry in ["pool", "route", "tls"].iter().filter_map(|key| section.table.get(key)) {
+    for entry in ["pool", "respond", "route", "tls"].iter().filter_map(|key| section.table.get(key)) {
         section.cx.report(
             Problem::error("conflict", entry.key_at, format!("`{}` beside redirect = \"https\"", entry.key))
                 .label("every request is sent away before it gets here")
@@ -205,7 +223,7 @@ fn binds(section: &Section<'_>) -> Vec<(SocketAddr, At)> {
     section.parsed_list("bind", address::bind).unwrap_or_default()
 }
 
-fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>) -> Vec<RouteRead> {
+fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>, rules: Option<&Arc<Rules>>) -> Vec<RouteRead> {
     let Some(entry) = section.entry("route") else { return Vec::new() };
     let path = section.path_of("route");
     let Value::List(list) = &entry.node.value else {
@@ -228,7 +246,7 @@ fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>) -> Vec<R
         section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
         None
     });
-    tables.map(|(node, table)| route::route(section.cx, node, table, &path, pools)).collect()
+    tables.map(|(node, table)| route::route(section.cx, node, table, &path, pools, rules)).collect()
 }
 
 fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {

@@ -10,6 +10,7 @@ mod identity;
 mod listener;
 mod pool;
 mod route;
+mod rules;
 mod tls;
 
 use std::collections::HashMap;

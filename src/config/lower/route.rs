@@ -7,13 +7,13 @@ use ipnet::IpNet;
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{HeaderMatch, HostPattern, Reads, Route};
+use super::super::model::{HeaderMatch, HostPattern, PoolIndex, Reads, Route, Rules};
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
 use super::super::tree::{Node, Table, Value};
 use super::super::units::Fault;
 use super::super::vocabulary::{ROUTE, ROUTE_HEADER};
-use super::Pools;
+use super::{Pools, listener, rules};
 
 /// What was read of a route.
 pub(super) struct RouteRead {
@@ -24,6 +24,13 @@ pub(super) struct RouteRead {
     /// The word after `reads`.
     pub(super) reads_at: Option<At>,
     pub(super) route: Option<Route>,
+}
+
+impl RouteRead {
+    /// The pools that it leads to, with the place that names them.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (PoolIndex, At)> {
+        self.route.iter().flat_map(|route| route.destination.pools()).map(|pool| (pool, self.pool_at))
+    }
 }
 
 /// `reads` of a listener or route.
@@ -42,9 +49,16 @@ pub(super) const READS: Choice<Reads> = Choice {
     later: &["any", "nearest"],
 };
 
-pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: &str, pools: &Pools<'_>) -> RouteRead {
+pub(super) fn route<'a>(
+    cx: &'a Cx<'a>,
+    node: &'a Node,
+    table: &'a Table,
+    path: &str,
+    pools: &Pools<'_>,
+    above: Option<&Arc<Rules>>,
+) -> RouteRead {
     let section = Section::new(cx, table, node.at, path.to_owned(), &ROUTE);
-    if !section.has("pool") && !["redirect", "respond", "split"].iter().any(|key| section.has(key)) {
+    if !["pool", "redirect", "respond", "split"].iter().any(|key| section.has(key)) {
         section.missing("pool", "write pool = \"NAME\": where the requests of this route go");
     }
     let values = |list: Option<Vec<(HostPattern, At)>>| list.unwrap_or_default().into_iter().map(|(host, _)| host);
@@ -54,19 +68,21 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
     let clients: Vec<(IpNet, At)> = section.parsed_list("client", address::network).unwrap_or_default();
     let headers = headers(&section);
     let reads = section.choice("reads", &READS).unwrap_or_default();
-    let pool = pools.find(&section, "pool");
+    let destination = listener::destination(&section, pools.find(&section, "pool"));
+    let rules = rules::read(&section, above);
     RouteRead {
         at: node.at,
         pool_at: section.entry("pool").map_or(node.at, |entry| entry.node.at),
         reads_at: section.entry("reads").map(|entry| entry.node.at),
-        route: pool.map(|pool| Route {
+        route: destination.map(|destination| Route {
             hosts,
             path,
             methods: methods.into_iter().map(|(method, _)| method).collect(),
             headers,
             clients: clients.into_iter().map(|(client, _)| client).collect(),
-            pool,
+            destination,
             reads,
+            rules,
         }),
     }
 }

@@ -6,6 +6,7 @@
 mod check;
 mod http;
 mod mysql;
+mod rules;
 mod tls;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use crate::health::Standing;
 pub use check::*;
 pub use http::*;
 pub use mysql::*;
+pub use rules::*;
 pub use tls::*;
 pub use wire::*;
 
@@ -153,10 +155,12 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Networks from which every connection begins with a header of the PROXY protocol.
     pub accept_proxy: Vec<IpNet>,
-    /// The pool for what no route matches.
-    pub pool: Option<PoolIndex>,
+    /// Where goes what no route matches.
+    pub destination: Option<Destination>,
     /// Which backends of that pool.
     pub reads: Reads,
+    /// What is done to requests that no route matches; `None`: nothing.
+    pub rules: Option<Arc<Rules>>,
     /// Routes in the order of the file: the first match wins. Empty for TCP.
     pub routes: Vec<Route>,
     /// Its limits.
@@ -235,9 +239,11 @@ pub struct Route {
     /// Networks of the client; empty: any.
     pub clients: Vec<IpNet>,
     /// Where the request goes.
-    pub pool: PoolIndex,
+    pub destination: Destination,
     /// Which backends of the pool.
     pub reads: Reads,
+    /// What is done to it; `None`: nothing.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// `reads` of a listener or route: which backends of a pool with roles get the work.

@@ -5,9 +5,11 @@
 
 mod check;
 mod pool;
+mod rules;
 
 pub(super) use check::*;
 pub(super) use pool::*;
+pub(super) use rules::*;
 
 /// The keys of one kind of section.
 pub(super) struct Words {
@@ -117,18 +119,19 @@ pub(super) const LISTENER: Words = Words {
         "route",
         "limits",
         "timeouts",
-    ],
-    later: &[
-        "http",
-        "http2",
-        "hsts",
-        "log",
-        "compress",
-        "rate",
+        "respond",
         "allow",
         "deny",
         "request_headers",
         "response_headers",
+        "hsts",
+    ],
+    later: &[
+        "http",
+        "http2",
+        "log",
+        "compress",
+        "rate",
         "cors",
         "errors",
         "basic_auth",
@@ -139,7 +142,6 @@ pub(super) const LISTENER: Words = Words {
         "tcp",
         "udp",
         "normalize",
-        "respond",
         "rewrite",
     ],
     foreign: &[
@@ -162,6 +164,13 @@ pub(super) const LISTENER: Words = Words {
         ("forwarded_headers", "trusted_proxies"),
         ("https_redirect", "redirect = \"https\""),
         ("maxconn", "[listener.NAME.limits] connections"),
+        ("whitelist", "allow"),
+        ("allowlist", "allow"),
+        ("blocklist", "deny"),
+        ("add_header", "response_headers = { add = { \"X-Name\" = \"value\" } }"),
+        ("proxy_set_header", "request_headers = { set = { \"X-Name\" = \"value\" } }"),
+        ("return", "respond"),
+        ("strict_transport_security", "hsts"),
         ("timeout", "[listener.NAME.timeouts]"),
         ("client_max_body_size", "[listener.NAME.limits] body"),
     ],
@@ -233,20 +242,29 @@ pub(super) const LISTENER_TIMEOUTS: Words = Words {
 
 pub(super) const ROUTE: Words = Words {
     place: "[[listener.NAME.route]]",
-    keys: &["host", "path", "method", "header", "client", "pool", "reads"],
+    keys: &[
+        "host",
+        "path",
+        "method",
+        "header",
+        "client",
+        "pool",
+        "reads",
+        "respond",
+        "allow",
+        "deny",
+        "request_headers",
+        "response_headers",
+        "hsts",
+    ],
     later: &[
         "query",
         "split",
         "redirect",
-        "respond",
         "rewrite",
-        "request_headers",
-        "response_headers",
         "basic_auth",
         "forward_auth",
         "cors",
-        "allow",
-        "deny",
         "rate",
         "compress",
         "mirror",
@@ -272,6 +290,9 @@ pub(super) const ROUTE: Words = Words {
         ("src", "client"),
         ("remote_ip", "client"),
         ("clients", "client"),
+        ("return", "respond"),
+        ("add_header", "response_headers = { add = { \"X-Name\" = \"value\" } }"),
+        ("proxy_set_header", "request_headers = { set = { \"X-Name\" = \"value\" } }"),
         ("to", "pool"),
         ("backend", "pool"),
         ("service", "pool"),
@@ -300,6 +321,9 @@ pub(super) const EVERY: &[&Words] = &[
     &LISTENER_TIMEOUTS,
     &ROUTE,
     &ROUTE_HEADER,
+    &FIELD_EDITS,
+    &HSTS,
+    &RESPOND,
     &POOL,
     &NO_LEADER,
     &ALL_DOWN,

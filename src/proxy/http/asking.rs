@@ -454,8 +454,12 @@ fn compose(
         (true, Version::Http10) => Next::SayKeep,
         (false, _) => Next::Close,
     };
+    let mut edits = None;
+    if let Some(rules) = incoming.rules.as_ref().filter(|_| !interim) {
+        rules.amend(&answer, lease.backend(), edits.get_or_insert_default());
+    }
     let mut out = Buffer::take(Size::Small);
-    answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next });
+    answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());
     let (length, framing, reusable) = (answer.length, answer.framing, answer.keep_alive);
     buffer.consume(length);
     if buffer.is_empty() {

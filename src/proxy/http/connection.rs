@@ -10,20 +10,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::exchange::{self, After, Incoming};
-use super::http1::fields;
-use super::http1::request::{Asked, Forwarded, Limits, Request, Sender};
-use super::http1::{Reject, Version, answer};
-use super::moved::{self, Moved, is_named};
+use super::http1::{Reject, Version};
+use super::own::Own;
 use super::reply::{Fit, Reply};
-use crate::balance::{Balance, hash};
-use crate::config::model::{Redirect, UnknownHost};
+use super::understand::Head;
 use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::Ask;
 use crate::proxy::log::{Ended, Line};
-use crate::proxy::worker::{View, Worker, source_key};
+use crate::proxy::worker::{View, Worker};
 use crate::route::Listener;
 
 /// After an answer that ends a connection, the client has this long to take it and to close.
@@ -45,12 +41,13 @@ pub struct Connection {
     /// The address of who the current request comes from: the client itself, or who a trusted proxy says it is.
     pub ip: IpAddr,
     /// The address of who has connected.
-    peer: IpAddr,
+    pub(super) peer: IpAddr,
     /// Its one deadline.
     pub timer: Timer,
     /// Bytes received and not used.
     pub hand: Option<Buffer>,
-    ip_text: String,
+    /// `ip` as text.
+    pub(super) ip_text: String,
     /// The table that has `listener`; none where a long answer has let go of it.
     pub view: Option<Rc<View>>,
     /// Its number.
@@ -65,20 +62,11 @@ pub struct Connection {
 enum Arrival {
     /// A request, and the table to serve it by.
     Request(Rc<View>, Box<Incoming>),
-    /// A request that this listener sends away.
-    Elsewhere(Box<Moved>),
+    /// A request that a rule answers.
+    Own(Box<Own>),
     Refused(Reject),
     /// The client has closed, been silent for too long, or nobody serves here any more.
     End,
-}
-
-/// What is in hand.
-enum Head {
-    Whole(Rc<View>, Box<Incoming>),
-    Elsewhere(Box<Moved>),
-    Incomplete,
-    /// The listener has been removed.
-    Nobodys,
 }
 
 /// What the wait for bytes brought.
@@ -111,7 +99,7 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
     loop {
         let after = match connection.next().await {
             Arrival::Request(view, incoming) => exchange::run(&mut connection, view, *incoming).await,
-            Arrival::Elsewhere(moved) => connection.send_away(&moved).await,
+            Arrival::Own(own) => connection.answer(&own).await,
             Arrival::Refused(reject) => connection.refuse_head(reject).await,
             Arrival::End => return,
         };
@@ -147,7 +135,7 @@ impl Connection {
     /// Takes up the newest table, and what it says of this listener. One that has been removed goes on by the table that
     /// had it; `None` when that has been let go of.
     #[inline]
-    fn take_up_table(&mut self) -> Option<&Rc<View>> {
+    pub(super) fn take_up_table(&mut self) -> Option<&Rc<View>> {
         let newest = self.worker.view();
         if newest.table.generation == self.generation {
             return Some(self.view.get_or_insert(newest));
@@ -178,7 +166,7 @@ impl Connection {
             {
                 match self.understand() {
                     Ok(Head::Whole(view, incoming)) => return Arrival::Request(view, incoming),
-                    Ok(Head::Elsewhere(moved)) => return Arrival::Elsewhere(moved),
+                    Ok(Head::Own(own)) => return Arrival::Own(own),
                     Ok(Head::Incomplete) => {}
                     Ok(Head::Nobodys) => return Arrival::End,
                     Err(reject) => return Arrival::Refused(reject),
@@ -226,68 +214,8 @@ impl Connection {
         .await
     }
 
-    /// Judges what is in hand: a whole request head becomes an [`Incoming`].
-    fn understand(&mut self) -> Result<Head, Reject> {
-        let Some(view) = self.take_up_table().map(Rc::clone) else { return Ok(Head::Nobodys) };
-        let config = &self.listener.config;
-        let limits = Limits {
-            head_bytes: config.limits.head_bytes as usize,
-            target_bytes: config.limits.target_bytes as usize,
-            headers: usize::from(config.limits.headers).min(fields::MAX_FIELDS),
-        };
-        let Some(hand) = &self.hand else { return Ok(Head::Incomplete) };
-        let mut room = fields::room();
-        let Some(request) = Request::parse(hand.filled(), &mut room, limits)? else { return Ok(Head::Incomplete) };
-        if config.redirect == Redirect::Https {
-            let (moved, length) = (moved::by_https(&request)?, request.length);
-            self.consume(length);
-            return Ok(Head::Elsewhere(Box::new(moved)));
-        }
-        if config.unknown_host == UnknownHost::Refuse && !is_named(&self.listener, request.host.unwrap_or_default()) {
-            return Err(Reject::UnknownHost);
-        }
-        let forwarded = forwarded(&self.listener, self.peer, &request);
-        let client = forwarded.client.unwrap_or(self.peer);
-        if self.ip != client {
-            self.ip = client;
-            self.ip_text = client.to_string();
-        }
-        let asked = Asked { request: &request, client: self.ip };
-        let route = self.listener.routes.find(&asked).map(|route| (route.pool, route.reads));
-        let (pool, reads) = route.or(config.pool.map(|pool| (pool, config.reads))).ok_or(Reject::NoRoute)?;
-        let live = view.pool(pool.0);
-        let ask = Ask { key: key(&live.config.balance, &request, self.ip), reads, near: live.near(self.ip) };
-        let mut made = [0; 32];
-        let id = request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made));
-        let mut head = Buffer::take(Size::Small);
-        let sender = Sender {
-            client: self.ip_text.as_bytes(),
-            scheme: forwarded.scheme.unwrap_or(if self.client.is_tls() { b"https" } else { b"http" }),
-            host: forwarded.host,
-            request_id: id,
-            fallback_host: b"",
-        };
-        let id = request.write(&mut head, &sender);
-        let incoming = Incoming {
-            pool: pool.0,
-            ask,
-            asked: answer::Asked { head: request.method == "HEAD", upgrade: request.upgrade.is_some() },
-            idempotent: is_idempotent(request.method),
-            version: request.version,
-            keep_alive: request.keep_alive,
-            expects_continue: request.expects_continue,
-            framing: request.framing,
-            line: self.worker.log.is_on().then(|| Box::new(line(&request, &head.filled()[id.clone()]))),
-            id,
-            head,
-        };
-        let length = request.length;
-        self.consume(length);
-        Ok(Head::Whole(view, Box::new(incoming)))
-    }
-
     /// A head of this length has been understood.
-    fn consume(&mut self, length: usize) {
+    pub(super) fn consume(&mut self, length: usize) {
         if let Some(hand) = &mut self.hand {
             hand.consume(length);
             if hand.is_empty() {
@@ -297,11 +225,14 @@ impl Connection {
         self.fresh = false;
     }
 
-    /// Answers a request that belongs elsewhere.
-    async fn send_away(&mut self, moved: &Moved) -> After {
-        let keep_alive = moved.keep_alive && self.is_wanted();
-        let fit = Fit { head_only: moved.head_only, version: moved.version, keep_alive, id: "" };
-        let (_, whole) = self.reply(Reply::Moved(&moved.location), fit).await;
+    /// Answers a request by rule.
+    async fn answer(&mut self, own: &Own) -> After {
+        let keep_alive = own.keep_alive && self.is_wanted();
+        let fit = Fit { head_only: own.head_only, version: own.version, keep_alive, id: &own.id, lines: &own.lines };
+        let (sent, whole) = self.reply(Reply::Own(own), fit).await;
+        if let Some(line) = &own.line {
+            self.log_own(line, own.status, sent, own.end);
+        }
         match (whole, keep_alive) {
             (true, true) => After::Continue,
             (true, false) => After::Close,
@@ -314,7 +245,7 @@ impl Connection {
     pub async fn refuse(&mut self, reject: Reject) -> (After, u64) {
         self.listener.stats.mine().rejected[reject.index()].inc();
         let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
-        let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "" };
+        let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "", lines: b"" };
         let (sent, whole) = self.reply(Reply::Refused(reject), fit).await;
         (if whole { After::Close } else { After::Reset }, sent)
     }
@@ -323,28 +254,34 @@ impl Connection {
     pub async fn refuse_head(&mut self, reject: Reject) -> After {
         let (after, sent) = self.refuse(reject).await;
         if self.worker.log.is_on() {
-            let ended = Ended {
-                listener: &self.listener.config.name,
-                client: self.ip,
-                pool: "-",
-                backend: "-",
-                status: reject.status().0,
-                received: 0,
-                sent,
-                retries: 0,
-                queued: Duration::ZERO,
-                connect: Duration::ZERO,
-                response: Duration::ZERO,
-                total: Duration::ZERO,
-                end: reject.word(),
-            };
-            self.worker.log.write(&Line { method: "-".into(), ..Line::default() }, &ended);
+            let line = Line { method: "-".into(), ..Line::default() };
+            self.log_own(&line, reject.status().0, sent, reject.word());
         }
         after
     }
 
+    /// One line for an answer that no backend had to do with.
+    fn log_own(&self, line: &Line, status: u16, sent: u64, end: &'static str) {
+        let ended = Ended {
+            listener: &self.listener.config.name,
+            client: self.ip,
+            pool: "-",
+            backend: "-",
+            status,
+            received: 0,
+            sent,
+            retries: 0,
+            queued: Duration::ZERO,
+            connect: Duration::ZERO,
+            response: Duration::ZERO,
+            total: Duration::ZERO,
+            end,
+        };
+        self.worker.log.write(line, &ended);
+    }
+
     /// Sends an answer of the balancer's own; says how many bytes went out, and whether that is all of it.
-    pub async fn reply(&mut self, reply: Reply<'_>, fit: Fit<'_>) -> (u64, bool) {
+    pub(super) async fn reply(&mut self, reply: Reply<'_>, fit: Fit<'_>) -> (u64, bool) {
         let mut out = Buffer::take(Size::Small);
         reply.write(&mut out, fit);
         let length = out.filled().len() as u64;
@@ -404,51 +341,4 @@ impl Connection {
 pub fn head_may_be_complete(bytes: &[u8], judged: usize) -> bool {
     let new = &bytes[judged.saturating_sub(3)..];
     memchr::memmem::find(new, b"\n\r\n").is_some() || memchr::memmem::find(new, b"\n\n").is_some()
-}
-
-/// RFC 9110, section 9.2.2, and the methods of other protocols over HTTP that only read.
-fn is_idempotent(method: &str) -> bool {
-    matches!(
-        method,
-        "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "LIST" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
-    )
-}
-
-fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> {
-    match balance {
-        Balance::Source => Some(source_key(client)),
-        Balance::Uri => Some(hash(request.origin_target.as_bytes())),
-        Balance::Header(name) => request.header(name).map(hash),
-        Balance::Cookie(name) => request.cookie(name).map(hash),
-        _ => None,
-    }
-}
-
-/// What the other side says of whom it speaks for, where it is a proxy that is trusted.
-#[inline]
-fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
-    let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
-    if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
-}
-
-/// 128 random bits in hexadecimal digits.
-fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for half in 0..2 {
-        let mut bits = worker.random();
-        for place in &mut room[half * 16..half * 16 + 16] {
-            *place = DIGITS[(bits & 15) as usize];
-            bits >>= 4;
-        }
-    }
-    room
-}
-
-fn line(request: &Request<'_>, id: &[u8]) -> Line {
-    Line {
-        method: request.method.to_owned(),
-        host: request.host.unwrap_or_default().to_owned(),
-        target: request.origin_target.to_owned(),
-        id: String::from_utf8_lossy(id).into_owned(),
-    }
 }

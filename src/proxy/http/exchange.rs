@@ -15,6 +15,7 @@ use super::download::Download;
 use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
 use super::reply::{Fit, Reply};
+use super::rules::Applied;
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
 use crate::metrics::status_class;
@@ -52,6 +53,8 @@ pub struct Incoming {
     pub head: Buffer,
     /// For the access log, when it is on.
     pub line: Option<Box<Line>>,
+    /// The rules that it has met; `None`: none.
+    pub rules: Option<Box<Applied>>,
 }
 
 /// What becomes of the client's connection.
@@ -413,14 +416,16 @@ async fn give_up(
     }
     let keep_alive = incoming.keep_alive && upload.has_all() && connection.is_wanted();
     let id = upload.kept.filled().get(incoming.id.clone()).unwrap_or_default();
+    let reply = Reply::Failed(cause);
+    notes.status = reply.status();
+    let lines = incoming.rules.as_ref().map(|rules| rules.own_lines(notes.status)).unwrap_or_default();
     let fit = Fit {
         head_only: incoming.asked.head,
         version: incoming.version,
         keep_alive,
         id: std::str::from_utf8(id).unwrap_or_default(),
+        lines: &lines,
     };
-    let reply = Reply::Failed(cause);
-    notes.status = reply.status();
     pool.stats.mine().responses[status_class(notes.status)].inc();
     let (sent, whole) = connection.reply(reply, fit).await;
     notes.own_sent = sent;

@@ -6,5 +6,8 @@ pub mod download;
 pub mod exchange;
 pub mod http1;
 mod moved;
+mod own;
 pub mod reply;
+pub mod rules;
+mod understand;
 pub mod upload;

@@ -1,31 +1,19 @@
 //! Requests that belong elsewhere: to https, or to nobody here.
 
+use super::http1::Reject;
+use super::http1::edits::push_line;
 use super::http1::request::Request;
-use super::http1::{Framing, Reject, Version};
+use super::own::Own;
 use crate::route::Listener;
 
-/// A request that is answered by where it belongs.
-pub(super) struct Moved {
-    /// The URL.
-    pub(super) location: String,
-    /// The request was HEAD.
-    pub(super) head_only: bool,
-    /// The client's version.
-    pub(super) version: Version,
-    /// Nothing of it is left to be read, and the client wants to go on.
-    pub(super) keep_alive: bool,
-}
-
 /// The same place by https.
-pub(super) fn by_https(request: &Request<'_>) -> Result<Moved, Reject> {
+pub(super) fn by_https(request: &Request<'_>) -> Result<Own, Reject> {
     let host = without_port(request.host.filter(|host| !host.is_empty()).ok_or(Reject::MissingHost)?);
     let target = if request.origin_target.starts_with('/') { request.origin_target } else { "/" };
-    Ok(Moved {
-        location: format!("https://{host}{target}"),
-        head_only: request.method == "HEAD",
-        version: request.version,
-        keep_alive: request.keep_alive && request.framing == Framing::Empty,
-    })
+    // Keeps method and body, unlike 301 (RFC 9110, section 15.4.9).
+    let mut own = Own::sentence(request, 308, "This is served by https only.", "redirect");
+    push_line(&mut own.lines, b"Location", format!("https://{host}{target}").as_bytes());
+    Ok(own)
 }
 
 /// A host without its port; an IPv6 address keeps its brackets.

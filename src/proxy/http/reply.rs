@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use super::http1::{Reject, Version};
+use super::own::Own;
 use crate::net::buffer::Buffer;
 use crate::proxy::outcome::Cause;
 
 /// What the balancer has to say.
-#[derive(Debug, Clone, Copy)]
-pub enum Reply<'a> {
-    /// To a request that belongs elsewhere: the URL.
-    Moved(&'a str),
+#[derive(Clone, Copy)]
+pub(super) enum Reply<'a> {
+    /// By rule.
+    Own(&'a Own),
     /// To a request that breaks a rule.
     Refused(Reject),
     /// To a request that could not be forwarded.
@@ -28,28 +29,35 @@ pub struct Fit<'a> {
     pub keep_alive: bool,
     /// The request's identity, where it has one.
     pub id: &'a str,
+    /// Field lines by rule, each with its end.
+    pub lines: &'a [u8],
 }
 
 impl Reply<'_> {
     /// Its status code.
-    pub fn status(self) -> u16 {
+    pub(super) fn status(self) -> u16 {
         self.line().0
     }
 
     fn line(self) -> (u16, &'static str) {
         match self {
-            // Keeps method and body, unlike 301 (RFC 9110, section 15.4.9).
-            Self::Moved(_) => (308, "Permanent Redirect"),
+            Self::Own(own) => (own.status, reason(own.status)),
             Self::Refused(reject) => reject.status(),
             Self::Failed(cause) => cause.status(),
         }
     }
 
     /// Writes it whole.
-    pub fn write(self, out: &mut Buffer, fit: Fit<'_>) {
+    pub(super) fn write(self, out: &mut Buffer, fit: Fit<'_>) {
         let (status, reason) = self.line();
         let sentence = match self {
-            Self::Moved(_) => "This is served by https only.",
+            Self::Own(own) => {
+                write_head(out, status, reason, &own.kind, own.body.len(), fit);
+                if !fit.head_only {
+                    out.append(&own.body);
+                }
+                return;
+            }
             Self::Refused(reject) => reject.sentence(),
             Self::Failed(cause) => cause.sentence(),
         };
@@ -58,32 +66,72 @@ impl Reply<'_> {
             // Writing to a string cannot fail.
             let _ = writeln!(body, "Request: {}", fit.id);
         }
-        let mut head = format!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-             Cache-Control: no-store\r\n",
-            body.len()
-        );
-        if let Self::Moved(location) = self {
-            let _ = write!(head, "Location: {location}\r\n");
-        }
-        if status == 503 {
-            head.push_str("Retry-After: 1\r\n");
-        }
-        if status == 405 {
-            head.push_str("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
-        }
-        if !fit.id.is_empty() {
-            let _ = write!(head, "X-Request-ID: {}\r\n", fit.id);
-        }
-        match (fit.keep_alive, fit.version) {
-            (true, Version::Http11) => {}
-            (true, Version::Http10) => head.push_str("Connection: keep-alive\r\n"),
-            (false, _) => head.push_str("Connection: close\r\n"),
-        }
-        head.push_str("\r\n");
-        out.append(head.as_bytes());
+        write_head(out, status, reason, "text/plain; charset=utf-8", body.len(), fit);
         if !fit.head_only {
             out.append(body.as_bytes());
         }
+    }
+}
+
+fn write_head(out: &mut Buffer, status: u16, reason: &str, kind: &str, length: usize, fit: Fit<'_>) {
+    let mut head = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n"
+    );
+    if status == 503 {
+        head.push_str("Retry-After: 1\r\n");
+    }
+    if status == 405 {
+        head.push_str("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    }
+    if !fit.id.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "X-Request-ID: {}\r\n", fit.id);
+    }
+    match (fit.keep_alive, fit.version) {
+        (true, Version::Http11) => {}
+        (true, Version::Http10) => head.push_str("Connection: keep-alive\r\n"),
+        (false, _) => head.push_str("Connection: close\r\n"),
+    }
+    out.append(head.as_bytes());
+    out.append(fit.lines);
+    out.append(b"\r\n");
+}
+
+/// The usual words beside a status (RFC 9110, section 15; RFC 6585).
+pub(super) fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Content Too Large",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        other => match other / 100 {
+            2 => "Successful",
+            3 => "Redirection",
+            4 => "Client Error",
+            _ => "Server Error",
+        },
     }
 }

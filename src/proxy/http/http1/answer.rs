@@ -2,6 +2,7 @@
 //!
 //! Hot path: no allocation, no lock, no formatting.
 
+use super::edits::Edits;
 use super::fields::{self, Left, Room};
 use super::{Framing, Version};
 use crate::net::buffer::Buffer;
@@ -24,7 +25,8 @@ pub struct Answer<'b> {
     /// `Transfer-Encoding: chunked` stood there; an answer without body (to HEAD, or 304) may say so too.
     chunked: bool,
     upgrade: Option<&'b [u8]>,
-    fields: &'b [httparse::Header<'b>],
+    /// Its fields.
+    pub fields: &'b [httparse::Header<'b>],
     left: Left,
 }
 
@@ -108,14 +110,15 @@ impl<'b> Answer<'b> {
         }))
     }
 
-    /// Writes the head for a client of `version`.
+    /// Writes the head for a client of `version`, with what rules change of it.
     #[inline]
-    pub fn write(&self, out: &mut Buffer, version: Version, next: Next) {
+    pub fn write(&self, out: &mut Buffer, version: Version, next: Next, edits: Option<&Edits>) {
         let line_end = memchr::memchr(b'\n', self.head).map_or(self.head.len(), |at| at + 1);
         out.append(b"HTTP/1.1 ");
         out.append(self.head.get(9..line_end).unwrap_or_default());
-        for span in fields::kept(self.head, self.fields, &self.left) {
-            out.append(span);
+        match edits {
+            None => fields::kept(self.head, self.fields, &self.left).for_each(|span| out.append(span)),
+            Some(edits) => edits.write(out, self.head, self.fields, &self.left),
         }
         if self.status == 101 {
             out.append(b"Connection: upgrade\r\n");
@@ -314,7 +317,7 @@ mod tests {
             b"HTTP/1.1 200 Fine\r\nServer: x\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nok";
         let answer = Answer::parse(text, &mut room, GET).unwrap().unwrap();
         let mut out = Buffer::take(Size::Small);
-        answer.write(&mut out, Version::Http10, Next::SayKeep);
+        answer.write(&mut out, Version::Http10, Next::SayKeep, None);
         assert_eq!(
             out.filled(),
             b"HTTP/1.1 200 Fine\r\nServer: x\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n"

@@ -26,6 +26,17 @@ impl Left {
         self.0[line / 64] |= 1 << (line % 64);
     }
 
+    /// Those that either leaves out.
+    #[inline]
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let mut both = *self;
+        for (word, more) in both.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+        both
+    }
+
     /// Whether a line is left out.
     #[inline]
     pub fn is_out(&self, line: usize) -> bool {

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod body;
 pub mod chunked;
+pub mod edits;
 pub mod fields;
 pub mod request;
 
@@ -58,6 +59,8 @@ pub enum Reject {
     Connect,
     /// A host that neither a route nor a certificate names, where these are refused (RFC 9110, section 15.5.20).
     UnknownHost,
+    /// A client that a rule keeps out.
+    Denied,
 }
 
 impl Reject {
@@ -73,6 +76,7 @@ impl Reject {
             Self::NoRoute => (404, "Not Found"),
             Self::Connect => (405, "Method Not Allowed"),
             Self::UnknownHost => (421, "Misdirected Request"),
+            Self::Denied => (403, "Forbidden"),
             _ => (400, "Bad Request"),
         }
     }
@@ -102,6 +106,8 @@ impl Reject {
             Self::NoRoute => 19,
             Self::Connect => 20,
             Self::UnknownHost => 21,
+            // 22 is a connection without PROXY header, which is answered by nobody.
+            Self::Denied => 23,
         }
     }
 
@@ -135,6 +141,7 @@ impl Reject {
             Self::NoRoute => "Nothing is served under this address.",
             Self::Connect => "CONNECT is not served here.",
             Self::UnknownHost => "This host is not served here.",
+            Self::Denied => "You may not ask for this.",
         }
     }
 }
@@ -174,6 +181,7 @@ mod tests {
             (Reject::NoRoute, "no_route"),
             (Reject::Connect, "connect_method"),
             (Reject::UnknownHost, "unknown_host"),
+            (Reject::Denied, "denied"),
         ] {
             assert_eq!(reject.word(), word);
         }

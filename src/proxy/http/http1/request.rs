@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::chunked::is_token;
+use super::edits::Edits;
 use super::fields::{self, Left, Room};
 use super::{Framing, Reject, Version};
 use crate::net::buffer::Buffer;
@@ -49,7 +50,8 @@ pub struct Request<'b> {
     pub upgrade: Option<&'b [u8]>,
     /// `X-Request-ID`, where it is one that can be passed on.
     pub request_id: Option<&'b [u8]>,
-    fields: &'b [httparse::Header<'b>],
+    /// Its fields.
+    pub fields: &'b [httparse::Header<'b>],
     left: Left,
 }
 
@@ -163,9 +165,15 @@ impl<'b> Request<'b> {
         }
     }
 
-    /// Writes the head for the backend: the lines that concern it, and what the balancer has to say. Says where the
-    /// request's identity stands.
-    pub fn write(&self, out: &mut Buffer, sender: &Sender<'_>) -> Range<usize> {
+    /// What stands behind the `?` of the target.
+    pub fn query(&self) -> &'b [u8] {
+        let target = self.origin_target.as_bytes();
+        memchr::memchr(b'?', target).map_or(&[], |at| &target[at + 1..])
+    }
+
+    /// Writes the head for the backend: the lines that concern it, what rules change of them, and what the balancer has to
+    /// say. Says where the request's identity stands.
+    pub fn write(&self, out: &mut Buffer, sender: &Sender<'_>, edits: Option<&Edits>) -> Range<usize> {
         out.append(self.method.as_bytes());
         out.append(b" ");
         if self.origin_target.starts_with('?') {
@@ -181,8 +189,9 @@ impl<'b> Request<'b> {
         if self.target.len() != self.origin_target.len() {
             leave_out_host(self.fields, &mut left);
         }
-        for span in fields::kept(self.head, self.fields, &left) {
-            out.append(span);
+        match edits {
+            None => fields::kept(self.head, self.fields, &left).for_each(|span| out.append(span)),
+            Some(edits) => edits.write(out, self.head, self.fields, &left),
         }
         line(out, b"X-Forwarded-For: ", sender.client);
         line(out, b"X-Forwarded-Proto: ", sender.scheme);
@@ -577,7 +586,7 @@ mod tests {
             request_id: b"id-1",
             fallback_host: b"fallback",
         };
-        request.write(&mut out, &sender);
+        request.write(&mut out, &sender, None);
         String::from_utf8(out.filled().to_vec()).unwrap()
     }
 

@@ -1,0 +1,50 @@
+//! What rules change of a head on its way: fields that are taken out, lines that are put in.
+//!
+//! Empty for nearly every message, which then costs nothing.
+
+use super::fields::{self, Left};
+use crate::net::buffer::Buffer;
+
+/// Changes of one head.
+#[derive(Debug, Default)]
+pub struct Edits {
+    left: Left,
+    lines: Vec<u8>,
+}
+
+impl Edits {
+    /// Takes out every field whose name (lower case) is among these.
+    pub fn remove(&mut self, fields: &[httparse::Header<'_>], names: &[impl AsRef<str>]) {
+        for (index, field) in fields.iter().enumerate() {
+            if names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_ref())) {
+                self.left.out(index);
+            }
+        }
+    }
+
+    /// Puts a line in. Neither part may hold a line end.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        push_line(&mut self.lines, name, value);
+    }
+
+    /// Puts in lines that are written already, each with its end.
+    pub fn add_lines(&mut self, lines: &[u8]) {
+        self.lines.extend_from_slice(lines);
+    }
+
+    /// Writes what stays of a head's fields, and what comes new.
+    pub(super) fn write(&self, out: &mut Buffer, head: &[u8], fields: &[httparse::Header<'_>], left: &Left) {
+        let left = left.and(&self.left);
+        for span in fields::kept(head, fields, &left) {
+            out.append(span);
+        }
+        out.append(&self.lines);
+    }
+}
+
+/// Writes one field line.
+pub fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        lines.extend_from_slice(part);
+    }
+}

@@ -1,0 +1,59 @@
+//! Answers by rule: what the configuration has the balancer say instead of asking a backend.
+
+use std::sync::Arc;
+
+use super::http1::request::Request;
+use super::http1::{Framing, Version};
+use super::reply::reason;
+use crate::proxy::log::Line;
+
+/// An answer by rule, and what it must fit.
+pub(super) struct Own {
+    /// Its status.
+    pub(super) status: u16,
+    /// Field lines of its own, each with its end.
+    pub(super) lines: Vec<u8>,
+    /// `Content-Type`.
+    pub(super) kind: Arc<str>,
+    /// Its body.
+    pub(super) body: Arc<[u8]>,
+    /// The request was HEAD.
+    pub(super) head_only: bool,
+    /// The client's version.
+    pub(super) version: Version,
+    /// Nothing of the request is left to be read, and the client wants to go on.
+    pub(super) keep_alive: bool,
+    /// The identity of the request.
+    pub(super) id: String,
+    /// For the access log, when it is on.
+    pub(super) line: Option<Box<Line>>,
+    /// Which rule it was, for the access log.
+    pub(super) end: &'static str,
+}
+
+impl Own {
+    /// An answer to this request with a sentence as its body.
+    pub(super) fn sentence(request: &Request<'_>, status: u16, sentence: &str, end: &'static str) -> Self {
+        let body = format!("{status} {}\n\n{sentence}\n", reason(status));
+        Self {
+            status,
+            lines: Vec::new(),
+            kind: "text/plain; charset=utf-8".into(),
+            body: body.into_bytes().into(),
+            head_only: request.method == "HEAD",
+            version: request.version,
+            keep_alive: request.keep_alive && request.framing == Framing::Empty,
+            id: String::new(),
+            line: None,
+            end,
+        }
+    }
+
+    /// The same with a body from the configuration, where that has one.
+    pub(super) fn body(mut self, kind: &Arc<str>, body: &Arc<[u8]>) -> Self {
+        if !body.is_empty() {
+            (self.kind, self.body) = (Arc::clone(kind), Arc::clone(body));
+        }
+        self
+    }
+}

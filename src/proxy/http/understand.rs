@@ -1,0 +1,241 @@
+//! A request head in hand becomes a request to serve: judged, routed, and written anew for the backend.
+//!
+//! Hot path: no allocation beyond the request's own, no lock, no formatting.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::exchange::Incoming;
+use super::http1::request::{Asked, Forwarded, Limits, Request, Sender};
+use super::http1::{Reject, answer, fields};
+use super::moved::{self, is_named};
+use super::own::Own;
+use super::rules::{self, Met, fill::Facts};
+use crate::balance::{Balance, hash};
+use crate::config::model::{self, Destination, Reads, Redirect, Respond, Rules, UnknownHost};
+use crate::net::buffer::{Buffer, Size};
+use crate::pool::Ask;
+use crate::proxy::log::Line;
+use crate::proxy::worker::{View, Worker, source_key};
+use crate::route::Listener;
+
+/// What is in hand.
+pub(super) enum Head {
+    /// A request, and the table to serve it by.
+    Whole(Rc<View>, Box<Incoming>),
+    /// A request that a rule answers.
+    Own(Box<Own>),
+    /// Not all of a head.
+    Incomplete,
+    /// The listener has been removed.
+    Nobodys,
+}
+
+/// What was found for a request.
+struct Found<'l> {
+    destination: &'l Destination,
+    reads: Reads,
+    rules: Option<&'l Arc<Rules>>,
+}
+
+impl<'l> Found<'l> {
+    #[inline]
+    fn of(listener: &'l Listener, asked: &Asked<'_, '_>) -> Option<Self> {
+        if let Some(route) = listener.routes.find(asked) {
+            return Some(Self { destination: &route.destination, reads: route.reads, rules: route.rules.as_ref() });
+        }
+        let config = &listener.config;
+        let destination = config.destination.as_ref()?;
+        Some(Self { destination, reads: config.reads, rules: config.rules.as_ref() })
+    }
+}
+
+impl Connection {
+    /// Judges what is in hand.
+    pub(super) fn understand(&mut self) -> Result<Head, Reject> {
+        let Some(view) = self.take_up_table().map(Rc::clone) else { return Ok(Head::Nobodys) };
+        let listener = Arc::clone(&self.listener);
+        let config = &listener.config;
+        let Some(hand) = &self.hand else { return Ok(Head::Incomplete) };
+        let mut room = fields::room();
+        let Some(request) = Request::parse(hand.filled(), &mut room, limits(config))? else {
+            return Ok(Head::Incomplete);
+        };
+        let length = request.length;
+        if config.redirect == Redirect::Https {
+            let own = moved::by_https(&request)?;
+            self.consume(length);
+            return Ok(Head::Own(Box::new(own)));
+        }
+        if config.unknown_host == UnknownHost::Refuse && !is_named(&listener, request.host.unwrap_or_default()) {
+            return Err(Reject::UnknownHost);
+        }
+        let forwarded = forwarded(&listener, self.peer, &request);
+        let client = forwarded.client.unwrap_or(self.peer);
+        if self.ip != client {
+            self.ip = client;
+            self.ip_text = client.to_string();
+        }
+        let found = Found::of(&listener, &Asked { request: &request, client: self.ip }).ok_or(Reject::NoRoute)?;
+        let mut made = [0; 32];
+        let sender = Sender {
+            client: self.ip_text.as_bytes(),
+            scheme: forwarded.scheme.unwrap_or(if self.client.is_tls() { b"https" } else { b"http" }),
+            host: forwarded.host,
+            request_id: request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made)),
+            fallback_host: b"",
+        };
+        let head = self.meet(&view, &listener, &request, &found, &sender)?;
+        self.consume(length);
+        Ok(match head {
+            Ok(incoming) => Head::Whole(view, incoming),
+            Err(own) => Head::Own(own),
+        })
+    }
+
+    /// A request that its rules let pass, or the answer that they give.
+    #[inline]
+    fn meet(
+        &self,
+        view: &View,
+        listener: &Listener,
+        request: &Request<'_>,
+        found: &Found<'_>,
+        sender: &Sender<'_>,
+    ) -> Result<Result<Box<Incoming>, Box<Own>>, Reject> {
+        let pool = match found.destination {
+            Destination::Pool(pool) => Some(*pool),
+            Destination::Respond(_) => None,
+        };
+        let met = match found.rules {
+            None => None,
+            Some(rules) => {
+                let pool = pool.map_or("", |pool| &view.pool(pool.0).config.name);
+                Some(rules::meet(rules, &self.facts(request, sender, listener, pool))?)
+            }
+        };
+        match (found.destination, pool) {
+            (Destination::Respond(respond), _) => {
+                let own = respond_with(request, respond, met.as_ref());
+                Ok(Err(Box::new(self.identified(own, request, sender))))
+            }
+            (_, Some(pool)) => Ok(Ok(Box::new(self.incoming(view, pool.0, found.reads, request, sender, met)))),
+            (_, None) => Err(Reject::NoRoute),
+        }
+    }
+
+    fn facts<'a, 'b>(
+        &'a self,
+        request: &'a Request<'b>,
+        sender: &'a Sender<'_>,
+        listener: &'a Listener,
+        pool: &'a str,
+    ) -> Facts<'a, 'b> {
+        let listener = &listener.config.name;
+        let (scheme, id) = (sender.scheme, sender.request_id);
+        Facts { request, client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
+    }
+
+    /// The same answer with the identity of its request, and a line for the log.
+    fn identified(&self, mut own: Own, request: &Request<'_>, sender: &Sender<'_>) -> Own {
+        own.id = String::from_utf8_lossy(sender.request_id).into_owned();
+        own.line = self.worker.log.is_on().then(|| Box::new(line(request, sender.request_id)));
+        own
+    }
+
+    #[inline]
+    fn incoming(
+        &self,
+        view: &View,
+        pool: u32,
+        reads: Reads,
+        request: &Request<'_>,
+        sender: &Sender<'_>,
+        met: Option<Met>,
+    ) -> Incoming {
+        let live = view.pool(pool);
+        let mut head = Buffer::take(Size::Small);
+        let id = request.write(&mut head, sender, met.as_ref().map(|met| &met.edits));
+        Incoming {
+            pool,
+            ask: Ask { key: key(&live.config.balance, request, self.ip), reads, near: live.near(self.ip) },
+            asked: answer::Asked { head: request.method == "HEAD", upgrade: request.upgrade.is_some() },
+            idempotent: is_idempotent(request.method),
+            version: request.version,
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+            framing: request.framing,
+            line: self.worker.log.is_on().then(|| Box::new(line(request, sender.request_id))),
+            id,
+            head,
+            rules: met.map(|met| met.applied),
+        }
+    }
+}
+
+fn respond_with(request: &Request<'_>, respond: &Respond, met: Option<&Met>) -> Own {
+    let mut own = Own::sentence(request, respond.status, "This is the balancer's own answer.", "respond")
+        .body(&respond.kind, &respond.body);
+    if let Some(met) = met {
+        own.lines = met.applied.own_lines(respond.status);
+    }
+    own
+}
+
+#[inline]
+fn limits(config: &model::Listener) -> Limits {
+    Limits {
+        head_bytes: config.limits.head_bytes as usize,
+        target_bytes: config.limits.target_bytes as usize,
+        headers: usize::from(config.limits.headers).min(fields::MAX_FIELDS),
+    }
+}
+
+/// RFC 9110, section 9.2.2, and the methods of other protocols over HTTP that only read.
+fn is_idempotent(method: &str) -> bool {
+    matches!(
+        method,
+        "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "LIST" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
+    )
+}
+
+fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> {
+    match balance {
+        Balance::Source => Some(source_key(client)),
+        Balance::Uri => Some(hash(request.origin_target.as_bytes())),
+        Balance::Header(name) => request.header(name).map(hash),
+        Balance::Cookie(name) => request.cookie(name).map(hash),
+        _ => None,
+    }
+}
+
+/// What the other side says of whom it speaks for, where it is a proxy that is trusted.
+#[inline]
+fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
+    let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
+    if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
+}
+
+/// 128 random bits in hexadecimal digits.
+fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for half in 0..2 {
+        let mut bits = worker.random();
+        for place in &mut room[half * 16..half * 16 + 16] {
+            *place = DIGITS[(bits & 15) as usize];
+            bits >>= 4;
+        }
+    }
+    room
+}
+
+fn line(request: &Request<'_>, id: &[u8]) -> Line {
+    Line {
+        method: request.method.to_owned(),
+        host: request.host.unwrap_or_default().to_owned(),
+        target: request.origin_target.to_owned(),
+        id: String::from_utf8_lossy(id).into_owned(),
+    }
+}
