@@ -39,6 +39,7 @@ fn configurations_in_the_documents_load() {
     for file in ["web", "sites/more"] {
         ca.issue(file, &["web.example.com"]);
     }
+    ca.revoke("ca.crl", &[], 30);
     for (number, block) in blocks.into_iter().enumerate() {
         let block = block.replace("/etc/evenkeel", folder.to_str().unwrap());
         must_load(&format!("README.md, configuration {}", number + 1), block);

@@ -34,7 +34,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     // Whether a key belongs to a certificate is said with all other problems of a configuration.
     ("rustls", &["net", "config/lower/identity.rs"]),
     ("tokio_rustls", &["net", "probe"]),
-    ("x509_parser", &["config/certificate.rs"]),
+    ("x509_parser", &["config/certificate.rs", "config/holder.rs"]),
     // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.
     ("rustls_pki_types", &["net", "config", "probe/mysql"]),
     ("aws_lc_rs", &["net", "probe/mysql", "probe/postgres"]),

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 
 /// Most names that are kept of a certificate; large sites have hundreds.
 const MAX_NAMES: usize = 100;
@@ -50,6 +50,24 @@ impl Certificate {
     /// Signed by its own key, as far as the names tell.
     pub fn is_self_signed(&self) -> bool {
         self.subject == self.issuer
+    }
+}
+
+/// A list of revoked certificates, as far as operators want to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocations {
+    /// Whose certificates it is about.
+    pub issuer: String,
+    /// When the next one is due, since 1970.
+    pub next_update: Option<i64>,
+}
+
+impl Revocations {
+    /// Reads DER; `None` when it is no such list.
+    pub fn parse(der: &[u8]) -> Option<Self> {
+        let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+        let next_update = list.next_update().map(|moment| moment.timestamp());
+        Some(Self { issuer: clean(&list.issuer().to_string()), next_update })
     }
 }
 

@@ -6,6 +6,7 @@
 mod address;
 pub mod certificate;
 mod flags;
+pub mod holder;
 pub mod import;
 mod lower;
 pub mod model;

@@ -100,6 +100,7 @@ mod tests {
             "[shutdown]" => &["[shutdown]"],
             "[listener.NAME]"
             | "[listener.NAME.tls]"
+            | "[listener.NAME.tls.clients]"
             | "certificates = [{ ... }]"
             | "request_headers = { ... } and response_headers"
             | "hsts = { ... }"

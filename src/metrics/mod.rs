@@ -141,8 +141,10 @@ pub struct ListenerStats {
     pub sent_bytes: Counter,
 }
 
-/// What became of a handshake; positions of [`ListenerStats::handshakes`].
-pub const HANDSHAKES: [&str; 3] = ["ok", "failed", "late"];
+/// What became of a handshake; positions of [`ListenerStats::handshakes`]. From the fourth on it is the client's
+/// certificate that was missing or not trusted.
+pub const HANDSHAKES: [&str; 8] =
+    ["ok", "failed", "late", "no_certificate", "unknown_issuer", "revoked", "expired", "bad_certificate"];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
 pub const REJECTIONS: [&str; 24] = [

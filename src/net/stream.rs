@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::buffer::{Buffer, Size};
 use super::connect::watch_over;
-use super::tls::TlsSocket;
+use super::tls::{ClientCertificate, Facts, TlsSocket};
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
@@ -60,6 +60,23 @@ impl Stream {
     #[inline]
     pub fn is_tls(&self) -> bool {
         matches!(self.socket, Socket::Tls(_))
+    }
+
+    /// What was agreed on, where it goes over TLS.
+    pub fn tls(&self) -> Option<Facts<'_>> {
+        match &self.socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(tls) => Some(tls.facts()),
+        }
+    }
+
+    /// The certificate that a client has shown, and that is trusted.
+    #[inline]
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        match &self.socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(tls) => tls.client(),
+        }
     }
 
     /// While this is so, the connection ends with a reset when it is dropped, for whatever reason: the other side

@@ -20,10 +20,10 @@ use super::http::connection;
 use super::tcp;
 use super::worker::{View, Worker};
 use crate::config::model::Protocol;
-use crate::metrics::PROXY_HEADER;
+use crate::metrics::{HANDSHAKES, PROXY_HEADER};
 use crate::net::proxy_protocol;
 use crate::net::stream::Stream;
-use crate::net::tls::Server;
+use crate::net::tls::{ClientFault, Server, client_fault};
 use crate::net::wheel::Timer;
 use crate::route::Listener;
 
@@ -144,7 +144,7 @@ async fn greet(listener: &Listener, mut stream: TcpStream, peer: SocketAddr) -> 
         // Boxed: every connection would keep the room that its first moments need.
         address = Box::pin(named(listener, &mut stream)).await?.unwrap_or(peer);
     }
-    Some((dress(listener, stream).await?, address))
+    Some((dress(listener, stream, address).await?, address))
 }
 
 /// Who a proxy in front says that the client is.
@@ -174,16 +174,16 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Option<T> 
 }
 
 /// Agrees on TLS where the listener wants it; `None` where that came to nothing.
-async fn dress(listener: &Listener, stream: TcpStream) -> Option<Stream> {
+async fn dress(listener: &Listener, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
     match (&listener.config.tls, &listener.tls) {
         (None, _) => Some(Stream::new(stream)),
         // Boxed: every connection would keep the room that its first moments need.
-        (Some(_), Some(server)) => Box::pin(handshake(listener, server, stream)).await,
+        (Some(_), Some(server)) => Box::pin(handshake(listener, server, stream, peer)).await,
         (Some(_), None) => None,
     }
 }
 
-async fn handshake(listener: &Listener, server: &Server, stream: TcpStream) -> Option<Stream> {
+async fn handshake(listener: &Listener, server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
     let result = within(listener.config.timeouts.head, server.handshake(stream)).await;
     let counted = |position: usize| listener.stats.mine().handshakes[position].inc();
     match result {
@@ -192,14 +192,28 @@ async fn handshake(listener: &Listener, server: &Server, stream: TcpStream) -> O
             Some(Stream::over_tls(socket))
         }
         Some(Err(error)) => {
-            counted(1);
-            tracing::debug!(listener = %listener.config.name, %error, "no TLS with a client");
+            let result = result_of(&error);
+            counted(result);
+            let result = HANDSHAKES[result];
+            tracing::debug!(listener = %listener.config.name, client = %peer, result, %error, "no TLS with a client");
             None
         }
         None => {
             counted(2);
             None
         }
+    }
+}
+
+/// The position in [`HANDSHAKES`] of one that has failed.
+fn result_of(error: &io::Error) -> usize {
+    match client_fault(error) {
+        None => 1,
+        Some(ClientFault::None) => 3,
+        Some(ClientFault::UnknownIssuer) => 4,
+        Some(ClientFault::Revoked) => 5,
+        Some(ClientFault::Expired) => 6,
+        Some(ClientFault::Other) => 7,
     }
 }
 

@@ -64,21 +64,15 @@ impl Table {
     }
 }
 
-/// The server of a listener: the one that there was, so that sessions can be taken up again, where the certificates are
-/// all that has changed.
+/// The server of a listener: the one that there was, or its successor, with whom sessions can be taken up again.
 fn server(listener: &model::Listener, tls: &model::ListenerTls, kept: Option<&Arc<Listener>>) -> Option<Arc<Server>> {
-    let same = |before: &&Arc<Listener>| {
-        let terms = before.config.tls.as_ref().map(|tls| tls.least);
-        terms == Some(tls.least) && before.config.protocol == listener.protocol
-    };
-    let kept = kept.filter(same).and_then(|before| before.tls.clone());
-    let unchanged = kept.as_ref().is_some_and(|server| server.shows(&tls.certificates));
+    let kept = kept.filter(|before| before.config.protocol == listener.protocol).and_then(|before| before.tls.clone());
     let made = match kept {
-        Some(server) if unchanged => Ok(server),
-        Some(server) => server.showing(&tls.certificates).map(Arc::new),
+        Some(server) if server.is_by(tls) => Ok(server),
+        Some(server) => server.successor(tls).map(Arc::new),
         None => Server::new(tls, protocols(listener.protocol)).map(Arc::new),
     };
-    // Loading the configuration has tried the same keys: this is for faults of our own, and closes connections.
+    // Loading the configuration has tried the same files: this is for faults of our own, and closes connections.
     made.inspect_err(|why| tracing::error!(listener = %listener.name, %why, "no TLS on this listener")).ok()
 }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use super::Loader;
 use crate::config::certificate::{SOON, moment};
+use crate::net::tls::Replaced;
 use crate::route::Table;
 
 /// A certificate that is about to end is warned of once in this many seconds.
@@ -75,11 +76,9 @@ fn replace(table: &Table, read: &Loader) {
         let Some(server) = &listener.tls else { continue };
         let same = loaded.config.listeners.iter().find(|it| it.name == listener.config.name);
         let Some(tls) = same.and_then(|it| it.tls.as_ref()) else { continue };
-        if server.shows(&tls.certificates) {
-            continue;
-        }
-        match server.replace(&tls.certificates) {
-            Ok(()) => tracing::info!(listener = %listener.config.name, "shows new certificates"),
+        match server.replace(tls) {
+            Ok(Replaced::Nothing) => {}
+            Ok(Replaced::Files) => tracing::info!(listener = %listener.config.name, "goes by new certificates"),
             Err(why) => tracing::error!(listener = %listener.config.name, %why, "the old certificates stay"),
         }
     }

@@ -31,12 +31,18 @@ pub fn params(name: &str, names: &[&str]) -> CertificateParams {
 
 /// Valid from and to so many seconds from now.
 pub fn valid(params: &mut CertificateParams, from: i64, to: i64) {
+    let (from, to) = span(from, to);
+    (params.not_before, params.not_after) = (from.into(), to.into());
+}
+
+/// Two moments, so many seconds from now.
+pub fn span(from: i64, to: i64) -> (SystemTime, SystemTime) {
     let at = |seconds: i64| {
         let span = Duration::from_secs(seconds.unsigned_abs());
         let now = SystemTime::now();
-        if seconds < 0 { (now - span).into() } else { (now + span).into() }
+        if seconds < 0 { now - span } else { now + span }
     };
-    (params.not_before, params.not_after) = (at(from), at(to));
+    (at(from), at(to))
 }
 
 /// Somebody who signs.

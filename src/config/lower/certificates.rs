@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::clients::clients;
 use super::identity::belong_together;
 use super::tls::{VERSION, certificates_of, key_of};
 use crate::config::certificate::{Certificate, SOON, moment};
-use crate::config::model::{HostPattern, Identity, ListenerTls, ServerCertificate, TlsVersion};
+use crate::config::model::{HostPattern, Identity, ListenerTls, Protocol, ServerCertificate, TlsVersion};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::substitute;
@@ -21,7 +22,7 @@ const MAX_CERTIFICATES: usize = 10_000;
 
 /// `tls` of a listener. `Some(None)`: plain.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
-pub(super) fn listener_tls(listener: &Section<'_>) -> Option<Option<Arc<ListenerTls>>> {
+pub(super) fn listener_tls(listener: &Section<'_>, protocol: Protocol) -> Option<Option<Arc<ListenerTls>>> {
     if !listener.has("tls") {
         return Some(None);
     }
@@ -32,8 +33,9 @@ pub(super) fn listener_tls(listener: &Section<'_>) -> Option<Option<Arc<Listener
         section.missing("certificates", "write certificates = [{ cert = \"web.pem\", key = \"web.key\" }]");
         return None;
     }
-    let nodes = section.one_or_more("certificates")?;
     let mut files = Vec::new();
+    let clients = clients(&section, protocol, &mut files);
+    let nodes = section.one_or_more("certificates")?;
     let read: Vec<Option<Vec<ServerCertificate>>> =
         nodes.iter().map(|node| entry(&section, node, &mut files)).collect();
     let all: Option<Vec<_>> = read.into_iter().collect();
@@ -44,7 +46,8 @@ pub(super) fn listener_tls(listener: &Section<'_>) -> Option<Option<Arc<Listener
         return None;
     }
     let least = least.unwrap_or(TlsVersion::V1_2);
-    is_good.then(|| Some(Arc::new(ListenerTls { certificates, files, least })))
+    let tls = ListenerTls { certificates, files, least, clients: clients? };
+    is_good.then(|| Some(Arc::new(tls)))
 }
 
 /// One entry: a pair of files, one file with both, or a folder of such files.
@@ -116,7 +119,9 @@ fn pair(
     (key_node, key): (&Node, &str),
 ) -> Option<ServerCertificate> {
     let chain = certificates_of(tls, cert_node, cert);
-    let key_der = key_of(tls, key_node, key);
+    // One file for both is missed once.
+    let is_missed = chain.is_none() && cert == key && !substitute::resolve(tls.cx, cert_node.at, cert).is_file();
+    let key_der = if is_missed { None } else { key_of(tls, key_node, key) };
     let (chain, key_der) = (chain?, key_der?);
     let identity = Identity { chain, key: key_der };
     let certificates: Option<Vec<_>> = identity.chain.iter().map(|der| Certificate::parse(der)).collect();

@@ -1,13 +1,15 @@
-//! A certificate and a key that belong together, whoever shows them: listeners, pools and checks.
+//! What must fit together before it is used: a certificate and its key, whoever shows them (listeners, pools and checks),
+//! and the authorities and lists by which clients are judged.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
+use rustls::{Error, InconsistentKeys, RootCertStore};
 
-use crate::config::model::Identity;
+use crate::config::model::{ClientTrust, Identity};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::tree::Node;
@@ -42,10 +44,24 @@ pub(super) fn belong_together(
     None
 }
 
+/// Whether these authorities and lists can be used to judge clients, as the listener will.
+pub(super) fn can_judge(trust: &ClientTrust) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for root in &trust.roots {
+        roots.add(CertificateDer::from(root.to_vec())).map_err(|why| why.to_string())?;
+    }
+    let lists = trust.revoked.iter().map(|list| CertificateRevocationListDer::from(list.to_vec()));
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider()));
+    builder.with_crls(lists).build().map(|_judge| ()).map_err(|why| why.to_string())
+}
+
 fn certified(identity: &Identity) -> Result<(), Error> {
-    static PROVIDER: OnceLock<CryptoProvider> = OnceLock::new();
-    let provider = PROVIDER.get_or_init(rustls::crypto::aws_lc_rs::default_provider);
     let key = PrivateKeyDer::try_from(identity.key.to_vec()).map_err(|why| Error::General(why.to_owned()))?;
     let chain = identity.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    CertifiedKey::from_der(chain, key, provider).map(|_fits| ())
+    CertifiedKey::from_der(chain, key, provider()).map(|_fits| ())
+}
+
+fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
 }

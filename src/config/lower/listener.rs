@@ -74,7 +74,7 @@ pub(super) fn listener<'a>(
     let rules = rules::read(&section, None);
     let destination = destination(&section, pool);
     let routes = routes(&section, protocol, pools, rules.as_ref());
-    let tls = certificates::listener_tls(&section);
+    let tls = certificates::listener_tls(&section, protocol);
     let (redirect, unknown_host) = (redirect(&section, protocol), unknown_host(&section, protocol));
     let trusted_proxies = trusted_proxies(&section, protocol);
     let accept_proxy = accept_proxy(&section, &trusted_proxies);
@@ -304,7 +304,7 @@ fn timeouts(section: &Section<'_>, protocol: Protocol) -> ListenerTimeouts {
 }
 
 /// Warns of options of HTTP on a listener that only passes bytes on.
-fn no_effect(section: &Section<'_>, protocol: Protocol, keys: &[&str]) {
+pub(super) fn no_effect(section: &Section<'_>, protocol: Protocol, keys: &[&str]) {
     if protocol == Protocol::Http {
         return;
     }

@@ -6,6 +6,7 @@
 mod across;
 mod certificates;
 mod check;
+mod clients;
 mod identity;
 mod listener;
 mod pool;

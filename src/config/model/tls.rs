@@ -15,6 +15,52 @@ pub struct ListenerTls {
     pub files: Vec<PathBuf>,
     /// Older versions of TLS are refused.
     pub least: TlsVersion,
+    /// What clients must show; `None`: they are not asked.
+    pub clients: Option<ClientTrust>,
+}
+
+impl ListenerTls {
+    /// The same options with what their files hold now, as `fresh` has read them.
+    #[must_use]
+    pub fn renewed(&self, fresh: &Self) -> Self {
+        let mut renewed = Self { certificates: fresh.certificates.clone(), ..self.clone() };
+        if let (Some(own), Some(fresh)) = (&mut renewed.clients, &fresh.clients) {
+            own.roots.clone_from(&fresh.roots);
+            own.revoked.clone_from(&fresh.revoked);
+        }
+        renewed
+    }
+}
+
+/// `[listener.NAME.tls.clients]`: which certificates clients must or may show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTrust {
+    /// Who must have signed them; DER, at least one.
+    pub roots: Vec<Arc<[u8]>>,
+    /// Lists of those that count no more; DER. None: all count.
+    pub revoked: Vec<Arc<[u8]>>,
+    /// Whether a client may come without.
+    pub demand: Demand,
+    /// Whether backends are told.
+    pub told: Told,
+}
+
+/// `listener.NAME.tls.clients.verify`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// A client without a certificate is turned away.
+    Required,
+    /// It comes in; one with a certificate that is not trusted does not.
+    Optional,
+}
+
+/// `listener.NAME.tls.clients.headers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Backends are told nothing.
+    Nothing,
+    /// They are told by headers, and by nobody else's headers of these names.
+    Headers,
 }
 
 /// A certificate with its key and what belongs to it, as clients are shown it.

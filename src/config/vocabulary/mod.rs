@@ -178,8 +178,8 @@ pub(super) const LISTENER: Words = Words {
 
 pub(super) const LISTENER_TLS: Words = Words {
     place: "[listener.NAME.tls]",
-    keys: &["certificates", "min_version"],
-    later: &["clients", "alpn", "tickets", "ocsp", "acme", "hsts", "max_version", "ciphers"],
+    keys: &["certificates", "min_version", "clients"],
+    later: &["alpn", "tickets", "ocsp", "acme", "hsts", "max_version", "ciphers"],
     foreign: &[
         ("cert", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
         ("certificate", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
@@ -189,6 +189,39 @@ pub(super) const LISTENER_TLS: Words = Words {
         ("ssl_protocols", "min_version"),
         ("ssl_min_ver", "min_version"),
         ("version", "min_version"),
+        ("ca", "[listener.NAME.tls.clients] ca"),
+        ("client_ca", "[listener.NAME.tls.clients] ca"),
+        ("client_auth", "[listener.NAME.tls.clients] with `ca` and `verify`"),
+        ("verify", "[listener.NAME.tls.clients] verify"),
+        ("crl", "[listener.NAME.tls.clients] crl"),
+        ("ssl_client_certificate", "[listener.NAME.tls.clients] ca"),
+        ("ssl_verify_client", "[listener.NAME.tls.clients] verify"),
+    ],
+};
+
+pub(super) const CLIENTS: Words = Words {
+    place: "[listener.NAME.tls.clients]",
+    keys: &["ca", "verify", "crl", "headers"],
+    later: &["names", "depth", "ocsp"],
+    foreign: &[
+        ("ca_file", "ca"),
+        ("cafile", "ca"),
+        ("cert", "ca: the certificates of those who sign the clients'"),
+        ("certificates", "ca: the certificates of those who sign the clients'"),
+        ("roots", "ca"),
+        ("trusted_ca", "ca"),
+        ("ssl_client_certificate", "ca"),
+        ("mode", "verify"),
+        ("type", "verify"),
+        ("auth", "verify"),
+        ("ssl_verify_client", "verify"),
+        ("required", "verify = \"required\""),
+        ("optional", "verify = \"optional\""),
+        ("crls", "crl, which takes a list too"),
+        ("crl_file", "crl"),
+        ("ssl_crl", "crl"),
+        ("header", "headers"),
+        ("pass", "headers = true"),
     ],
 };
 
@@ -316,6 +349,7 @@ pub(super) const EVERY: &[&Words] = &[
     &EXEC,
     &LISTENER,
     &LISTENER_TLS,
+    &CLIENTS,
     &CERTIFICATE,
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,

@@ -1,8 +1,11 @@
 //! TLS: what is asked of a backend and shown to it, and the handshake; what clients are shown is in `server`.
 //!
 //! Called by traffic and by probes. The cryptography (aws-lc-rs) is passed explicitly, so that no global default can change it and
-//! nothing depends on who comes first. Who is trusted is decided in `trust`; why there is no TLS, in `refusal`.
+//! nothing depends on who comes first. Which backends are trusted is decided in `trust`, which clients in `judge`; why
+//! there is no TLS, in `refusal`.
 
+mod facts;
+mod judge;
 mod refusal;
 mod server;
 mod socket;
@@ -21,8 +24,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
+pub use self::facts::{ClientCertificate, Facts};
+pub use self::judge::{ClientFault, client_fault};
 pub use self::refusal::{Refusal, refusal};
-pub use self::server::Server;
+pub use self::server::{Replaced, Server};
 pub use self::socket::TlsSocket;
 use self::trust::{Judged, Witness};
 use crate::config::certificate::Certificate;
@@ -149,7 +154,7 @@ impl Client {
     /// # Errors
     /// What rustls or the system said.
     pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsSocket> {
-        Ok(TlsSocket::new(tokio_rustls::TlsStream::Client(self.handshake(stream).await?)))
+        Ok(TlsSocket::new(tokio_rustls::TlsStream::Client(self.handshake(stream).await?), None))
     }
 
     /// The same client for another name.

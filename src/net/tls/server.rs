@@ -1,6 +1,6 @@
-//! The server side of TLS: which certificate a client is shown, and the handshake with it.
+//! The server side of TLS: which certificate a client is shown, which it must show, and the handshake with it.
 //!
-//! Certificates can be replaced while connections stand: new handshakes are shown the new ones.
+//! All that was read from files can be replaced while connections stand: new handshakes go by the new.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,101 +9,145 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
+use super::facts::ClientCertificate;
+use super::judge::{Judge, judge, judge_again};
 use super::{TlsSocket, provider};
 use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, TlsVersion};
 
 /// How a listener agrees on TLS with its clients.
 #[derive(Debug)]
 pub struct Server {
+    /// Writer: control, through [`Server::replace`].
+    now: ArcSwap<Made>,
+}
+
+/// What handshakes go by.
+#[derive(Debug)]
+struct Made {
     config: Arc<ServerConfig>,
-    shown: Arc<Shown>,
+    certificates: Arc<Certificates>,
+    judge: Option<Judge>,
+    /// What it was made from.
+    tls: ListenerTls,
 }
 
 impl Server {
     /// A server that shows these certificates and, inside TLS, speaks one of these protocols (ALPN); none: whatever.
     ///
     /// # Errors
-    /// A sentence: a key cannot be used, which loading the configuration finds out as well.
+    /// A sentence: a file cannot be used, which loading the configuration finds out as well.
     pub fn new(tls: &ListenerTls, protocols: &[&str]) -> Result<Self, String> {
-        let versions: &[&SupportedProtocolVersion] = match tls.least {
-            TlsVersion::V1_2 => &[&TLS13, &TLS12],
-            TlsVersion::V1_3 => &[&TLS13],
-        };
-        let shown = Arc::new(Shown(ArcSwap::from_pointee(Certificates::new(&tls.certificates)?)));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider()))
-            .with_protocol_versions(versions)
-            .map_err(|error| error.to_string())?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&shown) as _);
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        // Without a state of our own for each session; keys change by themselves every six hours.
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
-        // Clients open connections of one site side by side; each ticket costs a record and a signature's share.
-        config.send_tls13_tickets = 1;
-        Ok(Self { config: Arc::new(config), shown })
+        let protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Self { now: ArcSwap::from_pointee(Made::new(tls, protocols, None)?) })
     }
 
-    /// The same server with other certificates: sessions of this one can be taken up again there.
+    /// The same server by other options: sessions of this one can be taken up again there, as far as they are still good.
     ///
     /// # Errors
     /// As [`Server::new`].
-    pub fn showing(&self, certificates: &[Arc<ServerCertificate>]) -> Result<Self, String> {
-        let shown = Arc::new(Shown(ArcSwap::from_pointee(Certificates::new(certificates)?)));
-        let mut config = (*self.config).clone();
-        config.cert_resolver = Arc::clone(&shown) as _;
-        Ok(Self { config: Arc::new(config), shown })
+    pub fn successor(&self, tls: &ListenerTls) -> Result<Self, String> {
+        Ok(Self { now: ArcSwap::from_pointee(self.now.load().successor(tls)?) })
     }
 
-    /// Whether these are what is shown now.
-    pub fn shows(&self, certificates: &[Arc<ServerCertificate>]) -> bool {
-        self.shown.0.load().all == certificates
+    /// Whether it goes by exactly these options and by what these files held.
+    pub fn is_by(&self, tls: &ListenerTls) -> bool {
+        self.now.load().tls == *tls
     }
 
-    /// What is shown now.
+    /// The certificates that are shown now.
     pub fn certificates(&self) -> Vec<Arc<ServerCertificate>> {
-        self.shown.0.load().all.clone()
+        self.now.load().tls.certificates.clone()
     }
 
-    /// Shows others from now on; connections that stand are not touched.
+    /// Goes by what the files hold that `tls` was read from, and by its own options as before; whether that is anything
+    /// new. Connections that stand are not touched.
     ///
     /// # Errors
-    /// As [`Server::new`]; then the old ones stay.
-    pub fn replace(&self, certificates: &[Arc<ServerCertificate>]) -> Result<(), String> {
-        self.shown.0.store(Arc::new(Certificates::new(certificates)?));
-        Ok(())
+    /// As [`Server::new`]; then everything stays.
+    pub fn replace(&self, tls: &ListenerTls) -> Result<Replaced, String> {
+        let now = self.now.load();
+        let renewed = now.tls.renewed(tls);
+        if renewed == now.tls {
+            return Ok(Replaced::Nothing);
+        }
+        self.now.store(Arc::new(now.successor(&renewed)?));
+        Ok(Replaced::Files)
     }
 
     /// Whether one of the certificates is for this name.
     pub fn knows(&self, name: &str) -> bool {
-        self.shown.0.load().find(&name.to_ascii_lowercase()).is_some()
+        self.now.load().certificates.find(&name.to_ascii_lowercase()).is_some()
     }
 
     /// The handshake with a client. No deadline of its own.
     ///
     /// # Errors
-    /// What rustls or the system said.
+    /// What rustls or the system said; [`super::client_fault`] knows what is wrong with a client's certificate.
     pub async fn handshake(&self, stream: TcpStream) -> io::Result<TlsSocket> {
-        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
-        Ok(TlsSocket::new(TlsStream::Server(stream)))
+        let made = self.now.load_full();
+        let stream = TlsAcceptor::from(Arc::clone(&made.config)).accept(stream).await?;
+        let Some(judge) = &made.judge else { return Ok(TlsSocket::new(TlsStream::Server(stream), None)) };
+        let session = stream.get_ref().1;
+        judge_again(judge, session).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        let client = session.peer_certificates().and_then(|chain| ClientCertificate::of(chain.first()?));
+        Ok(TlsSocket::new(TlsStream::Server(stream), client))
     }
 }
 
-/// What is shown now. Writer: control, through [`Server::replace`].
-#[derive(Debug)]
-struct Shown(ArcSwap<Certificates>);
+/// What [`Server::replace`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The files hold what they held.
+    Nothing,
+    /// What they hold now counts.
+    Files,
+}
 
-impl ResolvesServerCert for Shown {
+impl Made {
+    fn successor(&self, tls: &ListenerTls) -> Result<Self, String> {
+        // Whoever has been judged by others must be judged anew.
+        let sessions = (self.tls.clients == tls.clients).then_some(&*self.config);
+        Self::new(tls, self.config.alpn_protocols.clone(), sessions)
+    }
+
+    /// Sessions are taken up again that `sessions` has begun.
+    fn new(tls: &ListenerTls, protocols: Vec<Vec<u8>>, sessions: Option<&ServerConfig>) -> Result<Self, String> {
+        let versions: &[&SupportedProtocolVersion] = match tls.least {
+            TlsVersion::V1_2 => &[&TLS13, &TLS12],
+            TlsVersion::V1_3 => &[&TLS13],
+        };
+        let certificates = Arc::new(Certificates::new(&tls.certificates)?);
+        let judge = tls.clients.as_ref().map(judge).transpose()?;
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .with_client_cert_verifier(judge.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
+            .with_cert_resolver(Arc::clone(&certificates) as _);
+        config.alpn_protocols = protocols;
+        if let Some(before) = sessions {
+            config.ticketer = Arc::clone(&before.ticketer);
+            config.session_storage = Arc::clone(&before.session_storage);
+        } else {
+            // Without a state of our own for each session; keys change by themselves every six hours.
+            config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
+        }
+        // Clients open connections of one site side by side; each ticket costs a record and a signature's share.
+        config.send_tls13_tickets = 1;
+        Ok(Self { config: Arc::new(config), certificates, judge, tls: tls.clone() })
+    }
+}
+
+impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificates = self.0.load();
-        let named = hello.server_name().and_then(|name| certificates.find(&name.to_ascii_lowercase()));
-        let candidates = named.unwrap_or(&certificates.first);
+        let named = hello.server_name().and_then(|name| self.find(&name.to_ascii_lowercase()));
+        let candidates = named.unwrap_or(&self.first);
         let usable = candidates.iter().find(|one| one.key.choose_scheme(hello.signature_schemes()).is_some());
         usable.or(candidates.first()).cloned()
     }
@@ -119,18 +163,11 @@ struct Certificates {
     wildcard: ByName,
     /// For whoever asks for a name that none of them has, or for none.
     first: Vec<Arc<CertifiedKey>>,
-    /// What they were made from.
-    all: Vec<Arc<ServerCertificate>>,
 }
 
 impl Certificates {
     fn new(certificates: &[Arc<ServerCertificate>]) -> Result<Self, String> {
-        let mut made = Self {
-            exact: ByName::default(),
-            wildcard: ByName::default(),
-            first: Vec::new(),
-            all: certificates.to_vec(),
-        };
+        let mut made = Self { exact: ByName::default(), wildcard: ByName::default(), first: Vec::new() };
         for certificate in certificates {
             let key = certified(certificate)?;
             for name in &certificate.names {

@@ -8,10 +8,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::facts::{ClientCertificate, Facts};
+
 /// A connection on which TLS has been agreed, by either side.
 #[derive(Debug)]
 pub struct TlsSocket {
     stream: TlsStream<TcpStream>,
+    /// What a client has shown, where it was asked.
+    client: Option<Box<ClientCertificate>>,
     /// Bytes that have been taken and of which not all has gone out yet.
     owed: usize,
     /// The end has been said.
@@ -19,8 +23,19 @@ pub struct TlsSocket {
 }
 
 impl TlsSocket {
-    pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream, owed: 0, ended: false }
+    pub(super) fn new(stream: TlsStream<TcpStream>, client: Option<Box<ClientCertificate>>) -> Self {
+        Self { stream, client, owed: 0, ended: false }
+    }
+
+    /// What was agreed on.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts::of(&self.stream, self.client.as_deref())
+    }
+
+    /// The certificate that a client has shown, and that is trusted.
+    #[inline]
+    pub fn client(&self) -> Option<&ClientCertificate> {
+        self.client.as_deref()
     }
 
     /// The connection below.

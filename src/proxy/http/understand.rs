@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::exchange::Incoming;
-use super::http1::request::{Asked, Forwarded, Limits, Request, Sender};
+use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
 use super::own::Own;
 use super::rules::{self, Met, fill::Facts};
 use crate::balance::{Balance, hash};
-use crate::config::model::{self, Destination, Reads, Redirect, Respond, Rules, UnknownHost};
+use crate::config::model::{self, Destination, Reads, Redirect, Respond, Rules, Told, UnknownHost};
 use crate::net::buffer::{Buffer, Size};
+use crate::net::stream::Stream;
 use crate::pool::Ask;
 use crate::proxy::log::Line;
 use crate::proxy::worker::{View, Worker, source_key};
@@ -86,6 +87,7 @@ impl Connection {
             host: forwarded.host,
             request_id: request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made)),
             fallback_host: b"",
+            proof: proof(&listener, &self.client),
         };
         let head = self.meet(&view, &listener, &request, &found, &sender)?;
         self.consume(length);
@@ -216,6 +218,16 @@ fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> 
 fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
     let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
     if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
+}
+
+/// What the backend is told of the client's certificate.
+#[inline]
+fn proof<'c>(listener: &Listener, client: &'c Stream) -> Proof<'c> {
+    let clients = listener.config.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    match clients.map(|clients| clients.told) {
+        Some(Told::Headers) => client.client_certificate().map_or(Proof::None, Proof::Certificate),
+        _ => Proof::Untold,
+    }
 }
 
 /// 128 random bits in hexadecimal digits.

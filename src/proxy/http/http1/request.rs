@@ -10,6 +10,7 @@ use super::edits::Edits;
 use super::fields::{self, Left, Room};
 use super::{Framing, Reject, Version};
 use crate::net::buffer::Buffer;
+use crate::net::tls::ClientCertificate;
 use crate::route::routes::Question;
 
 /// What a listener allows of a head.
@@ -189,6 +190,9 @@ impl<'b> Request<'b> {
         if self.target.len() != self.origin_target.len() {
             leave_out_host(self.fields, &mut left);
         }
+        if !matches!(sender.proof, Proof::Untold) {
+            leave_out_proof(self.fields, &mut left);
+        }
         match edits {
             None => fields::kept(self.head, self.fields, &left).for_each(|span| out.append(span)),
             Some(edits) => edits.write(out, self.head, self.fields, &left),
@@ -198,6 +202,7 @@ impl<'b> Request<'b> {
         if let Some(host) = sender.host.or(self.host.map(str::as_bytes)) {
             line(out, b"X-Forwarded-Host: ", host);
         }
+        proof(out, &sender.proof);
         out.append(b"X-Request-ID: ");
         let id = out.filled().len();
         out.append(sender.request_id);
@@ -249,6 +254,19 @@ pub struct Sender<'a> {
     pub request_id: &'a [u8],
     /// `Host` for a request of HTTP/1.0 that has none.
     pub fallback_host: &'a [u8],
+    /// What it has proved to be.
+    pub proof: Proof<'a>,
+}
+
+/// What a backend is told of the client's certificate.
+#[derive(Debug)]
+pub enum Proof<'a> {
+    /// Nothing; headers that look like it are passed on as any others.
+    Untold,
+    /// That it has shown none.
+    None,
+    /// Whose it is.
+    Certificate(&'a ClientCertificate),
 }
 
 /// What a route may look at.
@@ -287,6 +305,33 @@ fn line(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.append(name);
     out.append(value);
     out.append(b"\r\n");
+}
+
+fn proof(out: &mut Buffer, proof: &Proof<'_>) {
+    let certificate = match proof {
+        Proof::Untold => return,
+        Proof::None => return line(out, b"X-Client-Verified: ", b"no"),
+        Proof::Certificate(certificate) => certificate,
+    };
+    line(out, b"X-Client-Verified: ", b"yes");
+    if let Some(subject) = &certificate.holder.subject {
+        line(out, b"X-Client-Cert-Subject: ", subject.as_bytes());
+    }
+    if let Some(names) = &certificate.holder.names {
+        line(out, b"X-Client-Cert-SAN: ", names.as_bytes());
+    }
+    line(out, b"X-Client-Cert-Fingerprint: ", certificate.fingerprint.as_bytes());
+}
+
+/// Whatever the client itself says of its certificate, in any spelling that a backend could take for it.
+fn leave_out_proof(fields: &[httparse::Header<'_>], left: &mut Left) {
+    for (index, field) in fields.iter().enumerate() {
+        let name = field.name.as_bytes();
+        let begins = |known: &[u8]| name.get(..known.len()).is_some_and(|begin| fields::is_alike(begin, known));
+        if begins(b"x-client-cert") || begins(b"x-client-verified") {
+            left.out(index);
+        }
+    }
 }
 
 fn leave_out_host(fields: &[httparse::Header<'_>], left: &mut Left) {
@@ -585,6 +630,7 @@ mod tests {
             host: None,
             request_id: b"id-1",
             fallback_host: b"fallback",
+            proof: Proof::Untold,
         };
         request.write(&mut out, &sender, None);
         String::from_utf8(out.filled().to_vec()).unwrap()
