@@ -94,7 +94,7 @@ impl Program {
     fn start(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(admin::serve(listener, Arc::clone(&self.state)));
+        tokio::spawn(admin::serve(listener.into(), Arc::clone(&self.state)));
         address
     }
 }

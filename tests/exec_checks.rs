@@ -33,7 +33,7 @@ fn shell(timing: &str, script: &str) -> Arc<Question> {
 }
 
 async fn run(question: Arc<Question>) -> Report {
-    let at = "127.0.0.9:4711".parse().unwrap();
+    let at: SocketAddr = "127.0.0.9:4711".parse().unwrap();
     attempt(question, at).await
 }
 

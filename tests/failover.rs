@@ -271,7 +271,7 @@ async fn two_thousand_probes_of_the_running_program_leave_no_trace_at_a_strict_m
     // The address counts: what a naive check does gets it blocked.
     let mut said = Vec::new();
     for _ in 0..7 {
-        let mut stream = connect_from(Some(ip), database.address, DEADLINE).await.unwrap();
+        let mut stream = connect_from(Some(ip), &database.address.into(), DEADLINE).await.unwrap();
         said = vec![0; 256];
         let length = stream.read(&mut said).await.unwrap_or(0);
         said.truncate(length);

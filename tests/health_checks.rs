@@ -35,7 +35,7 @@ async fn a_knock_is_never_seen_by_the_server() {
         good(&probe(CheckKind::Tcp, at).await, "open");
     }
     // Whatever had been accepted before this one would have been counted by now.
-    let mut last = connect(at, support::probing::LONG).await.unwrap();
+    let mut last = connect(&at.into(), support::probing::LONG).await.unwrap();
     let _ = last.read(&mut [0]).await;
     assert_eq!(seen.load(SeqCst), 1);
 }

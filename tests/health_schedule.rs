@@ -523,7 +523,7 @@ async fn names_are_resolved_while_running_and_a_name_without_address_is_down() {
     assert_eq!(lost.state(), State::Down);
     assert_eq!(unchecked.state(), State::Up);
     // `localhost` may be ::1 first, where nobody listens.
-    let expected = if local.socket_address() == Some(server.at) { State::Up } else { State::Down };
+    let expected = if local.site() == Some(server.at.into()) { State::Up } else { State::Down };
     assert_eq!(local.state(), expected);
     eventually(|| nowhere.probes.bad[0].get() == 1).await;
     assert!(nowhere.checks()[0].reason.starts_with("resolve: `nowhere.invalid` has no address"));
@@ -570,7 +570,7 @@ async fn an_explanation_has_the_last_good_answer_and_the_last_failure() {
     assert_eq!((why.verdict.state, why.checks.len()), (State::Up, 1));
     let check = &why.checks[0];
     assert_eq!((check.state, check.against, check.needed), (State::Up, 1, 3));
-    assert_eq!(check.asked_at, Some(server.at));
+    assert_eq!(check.asked_at, Some(server.at.into()));
     assert!(check.next_in.is_some());
     assert_eq!(check.last_good.as_ref().unwrap().report.result.as_ref().unwrap().what, "HTTP 200");
     let bad = check.last_bad.as_ref().unwrap().report.result.as_ref().unwrap_err().to_string();

@@ -21,13 +21,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::control::orders::Orders;
 use crate::control::{Life, ReloadSender};
+use crate::net::listen::Unserved;
+use crate::net::transport::Transport;
 use crate::pool::events::Events;
 use crate::probe::Schedule;
 use crate::route::Published;
@@ -86,9 +87,8 @@ struct Desk {
 ///
 /// # Errors
 /// When the socket cannot be handed to the runtime.
-pub async fn serve(listener: std::net::TcpListener, state: Arc<AdminState>) -> io::Result<Infallible> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
+pub async fn serve(listener: Unserved, state: Arc<AdminState>) -> io::Result<Infallible> {
+    let listener = listener.serve()?;
     let exposition = Arc::new(Exposition::new(Arc::clone(&state)));
     let desk = Arc::new(Desk { state, exposition, scrape: Semaphore::new(1) });
     let mut connections = JoinSet::new();
@@ -108,7 +108,7 @@ pub async fn serve(listener: std::net::TcpListener, state: Arc<AdminState>) -> i
     }
 }
 
-async fn connection(stream: TcpStream, desk: Arc<Desk>) {
+async fn connection(stream: Transport, desk: Arc<Desk>) {
     let service = service_fn(|request| {
         let desk = Arc::clone(&desk);
         async move { Ok::<_, Infallible>(answer::answer(request, &desk).await) }

@@ -281,7 +281,7 @@ fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>,
     BackendView {
         name: backend.name.to_string(),
         address: backend.address.to_string(),
-        resolved: backend.socket_address().map(|address| address.to_string()),
+        resolved: backend.site().map(|site| site.to_string()),
         weight: member.weight,
         backup: member.standing == model::Standing::Backup,
         zone,

@@ -318,8 +318,8 @@ fn check_why(explained: &CheckExplanation, backend: &model::Address, decides: bo
         against: explained.against,
         needed: explained.needed,
         next_seconds: explained.next_in.map(|next| next.as_secs_f64()),
-        asked_at: explained.asked_at.map(|address| address.to_string()),
-        by_hand: by_hand::command(&explained.check, backend, explained.asked_at),
+        asked_at: explained.asked_at.as_ref().map(ToString::to_string),
+        by_hand: by_hand::command(&explained.check, backend, explained.asked_at.as_ref()),
         last_bad: explained.last_bad.as_ref().map(kept_view),
         last_good: explained.last_good.as_ref().map(kept_view),
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use evenkeel::config::model::{Site, UnixName};
 use evenkeel::net::connect::connect;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -26,7 +27,7 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Where the admin port is and what opens it.
 #[derive(Debug, Args)]
 pub(super) struct AdminPort {
-    /// The admin port: ADDRESS:PORT or http://HOST:PORT
+    /// The admin port: ADDRESS:PORT, http://HOST:PORT, or unix: and a path
     #[arg(long, env = "EVENKEEL_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8404")]
     admin: Location,
     /// A file with the bearer token of the admin port
@@ -103,11 +104,10 @@ async fn exchange(
     body: Bytes,
 ) -> anyhow::Result<Answer> {
     let missing = || format!("nothing answers at {admin}; is evenkeel running, and is its admin port there?");
-    let found = tokio::net::lookup_host((admin.host.as_str(), admin.port)).await.with_context(missing)?;
     let mut last = None;
     let mut stream = None;
-    for address in found {
-        match connect(address, CONNECT_TIMEOUT).await {
+    for site in admin.sites().await.with_context(missing)? {
+        match connect(&site, CONNECT_TIMEOUT).await {
             Ok(connected) => {
                 stream = Some(connected);
                 break;
@@ -118,11 +118,11 @@ async fn exchange(
     let stream = match (stream, last) {
         (Some(stream), _) => stream,
         (None, Some(error)) => return Err(error).with_context(missing),
-        (None, None) => bail!("{} has no address", admin.host),
+        (None, None) => bail!("{admin} has no address"),
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut request =
-        Request::builder().method(method).uri(path).header(HOST, admin.to_string()).header("X-Evenkeel-Request", "1");
+        Request::builder().method(method).uri(path).header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
@@ -142,19 +142,41 @@ pub(super) fn encoded(text: &str) -> String {
     pieces.collect()
 }
 
-/// A host and a port.
+/// Where an admin port is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Location {
-    host: String,
-    port: u16,
+enum Location {
+    /// A host and a port.
+    Host(String, u16),
+    /// A socket of this machine.
+    Unix(UnixName),
+}
+
+impl Location {
+    /// Where to connect, in this order.
+    async fn sites(&self) -> std::io::Result<Vec<Site>> {
+        match self {
+            Self::Host(host, port) => {
+                Ok(tokio::net::lookup_host((host.as_str(), *port)).await?.map(Site::Ip).collect())
+            }
+            Self::Unix(name) => Ok(vec![Site::Unix(name.clone())]),
+        }
+    }
+
+    /// The `Host` of a request there.
+    fn host(&self) -> String {
+        match self {
+            Self::Host(..) => self.to_string(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        match self {
+            Self::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(name) => name.fmt(f),
         }
     }
 }
@@ -163,6 +185,9 @@ impl FromStr for Location {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("unix:") || text.starts_with(['/', '@']) {
+            return text.parse().map(Self::Unix);
+        }
         if text.starts_with("https://") {
             return Err("the admin port speaks plain HTTP: write http://".to_owned());
         }
@@ -185,7 +210,7 @@ impl FromStr for Location {
         if !host.bytes().all(legal) || rest.is_empty() {
             return Err(bad());
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self::Host(host.to_owned(), port))
     }
 }
 
@@ -212,8 +237,9 @@ mod tests {
             ("localhost", "localhost", 8404),
         ] {
             let read = text.parse::<Location>();
-            assert_eq!(read, Ok(Location { host: host.to_owned(), port }), "{text}");
+            assert_eq!(read, Ok(Location::Host(host.to_owned(), port)), "{text}");
         }
+        assert!(matches!("unix:/run/admin.sock".parse(), Ok(Location::Unix(_))));
         assert_eq!("[::1]:1".parse::<Location>().unwrap().to_string(), "[::1]:1");
         for text in ["", "http://", "https://lb:1", "lb:http", "lb:0", "lb:70000", "a b:1", "user@lb:1", "lb/path:1"] {
             assert!(text.parse::<Location>().is_err(), "{text}");

@@ -72,7 +72,7 @@ fn configuration(stage: &Stage, listen: SocketAddr, admin: SocketAddr) -> String
 
 fn tour(stage: &Stage, server: &Server) -> String {
     let web = server.addresses.first().map_or_else(String::new, |(_, address)| address.to_string());
-    let admin = server.admin.map_or_else(String::new, |address| address.to_string());
+    let admin = server.admin.as_ref().map_or_else(String::new, ToString::to_string);
     let switch = stage.switch;
     let mut text = format!("\nEvenkeel balances http://{web} over three backends:\n");
     for (name, address) in NAMES.iter().zip(&stage.backends) {

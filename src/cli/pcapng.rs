@@ -68,7 +68,12 @@ fn exchange(file: &mut File, why: &Why, check: &CheckWhy, report: &ReportView, p
         match (step.kind.as_str(), bytes) {
             ("connected", _) => {
                 let end = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<SocketAddr>().ok());
-                let Some(remote) = end(&step.remote) else { continue };
+                let socket = step.remote.as_ref().filter(|remote| remote.starts_with("unix:"));
+                if let Some(socket) = socket {
+                    notes.push(format!("{socket} has no packets: these stand for what went over it"));
+                }
+                let stand_in = socket.map(|_| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 1));
+                let Some(remote) = end(&step.remote).or(stand_in) else { continue };
                 let mut next = Flow::new(end(&step.local).unwrap_or_else(|| made_up(remote, port)), remote);
                 next.handshake(file, at, &mut notes);
                 flow = Some(next);

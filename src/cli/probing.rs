@@ -5,13 +5,12 @@
 #![expect(clippy::mutable_key_type, reason = "what a question prepares is no part of what it is known by")]
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use evenkeel::admin::why::{ProbeView, report_view};
-use evenkeel::config::model::{Address, Config, Pool};
+use evenkeel::config::model::{Address, Config, Pool, Site};
 use evenkeel::health::State;
 use evenkeel::probe::{Failure, Layer, Question, Report, Transcript, attempt};
 use jiff::Timestamp;
@@ -92,13 +91,14 @@ async fn ask(question: &Arc<Question>) -> Report {
     }
 }
 
-async fn whereabouts(at: &Address) -> Result<SocketAddr, String> {
+async fn whereabouts(at: &Address) -> Result<Site, String> {
     let (name, port) = match at {
-        Address::Socket(address) => return Ok(*address),
+        Address::Socket(address) => return Ok(Site::Ip(*address)),
+        Address::Unix(name) => return Ok(Site::Unix(name.clone())),
         Address::Name(name, port) => (name, *port),
     };
     match timeout(LOOKUP, tokio::net::lookup_host((&**name, port))).await {
-        Ok(Ok(mut found)) => found.next().ok_or_else(|| format!("{name} has no address")),
+        Ok(Ok(mut found)) => found.next().map(Site::Ip).ok_or_else(|| format!("{name} has no address")),
         Ok(Err(error)) => Err(format!("{name}: {error}")),
         Err(_elapsed) => Err(format!("{name}: no answer within {LOOKUP:?}")),
     }

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::model::{Address, HostPattern};
+use super::model::{Address, HostPattern, NO_ADDRESS, Site};
 use super::units::Fault;
+use super::unix;
 
-/// `0.0.0.0:80`, `[::]:80`: where a listener or the admin port accepts.
-pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
+/// `0.0.0.0:80`, `[::]:80`, `unix:/run/web.sock`: where a listener or the admin port accepts.
+pub(super) fn bind(text: &str) -> Result<Site, Fault> {
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return Ok(Site::Ip(address));
+    }
+    if let Some(name) = unix::name(text) {
+        return name.map(Site::Unix);
     }
     let fault = |label: &str| Fault::new("address", format!("`{text}` is not an address to bind"), label);
     let form = "write an IP address and a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"";
-    if text.starts_with("unix:") || text.starts_with('/') {
-        return Err(Fault::new("not-supported-yet", "unix sockets are not supported yet", "a path instead of a port")
-            .help("bind an IP address and a port, such as \"127.0.0.1:8080\""));
-    }
     if let Some(rest) = after_scheme(text) {
         return Err(fault("no scheme here").help(format!("write \"{}\"", rest.trim_end_matches('/'))));
     }
@@ -43,16 +43,15 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
-/// `10.0.0.1:80`, `[2001:db8::1]:80`, `web.example.com:80`: where a backend answers.
+/// `10.0.0.1:80`, `[2001:db8::1]:80`, `web.example.com:80`, `unix:/run/app.sock`: where a backend answers.
 pub(super) fn backend(text: &str) -> Result<Address, Fault> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return if address.port() == 0 { Err(port_fault("0")) } else { Ok(Address::Socket(address)) };
     }
-    let fault = |label: &str| Fault::new("address", format!("`{text}` is not the address of a backend"), label);
-    if text.starts_with("unix:") || text.starts_with('/') {
-        return Err(Fault::new("not-supported-yet", "unix sockets are not supported yet", "a path instead of a port")
-            .help("give a host and a port, such as \"127.0.0.1:8080\""));
+    if let Some(name) = unix::name(text) {
+        return name.map(Address::Unix);
     }
+    let fault = |label: &str| Fault::new("address", format!("`{text}` is not the address of a backend"), label);
     if let Some(rest) = after_scheme(text) {
         let host = rest.split('/').next().unwrap_or(rest);
         let port = if text.starts_with("https") { 443 } else { 80 };
@@ -152,8 +151,11 @@ fn host_name(host: &str) -> Result<(), (&'static str, &'static str)> {
     Ok(())
 }
 
-/// `10.0.0.0/24`, or one address.
+/// `10.0.0.0/24`, or one address; `unix:` is who comes by a unix socket.
 pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
+    if text == "unix:" {
+        return Ok(IpNet::from(NO_ADDRESS));
+    }
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(ip));
     }
@@ -254,9 +256,17 @@ mod tests {
 
     #[test]
     fn good_addresses_are_taken() {
-        assert_eq!(bind("0.0.0.0:80").unwrap(), "0.0.0.0:80".parse().unwrap());
-        assert_eq!(bind("[::]:0").unwrap().port(), 0);
-        for text in ["10.0.0.1:80", "[2001:db8::1]:443", "web:80", "a_b.example.com:8080", "fqdn.example.:1"] {
+        for text in ["0.0.0.0:80", "[::]:0", "unix:/run/web.sock", "unix:@web"] {
+            assert_eq!(bind(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "unix:/run/app.sock",
+            "10.0.0.1:80",
+            "[2001:db8::1]:443",
+            "web:80",
+            "a_b.example.com:8080",
+            "fqdn.example.:1",
+        ] {
             assert_eq!(backend(text).unwrap().to_string(), text);
         }
     }
@@ -273,7 +283,7 @@ mod tests {
             ("0.0.0.0:99999", "write the port that the server listens on, from 1 to 65535"),
             ("http://0.0.0.0:80/", "write \"0.0.0.0:80\""),
             ("10.0.0.300:80", "each of its four numbers goes from 0 to 255"),
-            ("unix:/run/x.sock", "bind an IP address and a port, such as \"127.0.0.1:8080\""),
+            ("/run/x.sock", "write \"unix:/run/x.sock\""),
         ] {
             assert_eq!(bind(text).unwrap_err().help.as_deref(), Some(help), "{text}");
         }

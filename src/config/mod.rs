@@ -20,6 +20,7 @@ mod syntax;
 mod template;
 mod tree;
 mod units;
+mod unix;
 mod unknown;
 mod vocabulary;
 

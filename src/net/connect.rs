@@ -4,30 +4,73 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::transport::Transport;
+use crate::config::model::{Site, UnixName};
+
+/// The first look whether a queue that was full has room again, and the later ones.
+const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);
+const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(32);
 
 /// Opens a connection within `deadline`.
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn connect(address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
-    connect_from(None, address, deadline).await
+pub async fn connect(site: &Site, deadline: Duration) -> io::Result<Transport> {
+    connect_from(None, site, deadline).await
 }
 
-/// Opens a connection from one of our own addresses within `deadline`; `None` leaves the choice to the system.
+/// Opens a connection from one of our own addresses within `deadline`; `None` leaves the choice to the system. To a unix
+/// socket there is but one way.
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+pub async fn connect_from(source: Option<IpAddr>, site: &Site, deadline: Duration) -> io::Result<Transport> {
+    let address = match site {
+        Site::Ip(address) => *address,
+        // Boxed: every connection to a port would keep the room as well.
+        Site::Unix(name) => return Box::pin(connect_unix(name, deadline)).await.map(Transport::from),
+    };
     // Born non-blocking: each option set afterwards costs a system call per connection.
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    timeout(deadline, socket.connect(address)).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+    let connected = timeout(deadline, socket.connect(address)).await;
+    connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map(Transport::Tcp)
+}
+
+/// A unix socket connects at once, or its queue is full: then the system says `EAGAIN`, and nothing tells when there is
+/// room (unix(7)). TCP would wait and try again; so does this.
+async fn connect_unix(name: &UnixName, deadline: Duration) -> io::Result<UnixStream> {
+    let address = address_of(name)?;
+    let end = Instant::now() + deadline;
+    let mut pause = QUEUE_PAUSE_MIN;
+    loop {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        match socket.connect(&address) {
+            Ok(()) => return UnixStream::from_std(socket.into()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_full) if Instant::now() + pause >= end => return Err(io::ErrorKind::TimedOut.into()),
+            Err(_full) => sleep(pause).await,
+        }
+        pause = (pause * 2).min(QUEUE_PAUSE_MAX);
+    }
+}
+
+/// The address of a unix socket as the system takes it.
+///
+/// # Errors
+/// It is too long, which no configuration brings about.
+pub(super) fn address_of(name: &UnixName) -> io::Result<SockAddr> {
+    match (name.path(), name.abstract_name()) {
+        (Some(path), _) => SockAddr::unix(path),
+        (None, name) => SockAddr::unix(format!("\0{}", name.unwrap_or_default())),
+    }
 }
 
 /// Has the system give a connection up when the other side's system has been out of touch for about `patience`: it
@@ -36,7 +79,11 @@ pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr, deadline:
 ///
 /// The questions come after each quarter of the time: of those that an answer is due to, up to three may get lost. The
 /// system counts them in seconds. A side that lives and takes nothing for so long is given up as well (tcp(7)).
-pub fn watch_over(stream: &TcpStream, patience: Duration) {
+pub fn watch_over(stream: &Transport, patience: Duration) {
+    if !stream.is_tcp() {
+        // The other side of a unix socket cannot be gone without the system's knowing.
+        return;
+    }
     let patience = patience.max(Duration::from_secs(1));
     let quarter = Duration::from_secs((patience.as_secs() / 4).max(1));
     let questions = TcpKeepalive::new().with_time(quarter).with_interval(quarter).with_retries(3);
@@ -54,7 +101,12 @@ pub fn watch_over(stream: &TcpStream, patience: Duration) {
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn knock(source: Option<IpAddr>, address: SocketAddr, deadline: Duration) -> io::Result<()> {
+pub async fn knock(source: Option<IpAddr>, site: &Site, deadline: Duration) -> io::Result<()> {
+    let address = match site {
+        Site::Ip(address) => *address,
+        // Nobody counts connections against us here, and there is no handshake whose last step could be held back.
+        Site::Unix(name) => return connect_unix(name, deadline).await.map(drop),
+    };
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     socket.set_tcp_quickack(false)?;
@@ -99,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn a_watched_connection_is_given_up_after_its_time_whether_idle_or_not() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect(listener.local_addr().unwrap(), Duration::from_secs(5)).await.unwrap();
+        let stream = connect(&listener.local_addr().unwrap().into(), Duration::from_secs(5)).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(!socket.keepalive().unwrap());
         // The time, and the seconds between two questions.

@@ -1,18 +1,122 @@
-//! Listening sockets: one for each worker on the same address (`SO_REUSEPORT`), options set once and inherited.
+//! Listening sockets: one for each worker on the same address (`SO_REUSEPORT`), options set once and inherited. A unix
+//! socket is one for all of them ([`super::unix`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::transport::Transport;
+use super::unix::{self, SocketFile};
+use crate::config::model::{NO_ADDRESS, Site};
+
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// A client that has said nothing for this long is asked by the system whether it is still there …
 const CLIENT_QUIET: Duration = Duration::from_secs(60);
 /// … and again, four times in all. So what a client that is gone without a word holds at a backend (a session of a
 /// database) is given back in two minutes.
 const CLIENT_ASKED: Duration = Duration::from_secs(15);
+
+/// A listening socket that no runtime has yet.
+#[derive(Debug)]
+pub enum Unserved {
+    /// Of the network.
+    Tcp(TcpListener),
+    /// Of this machine.
+    Unix(UnixListener),
+}
+
+/// A listening socket of a runtime.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// Of the network.
+    Tcp(tokio::net::TcpListener),
+    /// Of this machine.
+    Unix(tokio::net::UnixListener),
+}
+
+/// What was bound for one site.
+#[derive(Debug)]
+pub struct Bound {
+    /// One for each worker.
+    pub sockets: Vec<Unserved>,
+    /// Where it really is: with the port that the system chose.
+    pub site: Site,
+    /// The file that goes when this does.
+    pub file: Option<SocketFile>,
+}
+
+/// Binds a site for `workers`; a socket with a file gets these rights.
+///
+/// # Errors
+/// What the system said: in use, not permitted, no such address.
+pub fn bind(site: &Site, socket_mode: u32, workers: usize) -> io::Result<Bound> {
+    match site {
+        Site::Ip(address) => {
+            let sockets = bind_address(*address, workers)?;
+            let site = sockets.first().map_or(Ok(*address), TcpListener::local_addr)?.into();
+            Ok(Bound { sockets: sockets.into_iter().map(Unserved::Tcp).collect(), site, file: None })
+        }
+        Site::Unix(name) => {
+            let (first, file) = unix::bind(name, socket_mode)?;
+            let mut sockets = Vec::with_capacity(workers);
+            for _ in 1..workers {
+                sockets.push(Unserved::Unix(first.try_clone()?));
+            }
+            sockets.push(Unserved::Unix(first));
+            Ok(Bound { sockets, site: site.clone(), file })
+        }
+    }
+}
+
+impl Unserved {
+    /// Hands it to the runtime that this is called on.
+    ///
+    /// # Errors
+    /// The runtime does not take it.
+    pub fn serve(self) -> io::Result<Acceptor> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(socket).map(Acceptor::Tcp)
+            }
+            Self::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Acceptor::Unix),
+        }
+    }
+}
+
+impl From<TcpListener> for Unserved {
+    fn from(socket: TcpListener) -> Self {
+        Self::Tcp(socket)
+    }
+}
+
+impl Acceptor {
+    /// The next connection, and who has connected: [`NO_ADDRESS`] who comes by a unix socket.
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Transport, SocketAddr)>> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.poll_accept(context).map_ok(|(stream, address)| (Transport::Tcp(stream), address))
+            }
+            Self::Unix(socket) => {
+                let nobody = SocketAddr::new(NO_ADDRESS, 0);
+                socket.poll_accept(context).map_ok(|(stream, _)| (stream.into(), nobody))
+            }
+        }
+    }
+
+    /// The same, waited for.
+    ///
+    /// # Errors
+    /// As accept(2).
+    pub async fn accept(&self) -> io::Result<(Transport, SocketAddr)> {
+        std::future::poll_fn(|context| self.poll_accept(context)).await
+    }
+}
 
 /// Binds `address` once for each of `workers`. With port 0 all of them get the same port.
 ///
@@ -21,7 +125,7 @@ const CLIENT_ASKED: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// What the system said: in use, not permitted, no such address.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn bind_address(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
         socket(address)?.bind(&address.into())?;
     }

@@ -6,4 +6,6 @@ pub mod listen;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod tls;
+pub mod transport;
+pub mod unix;
 pub mod wheel;

@@ -8,14 +8,14 @@
 //! In version 2 it is [`Behalf::Own`]: the command LOCAL says that the balancer itself is asking, and the backend takes
 //! the addresses of the connection, which are the true ones. Version 1 has no such command. `PROXY UNKNOWN` would come
 //! near, but backends that enforce the protocol log nothing of use for it and some refuse it, so version 1 says the
-//! connection's own two addresses. Checks of `HAProxy` do both in the same way.
+//! connection's own two addresses, where it has any: a unix socket has none. Checks of `HAProxy` do the same.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
+use super::transport::Transport;
 use crate::config::model::SendProxy;
 
 /// Longest header of version 1, by its specification (2.1).
@@ -27,13 +27,8 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// On whose behalf a connection is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behalf {
-    /// Our own: a probe.
-    Own {
-        /// Our end.
-        local: SocketAddr,
-        /// The backend's.
-        remote: SocketAddr,
-    },
+    /// Our own: a probe. Our end and the backend's, where the connection has addresses.
+    Own(Option<(SocketAddr, SocketAddr)>),
     /// A client's.
     Client {
         /// The client.
@@ -55,11 +50,11 @@ impl Header {
     pub fn new(version: SendProxy, behalf: Behalf) -> Self {
         let mut header = Self { bytes: [0; MAX_V1], length: 0 };
         match (version, behalf) {
-            (
-                SendProxy::V1,
-                Behalf::Own { local: source, remote: destination } | Behalf::Client { source, destination },
-            ) => header.version_1(source, destination),
-            (SendProxy::V2, Behalf::Own { .. }) => header.version_2(0x20, 0, &[]),
+            (SendProxy::V1, Behalf::Own(Some((source, destination))) | Behalf::Client { source, destination }) => {
+                header.version_1(source, destination);
+            }
+            (SendProxy::V1, Behalf::Own(None)) => header.push(b"PROXY UNKNOWN\r\n"),
+            (SendProxy::V2, Behalf::Own(_)) => header.version_2(0x20, 0, &[]),
             (SendProxy::V2, Behalf::Client { source, destination }) => header.client(source, destination),
         }
         header
@@ -146,7 +141,7 @@ const MAX_BLOCK: usize = 4096;
 ///
 /// # Errors
 /// There is none, or a broken one, or the connection has ended.
-pub async fn take(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+pub async fn take(stream: &mut Transport) -> io::Result<Option<SocketAddr>> {
     let mut header = vec![0; SHORTEST];
     stream.read_exact(&mut header).await?;
     if header.starts_with(&SIGNATURE) {
@@ -163,13 +158,19 @@ pub async fn take(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
         if header.len() >= MAX_V1 {
             return Err(broken());
         }
-        let mut room = [0; MAX_V1];
-        let seen = stream.peek(&mut room[..MAX_V1 - header.len()]).await?;
-        if seen == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        // All of it belongs to the header where no line ends in it.
-        let take = memchr::memchr(b'\n', &room[..seen]).map_or(seen, |end| end + 1);
+        let take = match stream {
+            Transport::Tcp(stream) => {
+                let mut room = [0; MAX_V1];
+                let seen = stream.peek(&mut room[..MAX_V1 - header.len()]).await?;
+                if seen == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                // All of it belongs to the header where no line ends in it.
+                memchr::memchr(b'\n', &room[..seen]).map_or(seen, |end| end + 1)
+            }
+            // tokio has no look at what has come there; a line is short.
+            Transport::Unix(_) => 1,
+        };
         let begun = header.len();
         header.resize(begun + take, 0);
         stream.read_exact(&mut header[begun..]).await?;
@@ -202,7 +203,13 @@ fn line(header: &[u8]) -> Option<Option<SocketAddr>> {
     let port = |word: &str| word.parse::<u16>().ok().filter(|port| port.to_string() == word);
     let (source, _) = (address(words.next()?)?, address(words.next()?)?);
     let (from, _) = (port(words.next()?)?, port(words.next()?)?);
-    words.next().is_none().then(|| Some(SocketAddr::new(source.to_canonical(), from)))
+    words.next().is_none().then(|| said(source, from))
+}
+
+/// Who was said to be the client. The unspecified address is nobody's (RFC 4291, section 2.5.2), and stands for clients
+/// without one elsewhere.
+fn said(source: IpAddr, port: u16) -> Option<SocketAddr> {
+    (!source.is_unspecified()).then(|| SocketAddr::new(source.to_canonical(), port))
 }
 
 /// Length of the block behind the first 16 bytes of version 2 (2.2).
@@ -226,13 +233,13 @@ fn block(header: &[u8]) -> Option<Option<SocketAddr>> {
         0x11 | 0x12 => {
             let source: [u8; 4] = block.get(..4)?.try_into().ok()?;
             port(10)?;
-            Some(Some(SocketAddr::new(IpAddr::from(source), port(8)?)))
+            Some(said(source.into(), port(8)?))
         }
         // The same over IPv6. The last bytes of the destination's port prove that the block is whole.
         0x21 | 0x22 => {
             let source: [u8; 16] = block.get(..16)?.try_into().ok()?;
             port(34)?;
-            Some(Some(SocketAddr::new(IpAddr::from(source).to_canonical(), port(32)?)))
+            Some(said(source.into(), port(32)?))
         }
         // Unix sockets, and "unspecified".
         0x00 | 0x31 | 0x32 => Some(None),
@@ -245,7 +252,7 @@ mod tests {
     use super::*;
 
     fn own(local: &str, remote: &str) -> Behalf {
-        Behalf::Own { local: local.parse().unwrap(), remote: remote.parse().unwrap() }
+        Behalf::Own(Some((local.parse().unwrap(), remote.parse().unwrap())))
     }
 
     fn client(source: &str, destination: &str) -> Behalf {
@@ -329,6 +336,7 @@ mod tests {
         ] {
             assert_eq!(line(text.as_bytes()), None, "{text:?}");
         }
+        assert_eq!(line(b"PROXY TCP6 :: ::1 1 2\r\n"), Some(None), "nobody's address says nothing");
         assert_eq!(line(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"), Some(None), "the rest of it says nothing (2.1)");
         let good = Header::new(SendProxy::V2, client("1.2.3.4:1", "5.6.7.8:2")).bytes().to_vec();
         for (at, byte) in [(12, 0x11), (12, 0x22), (13, 0x13), (13, 0x41), (13, 0x21)] {

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::buffer::{Buffer, Size};
 use super::connect::watch_over;
 use super::tls::{ClientCertificate, Facts, TlsSocket};
+use super::transport::Transport;
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
@@ -30,25 +30,25 @@ pub struct Stream {
 /// What the bytes go through.
 #[derive(Debug)]
 enum Socket {
-    Plain(TcpStream),
+    Plain(Transport),
     /// Boxed: its state is large, and most connections have none.
     Tls(Box<TlsSocket>),
 }
 
 impl Socket {
     #[inline]
-    fn tcp(&self) -> &TcpStream {
+    fn transport(&self) -> &Transport {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.tcp(),
+            Self::Tls(tls) => tls.transport(),
         }
     }
 }
 
 impl Stream {
     /// Takes over a connected socket.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { socket: Socket::Plain(stream), unfinished: false, place: 0 }
+    pub fn new(stream: impl Into<Transport>) -> Self {
+        Self { socket: Socket::Plain(stream.into()), unfinished: false, place: 0 }
     }
 
     /// Takes over a connection on which TLS has been agreed.
@@ -167,7 +167,7 @@ impl Stream {
     /// Like [`Stream::is_quiet`], and asks the system, which may know of an end that the runtime has not been told yet.
     pub fn is_quiet_for_sure(&mut self) -> bool {
         let mut room = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(self.socket.tcp()).peek(&mut room);
+        let peeked = SockRef::from(self.socket.transport()).peek(&mut room);
         match peeked {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             // Over TLS it may be a ticket, which is for later and no answer to anything.
@@ -181,19 +181,19 @@ impl Stream {
             tls.say_end();
         }
         // A socket that is gone already needs no end.
-        let _ = SockRef::from(self.socket.tcp()).shutdown(Shutdown::Write);
+        let _ = SockRef::from(self.socket.transport()).shutdown(Shutdown::Write);
     }
 
     /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
     /// writing fails then by an error that [`is_lost`] knows.
     pub fn watch(&self, patience: Duration) {
-        watch_over(self.socket.tcp(), patience);
+        watch_over(self.socket.transport(), patience);
     }
 
     /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.
     pub fn reset_on_drop(&self) {
         // A socket that is gone already needs no reset.
-        let _ = SockRef::from(self.socket.tcp()).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.socket.transport()).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::slot::Slot;
 use crate::clock;
-use crate::config::model::Address;
+use crate::config::model::{Address, Site};
 pub use crate::health::Symptom;
 use crate::health::judge::{Disagreement, InARow, Tally};
 use crate::health::{Serves, State, Verdict};
@@ -35,7 +35,7 @@ pub struct Backend {
     /// What control counts of its probes.
     pub probes: ProbeStats,
     /// Where `address` is right now. Writer: control (resolver).
-    resolved: Mutex<Option<SocketAddr>>,
+    resolved: Mutex<Option<Site>>,
     /// Counts the moves of `resolved`, so that connections to an older address are told apart. Writer: control.
     moves: AtomicU32,
     /// [`Verdict`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
@@ -122,10 +122,7 @@ impl Backend {
         workers: usize,
         evidence: UnboundedSender<Evidence>,
     ) -> Self {
-        let resolved = match &address {
-            Address::Socket(socket) => Some(*socket),
-            Address::Name(..) => None,
-        };
+        let resolved = address.site();
         Self {
             slot: Slot::take(),
             pool,
@@ -152,17 +149,18 @@ impl Backend {
     }
 
     /// The address to connect to; `None` while a name is unresolved.
-    pub fn socket_address(&self) -> Option<SocketAddr> {
-        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn site(&self) -> Option<Site> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells where its name points now. Called by control only.
-    pub fn set_socket_address(&self, address: Option<SocketAddr>) {
+    pub fn set_socket_address(&self, address: SocketAddr) {
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        if *resolved != address {
+        let site = Some(Site::Ip(address));
+        if *resolved != site {
             self.moves.fetch_add(1, Relaxed);
         }
-        *resolved = address;
+        *resolved = site;
     }
 
     /// How often its address has changed.

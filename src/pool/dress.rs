@@ -1,13 +1,11 @@
 //! TLS from a pool to its backends: one set of terms for all, and for each backend the name that it must prove.
 
 use std::io;
-use std::sync::Arc;
-
-use tokio::net::TcpStream;
 
 use super::Backend;
-use crate::config::model::{Address, PoolTls};
+use crate::config::model::PoolTls;
 use crate::net::tls::{Client, Resume, Terms, TlsSocket};
+use crate::net::transport::Transport;
 
 /// How a pool's traffic agrees on TLS with a backend.
 #[derive(Debug)]
@@ -36,16 +34,12 @@ impl Dress {
     ///
     /// # Errors
     /// What rustls, the system or the configuration has against it.
-    pub async fn connect(&self, backend: &Backend, stream: TcpStream) -> io::Result<TlsSocket> {
+    pub async fn connect(&self, backend: &Backend, stream: Transport) -> io::Result<TlsSocket> {
         let unusable = |why: &String| io::Error::other(why.clone());
         let client = self.client.as_ref().map_err(unusable)?;
         if self.is_fixed {
             return client.connect(stream).await;
         }
-        let name: Arc<str> = match &backend.address {
-            Address::Socket(address) => address.ip().to_string().into(),
-            Address::Name(name, _) => Arc::clone(name),
-        };
-        client.named(&name).map_err(io::Error::other)?.connect(stream).await
+        client.named(&backend.address.host()).map_err(io::Error::other)?.connect(stream).await
     }
 }

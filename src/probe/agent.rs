@@ -5,7 +5,6 @@
 //! was, and so does everything when the agent cannot be reached or says nothing that makes sense: only the agent takes
 //! back what the agent said, and one that was never heard says nothing against its backend.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::timeout;
@@ -14,7 +13,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::transcript::{Log, readable};
 use super::wire::Wire;
-use crate::config::model::AgentCheck;
+use crate::config::model::{AgentCheck, Site};
 use crate::health::{Says, Wish};
 
 /// Longest text of an agent that is quoted.
@@ -64,7 +63,7 @@ enum Health {
 pub(super) async fn ask(
     question: &Arc<Question>,
     check: &AgentCheck,
-    address: SocketAddr,
+    address: &Site,
     log: &Log,
 ) -> Result<Finding, Failure> {
     let Ready::Agent(memory) = question.prepared() else {
@@ -83,7 +82,7 @@ pub(super) async fn ask(
 }
 
 /// The agent's line, without its end.
-async fn hear(question: &Question, check: &AgentCheck, address: SocketAddr, log: &Log) -> Result<Vec<u8>, Failure> {
+async fn hear(question: &Question, check: &AgentCheck, address: &Site, log: &Log) -> Result<Vec<u8>, Failure> {
     let mut wire = Wire::open(question, address, log).await?;
     if let Some(text) = &check.send {
         wire.send(text.as_bytes()).await;

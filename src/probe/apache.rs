@@ -3,13 +3,11 @@
 //! Of its many lines, `IdleWorkers` and `BusyWorkers` count; where a version or a module leaves them out, the scoreboard
 //! has them too, one letter for each worker.
 
-use std::net::SocketAddr;
-
 use super::http;
 use super::question::Question;
 use super::report::{Failure, Finding, Layer};
 use super::transcript::Log;
-use crate::config::model::{ApacheCheck, ApacheWeights};
+use crate::config::model::{ApacheCheck, ApacheWeights, Site};
 use crate::health::Says;
 
 /// What the workers do.
@@ -22,7 +20,7 @@ struct Workers {
 pub(super) async fn ask(
     question: &Question,
     check: &ApacheCheck,
-    address: SocketAddr,
+    address: &Site,
     log: &Log,
 ) -> Result<Finding, Failure> {
     let answer = http::fetch(question, address, log).await?;

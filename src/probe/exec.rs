@@ -6,7 +6,6 @@
 //! is not told for which of them.
 
 use std::io;
-use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::question::Question;
 use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::{Log, readable};
-use crate::config::model::{Address, ExecCheck};
+use crate::config::model::{ExecCheck, Site};
 
 /// Commands at once, over all checks: they compete with traffic for the same processors.
 const AT_ONCE: usize = 4;
@@ -43,12 +42,7 @@ struct Outcome {
     err: Vec<u8>,
 }
 
-pub(super) async fn ask(
-    question: &Question,
-    check: &ExecCheck,
-    address: SocketAddr,
-    log: &Log,
-) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, check: &ExecCheck, address: &Site, log: &Log) -> Result<Finding, Failure> {
     // Waiting for the others takes nothing of the command's own time.
     let Ok(Ok(_permit)) = timeout(question.timeout, RUNNING.acquire()).await else {
         return Err(Failure::new(Layer::Local, format!("{AT_ONCE} other commands are running, which is the most")));
@@ -73,17 +67,13 @@ pub(super) async fn ask(
 }
 
 /// What the command sees of the world.
-fn surround(command: &mut Command, question: &Question, address: SocketAddr) {
-    let host = match &question.at {
-        Address::Name(name, _) => name.to_string(),
-        Address::Socket(address) => address.ip().to_string(),
-    };
+fn surround(command: &mut Command, question: &Question, address: &Site) {
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PATH.into()))
         .env("EVENKEEL_ADDRESS", address.to_string())
-        .env("EVENKEEL_HOST", host)
-        .env("EVENKEEL_PORT", address.port().to_string())
+        .env("EVENKEEL_HOST", &*question.at.host())
+        .env("EVENKEEL_PORT", address.ip().map_or_else(String::new, |address| address.port().to_string()))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

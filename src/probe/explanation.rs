@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::report::Report;
-use crate::config::model::{Address, Check};
+use crate::config::model::{Address, Check, Site};
 use crate::health::{Says, State, Verdict};
 use crate::pool::Override;
 
@@ -55,7 +55,7 @@ pub struct CheckExplanation {
     /// When it is asked next.
     pub next_in: Option<Duration>,
     /// The address that it is asked at, where that is known.
-    pub asked_at: Option<std::net::SocketAddr>,
+    pub asked_at: Option<Site>,
     /// The last good answer.
     pub last_good: Option<Kept>,
     /// The last failure.

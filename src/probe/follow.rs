@@ -48,7 +48,7 @@ pub(super) fn settle_at_once(pools: &[Arc<Pool>], overrides: &[Override]) {
         let mut settled = 0;
         for backend in &pool.backends {
             let is_ordered = overrides.iter().any(|it| it.pool == backend.pool && it.backend == backend.name);
-            if backend.state() == State::Unknown && backend.socket_address().is_some() && !is_ordered {
+            if backend.state() == State::Unknown && backend.site().is_some() && !is_ordered {
                 backend.set_state(verdict);
                 settled += 1;
             }
@@ -255,7 +255,7 @@ fn knock(backend: &Backend) -> Arc<Question> {
 fn locate(names: &Names, watched: &mut Watched) {
     let Address::Name(name, port) = &watched.backend.address else { return };
     match names.whereabouts(name) {
-        Whereabouts::Known(ip) => watched.backend.set_socket_address(Some(SocketAddr::new(ip, *port))),
+        Whereabouts::Known(ip) => watched.backend.set_socket_address(SocketAddr::new(ip, *port)),
         Whereabouts::Nowhere(why) => watched.unresolved = Some(why),
         Whereabouts::Pending => {}
     }

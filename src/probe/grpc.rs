@@ -2,7 +2,6 @@
 //!
 //! Of protobuf it needs one field each way, so it reads them itself; what is longer or nested is skipped.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::tls::Opener;
 use super::transcript::{Log, printable};
-use crate::config::model::{Address, GrpcCheck};
+use crate::config::model::{Address, GrpcCheck, Site};
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";
 /// Before each message: whether it is compressed, and its length.
@@ -71,12 +70,7 @@ pub(super) fn message(service: &str) -> Bytes {
     [&[0], &length[..], &field].concat().into()
 }
 
-pub(super) async fn ask(
-    question: &Question,
-    check: &GrpcCheck,
-    address: SocketAddr,
-    log: &Log,
-) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, check: &GrpcCheck, address: &Site, log: &Log) -> Result<Finding, Failure> {
     let prepared = match question.prepared() {
         Ready::Grpc(Ok(prepared)) => prepared,
         Ready::Grpc(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),

@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::net::tls::TlsStream;
+use crate::net::transport::Transport;
 
 /// The bytes' way.
 #[derive(Debug)]
 pub(super) enum Line {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Transport),
+    Tls(Box<TlsStream<Transport>>),
 }
 
 impl AsyncRead for Line {

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::http::Prepared;
@@ -17,9 +16,10 @@ use super::tls::Opener;
 use super::transcript::Log;
 use super::wire::{self, Security};
 use super::{agent, apache, exec, grpc, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
-use crate::config::model::{Address, Check, CheckKind, SendProxy};
+use crate::config::model::{Address, Check, CheckKind, SendProxy, Site};
 use crate::net::connect::connect_from;
 use crate::net::proxy_protocol::{Behalf, Header};
+use crate::net::transport::Transport;
 
 /// A question and what can be made ready for it beforehand. Two questions are equal when kind, address and timeout are.
 #[derive(Debug)]
@@ -95,15 +95,14 @@ impl Question {
     ///
     /// # Errors
     /// The failure that the check ends with.
-    pub(super) async fn connect(&self, address: SocketAddr, log: &Log) -> Result<TcpStream, Failure> {
+    pub(super) async fn connect(&self, site: &Site, log: &Log) -> Result<Transport, Failure> {
         let left = (log.began() + self.timeout).saturating_duration_since(Instant::now());
-        let mut stream = connect_from(self.source, address, left)
-            .await
-            .map_err(|error| Failure::connecting(&error, self.timeout))?;
-        let local = stream.local_addr().ok();
-        log.connected(local, address);
-        if let (Some(version), Some(local)) = (self.send_proxy, local) {
-            let header = Header::new(version, Behalf::Own { local, remote: address });
+        let mut stream =
+            connect_from(self.source, site, left).await.map_err(|error| Failure::connecting(&error, self.timeout))?;
+        let local = stream.local_address();
+        log.connected(local, site.clone());
+        if let Some(version) = self.send_proxy {
+            let header = Header::new(version, Behalf::Own(local.zip(site.ip())));
             let sending = stream.write_all(header.bytes());
             sending.await.map_err(|error| Failure::broken(&error, "the PROXY header was sent"))?;
             log.sent(header.bytes());
@@ -130,7 +129,8 @@ impl Question {
 
     /// Where `check` of a backend at `backend` is asked.
     fn place(check: &Check, backend: &Address) -> Address {
-        let port = check.port.unwrap_or_else(|| backend.port());
+        // A socket of this machine has no port: where one of the two is given for it, both are.
+        let Some(port) = check.port.or_else(|| backend.port()) else { return backend.clone() };
         match (check.host, backend) {
             (Some(host), _) => Address::Socket(SocketAddr::new(host, port)),
             (None, Address::Socket(address)) => {
@@ -139,6 +139,7 @@ impl Question {
                 Address::Socket(address)
             }
             (None, Address::Name(name, _)) => Address::Name(Arc::clone(name), port),
+            (None, Address::Unix(_)) => backend.clone(),
         }
     }
 
@@ -185,13 +186,14 @@ impl Hash for Question {
 }
 
 /// Asks once, at `address`, within the question's timeout.
-pub async fn attempt(question: Arc<Question>, address: SocketAddr) -> Report {
+pub async fn attempt(question: Arc<Question>, site: impl Into<Site>) -> Report {
+    let site = site.into();
     let started = Instant::now();
     let log = Log::new();
-    if let Address::Name(name, _) = &question.at {
+    if let (Address::Name(name, _), Some(address)) = (&question.at, site.ip()) {
         log.note(format!("{name} is {}", address.ip()));
     }
-    let mut result = ask(&question, address, &log).await;
+    let mut result = ask(&question, &site, &log).await;
     let took = started.elapsed();
     let mut transcript = log.take();
     let secrets = Secrets::new(question.secrets.clone());
@@ -211,7 +213,7 @@ pub async fn attempt(question: Arc<Question>, address: SocketAddr) -> Report {
     Report { result, took, transcript }
 }
 
-async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result<Finding, Failure> {
+async fn ask(question: &Arc<Question>, address: &Site, log: &Log) -> Result<Finding, Failure> {
     let timeout = question.timeout;
     let asking: Pin<Box<dyn Future<Output = Result<Finding, Failure>> + Send + '_>> = match &question.kind {
         // These end by themselves in time. The connection has the deadline, and there is nothing after it:

@@ -28,7 +28,7 @@ use super::transcript::Transcript;
 use super::unpaid::Unpaid;
 use super::verdicts::Verdicts;
 use super::watched::Watched;
-use crate::config::model::Address;
+use crate::config::model::{Address, Site};
 use crate::health::Judge;
 use crate::health::agenda::{Agenda, Asker, Next, QuestionId, Room};
 use crate::health::evidence::Budget;
@@ -265,13 +265,14 @@ impl Runner {
         }
     }
 
-    pub(super) fn whereabouts(&self, question: &Question) -> Result<SocketAddr, Whereabouts> {
+    pub(super) fn whereabouts(&self, question: &Question) -> Result<Site, Whereabouts> {
         match &question.at {
-            Address::Socket(address) => Ok(*address),
+            Address::Socket(address) => Ok(Site::Ip(*address)),
             Address::Name(name, port) => match self.names.whereabouts(name) {
-                Whereabouts::Known(ip) => Ok(SocketAddr::new(ip, *port)),
+                Whereabouts::Known(ip) => Ok(Site::Ip(SocketAddr::new(ip, *port))),
                 other => Err(other),
             },
+            Address::Unix(name) => Ok(Site::Unix(name.clone())),
         }
     }
 
@@ -348,8 +349,9 @@ impl Runner {
             let Some(watched) = self.watched.get_mut(serial) else { continue };
             let (location, because) = match &change.now {
                 Whereabouts::Known(ip) => {
-                    let address = SocketAddr::new(*ip, watched.backend.address.port());
-                    watched.backend.set_socket_address(Some(address));
+                    if let Some(port) = watched.backend.address.port() {
+                        watched.backend.set_socket_address(SocketAddr::new(*ip, port));
+                    }
                     watched.unresolved = None;
                     for check in &watched.checks {
                         self.agenda.urge(check.question, now);

@@ -3,7 +3,6 @@
 //! What has come stays in hand until an expectation takes it: all up to the end of what was expected. The step that
 //! fails is named by its number, with what came instead.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::timeout_at;
@@ -13,7 +12,7 @@ use super::report::{Failure, Finding, Layer};
 use super::tls::Opener;
 use super::transcript::{Log, printable, readable};
 use super::wire::{Security, Wire, security};
-use crate::config::model::{Address, ScriptCheck, Step};
+use crate::config::model::{Address, ScriptCheck, Site, Step};
 
 /// Longest text that is quoted.
 const WIDTH: usize = 120;
@@ -40,7 +39,7 @@ impl Prepared {
 pub(super) async fn ask(
     question: &Arc<Question>,
     check: &ScriptCheck,
-    address: SocketAddr,
+    address: &Site,
     log: &Log,
 ) -> Result<Finding, Failure> {
     let Ready::Script(prepared) = question.prepared() else {
@@ -49,7 +48,7 @@ pub(super) async fn ask(
     let deadline = log.began() + question.timeout;
     let mut play = Play { question, prepared, address, log, wire: None };
     if !matches!(check.steps.first(), Some(Step::Connect(_))) {
-        match timeout_at(deadline, play.connect(address.port())).await {
+        match timeout_at(deadline, play.connect(address)).await {
             Ok(connected) => connected?,
             Err(_elapsed) => return Err(play.late("no TLS")),
         }
@@ -74,7 +73,7 @@ pub(super) async fn ask(
 struct Play<'a> {
     question: &'a Question,
     prepared: &'a Prepared,
-    address: SocketAddr,
+    address: &'a Site,
     log: &'a Log,
     wire: Option<Wire>,
 }
@@ -86,7 +85,7 @@ impl Play<'_> {
                 if let Some(wire) = self.wire.take() {
                     wire.close().await;
                 }
-                self.connect(*port).await
+                self.connect_to(*port).await
             }
             Step::Tls(_) => {
                 let opener = match self.prepared.steps.get(position) {
@@ -106,13 +105,21 @@ impl Play<'_> {
         }
     }
 
-    async fn connect(&mut self, port: u16) -> Result<(), Failure> {
+    /// To another port of the same machine.
+    async fn connect_to(&mut self, port: u16) -> Result<(), Failure> {
+        let Some(mut address) = self.address.ip() else {
+            return Err(Failure::new(Layer::Local, "a unix socket has no port to connect to"));
+        };
+        address.set_port(port);
+        self.connect(&address.into()).await
+    }
+
+    async fn connect(&mut self, site: &Site) -> Result<(), Failure> {
         let opener: Option<&Opener> = match &self.prepared.always {
             Ok(opener) => opener.as_ref(),
             Err(why) => return Err(Failure::new(Layer::Tls, why.clone())),
         };
-        let address = SocketAddr::new(self.address.ip(), port);
-        self.wire = Some(Wire::open_with(self.question, opener, address, self.log).await?);
+        self.wire = Some(Wire::open_with(self.question, opener, site, self.log).await?);
         Ok(())
     }
 

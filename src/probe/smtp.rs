@@ -3,13 +3,11 @@
 //! It waits for the banner before it speaks: many servers turn away whoever talks first. Most of what a server that
 //! cannot work says (421, 554) comes as its banner, and is passed on.
 
-use std::net::SocketAddr;
-
 use super::question::Question;
 use super::report::{Failure, Finding, Layer};
 use super::transcript::{Log, readable};
 use super::wire::{Wire, secured};
-use crate::config::model::{Hello, SmtpCheck};
+use crate::config::model::{Hello, Site, SmtpCheck};
 
 /// An answer has no more lines than this.
 const LINES_MAX: usize = 100;
@@ -32,12 +30,7 @@ enum Line {
     Last(Answer),
 }
 
-pub(super) async fn ask(
-    question: &Question,
-    check: &SmtpCheck,
-    address: SocketAddr,
-    log: &Log,
-) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, check: &SmtpCheck, address: &Site, log: &Log) -> Result<Finding, Failure> {
     let mut wire = Wire::open_with(question, secured(question)?, address, log).await?;
     let banner = answer(&mut wire, "a greeting").await?;
     expect_good(&banner, "as its greeting")?;

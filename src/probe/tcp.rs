@@ -3,13 +3,12 @@
 //! It knocks and runs: the server's `accept` never sees the connection, so that a `MySQL` server counts no aborted
 //! handshake against the balancer's address. It proves that the port is open, not that anybody works behind it.
 
-use std::net::SocketAddr;
-
 use super::question::Question;
 use super::report::{Failure, Finding};
+use crate::config::model::Site;
 use crate::net::connect::knock;
 
-pub(super) async fn ask(question: &Question, address: SocketAddr) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, address: &Site) -> Result<Finding, Failure> {
     match knock(question.source, address, question.timeout).await {
         Ok(()) => Ok(Finding::new("port is open")),
         Err(error) => Err(Failure::connecting(&error, question.timeout)),

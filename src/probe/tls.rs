@@ -5,19 +5,18 @@
 //! handshake failed.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::Log;
 use crate::config::certificate::{Certificate, moment};
-use crate::config::model::{Address, CheckTls, TlsVersion};
+use crate::config::model::{Address, CheckTls, Site, TlsVersion};
 use crate::net::tls::{Agreement, Client, Handshake, Refusal, Resume, Terms, TlsStream, refusal};
+use crate::net::transport::Transport;
 
 /// How long a server may take to answer our goodbye. In TLS 1.3 it judges our own certificate after the handshake has
 /// ended for us, so that only what it says then shows whether it lets us in.
@@ -36,7 +35,7 @@ pub(super) struct Opener {
 /// A stream that stands.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: TlsStream<Transport>,
     /// What speaks against it: the failure that the check ends with.
     pub(super) distrust: Option<Failure>,
 }
@@ -58,10 +57,7 @@ impl Opener {
     /// # Errors
     /// A sentence: the name is none, there are no roots to trust, or our certificate and key do not fit.
     pub(super) fn new(tls: &CheckTls, at: &Address, protocols: &[Arc<str>]) -> Result<Self, String> {
-        let name = match (&tls.server_name, at) {
-            (Some(name), _) | (None, Address::Name(name, _)) => name.to_string(),
-            (None, Address::Socket(address)) => address.ip().to_string(),
-        };
+        let name = tls.server_name.clone().unwrap_or_else(|| at.host()).to_string();
         let terms = Terms {
             least: tls.least,
             identity: tls.identity.as_ref(),
@@ -74,14 +70,14 @@ impl Opener {
     }
 
     /// The handshake, written down; what the check wants of it holds when this is good.
-    pub(super) async fn open(&self, stream: TcpStream, log: &Log) -> Result<TlsStream<TcpStream>, Failure> {
+    pub(super) async fn open(&self, stream: Transport, log: &Log) -> Result<TlsStream<Transport>, Failure> {
         let handshake = self.client.watched_handshake(stream).await;
         self.judge(handshake, log)?.trusted()
     }
 
     /// The same, finished whatever the certificate proves: for servers that count handshakes which break off. Nothing
     /// confidential may be sent where [`Opened::distrust`] says something.
-    pub(super) async fn open_to_the_end(&self, stream: TcpStream, log: &Log) -> Result<Opened, Failure> {
+    pub(super) async fn open_to_the_end(&self, stream: Transport, log: &Log) -> Result<Opened, Failure> {
         let handshake = self.client.finished_handshake(stream).await;
         self.judge(handshake, log)
     }
@@ -120,7 +116,7 @@ impl Opener {
 
 impl Opened {
     /// The stream, where nothing speaks against it.
-    fn trusted(self) -> Result<TlsStream<TcpStream>, Failure> {
+    fn trusted(self) -> Result<TlsStream<Transport>, Failure> {
         match self.distrust {
             None => Ok(self.stream),
             Some(failure) => Err(failure),
@@ -143,7 +139,7 @@ fn now() -> i64 {
 
 // === `type = "tls"` ===
 
-pub(super) async fn ask(question: &Question, address: SocketAddr, log: &Log) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, address: &Site, log: &Log) -> Result<Finding, Failure> {
     let opener = match question.prepared() {
         Ready::Tls(Ok(opener)) => opener,
         Ready::Tls(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
@@ -159,7 +155,7 @@ pub(super) async fn ask(question: &Question, address: SocketAddr, log: &Log) -> 
 }
 
 /// Ends as the protocol wants it, and hears what the server still has against us.
-async fn say_goodbye(stream: &mut TlsStream<TcpStream>) -> Result<(), Failure> {
+async fn say_goodbye(stream: &mut TlsStream<Transport>) -> Result<(), Failure> {
     let mut rest = [0; 1024];
     let goodbye = async {
         stream.shutdown().await?;

@@ -15,6 +15,7 @@ use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::secrets::Secrets;
+use crate::config::model::Site;
 
 /// Most bytes kept of what was sent, and as many of what was received.
 pub const MAX_BYTES: usize = 4 * 1024;
@@ -49,7 +50,7 @@ pub enum Event {
         /// Our end.
         local: Option<SocketAddr>,
         /// Theirs.
-        remote: SocketAddr,
+        remote: Site,
     },
     /// Bytes that we sent (inside of TLS).
     Sent(Vec<u8>),
@@ -174,7 +175,7 @@ impl Log {
     }
 
     /// A connection stands.
-    pub fn connected(&self, local: Option<SocketAddr>, remote: SocketAddr) {
+    pub fn connected(&self, local: Option<SocketAddr>, remote: Site) {
         self.add(Event::Connected { local, remote });
     }
 

@@ -123,7 +123,7 @@ impl Watched {
     pub(super) fn location(&self) -> Location {
         if self.unresolved.is_some() {
             Location::Nowhere
-        } else if self.backend.socket_address().is_none() {
+        } else if self.backend.site().is_none() {
             Location::Pending
         } else {
             Location::Known

@@ -4,7 +4,6 @@
 //! Used by `postgres`, `redis`, `smtp`, `ldap`, `script` and `agent`. Never holds more than [`MAX_HAND`].
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +14,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Layer};
 use super::tls::{self, Opener};
 use super::transcript::{Log, Recorder};
-use crate::config::model::{Address, CheckTls};
+use crate::config::model::{Address, CheckTls, Site};
 
 /// Most that may come before it is understood: no answer of a check is longer.
 pub(super) const MAX_HAND: usize = 64 * 1024;
@@ -53,7 +52,7 @@ pub(super) fn secured(question: &Question) -> Result<Option<&Opener>, Failure> {
 
 impl Wire {
     /// Opens a connection to `address`, plain.
-    pub(super) async fn open(question: &Question, address: SocketAddr, log: &Log) -> Result<Self, Failure> {
+    pub(super) async fn open(question: &Question, address: &Site, log: &Log) -> Result<Self, Failure> {
         let stream = question.connect(address, log).await?;
         let line = Recorder::new(Line::Plain(stream), log);
         Ok(Self { line, hand: Vec::new(), log: log.clone(), deadline: log.began() + question.timeout })
@@ -63,7 +62,7 @@ impl Wire {
     pub(super) async fn open_with(
         question: &Question,
         opener: Option<&Opener>,
-        address: SocketAddr,
+        address: &Site,
         log: &Log,
     ) -> Result<Self, Failure> {
         let wire = Self::open(question, address, log).await?;

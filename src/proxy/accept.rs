@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::http::connection;
@@ -21,9 +20,11 @@ use super::tcp;
 use super::worker::{View, Worker};
 use crate::config::model::Protocol;
 use crate::metrics::{HANDSHAKES, PROXY_HEADER};
+use crate::net::listen::{Acceptor, Unserved};
 use crate::net::proxy_protocol;
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientFault, Server, client_fault};
+use crate::net::transport::Transport;
 use crate::net::wheel::Timer;
 use crate::route::Listener;
 
@@ -31,8 +32,8 @@ use crate::route::Listener;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts on one socket, for the listener that `name` says, until it says none.
-pub async fn run(worker: Rc<Worker>, socket: TcpListener, mut name: watch::Receiver<Option<Arc<str>>>) {
-    let socket = match tokio::net::TcpListener::from_std(socket) {
+pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver<Option<Arc<str>>>) {
+    let socket = match socket.serve() {
         Ok(socket) => socket,
         Err(error) => {
             tracing::error!(%error, "a listening socket cannot be used");
@@ -105,7 +106,7 @@ fn newest<'a>(
 }
 
 /// Closing the socket would reset those who have connected and were not accepted yet.
-fn take_the_rest(worker: &Rc<Worker>, socket: &tokio::net::TcpListener, seat: &Seat) {
+fn take_the_rest(worker: &Rc<Worker>, socket: &Acceptor, seat: &Seat) {
     let mut context = Context::from_waker(Waker::noop());
     while let Poll::Ready(Ok((stream, address))) = socket.poll_accept(&mut context) {
         begin(worker, seat, stream, address);
@@ -117,7 +118,7 @@ fn is_full(worker: &Worker, view: &View, listener: &Listener) -> bool {
         || worker.open.load(Relaxed) >= view.table.config.limits.connections.get()
 }
 
-fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, address: SocketAddr) {
+fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: Transport, address: SocketAddr) {
     let place = worker.place(&listener.open);
     let (worker, view, listener) = (Rc::clone(worker), Rc::clone(view), Arc::clone(listener));
     let stats = Arc::clone(&listener.stats);
@@ -137,7 +138,7 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: TcpStream, addres
 }
 
 /// Everything before the first byte of the protocol: who it is from, and TLS. `None` where that came to nothing.
-async fn greet(listener: &Listener, mut stream: TcpStream, peer: SocketAddr) -> Option<(Stream, SocketAddr)> {
+async fn greet(listener: &Listener, mut stream: Transport, peer: SocketAddr) -> Option<(Stream, SocketAddr)> {
     let mut address = peer;
     let networks = &listener.config.accept_proxy;
     if !networks.is_empty() && networks.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
@@ -148,7 +149,7 @@ async fn greet(listener: &Listener, mut stream: TcpStream, peer: SocketAddr) -> 
 }
 
 /// Who a proxy in front says that the client is.
-async fn named(listener: &Listener, stream: &mut TcpStream) -> Option<Option<SocketAddr>> {
+async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<SocketAddr>> {
     match within(listener.config.timeouts.head, proxy_protocol::take(stream)).await {
         Some(Ok(client)) => Some(client),
         other => {
@@ -174,7 +175,7 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Option<T> 
 }
 
 /// Agrees on TLS where the listener wants it; `None` where that came to nothing.
-async fn dress(listener: &Listener, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
+async fn dress(listener: &Listener, stream: Transport, peer: SocketAddr) -> Option<Stream> {
     match (&listener.config.tls, &listener.tls) {
         (None, _) => Some(Stream::new(stream)),
         // Boxed: every connection would keep the room that its first moments need.
@@ -183,7 +184,7 @@ async fn dress(listener: &Listener, stream: TcpStream, peer: SocketAddr) -> Opti
     }
 }
 
-async fn handshake(listener: &Listener, server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
+async fn handshake(listener: &Listener, server: &Server, stream: Transport, peer: SocketAddr) -> Option<Stream> {
     let result = within(listener.config.timeouts.head, server.handshake(stream)).await;
     let counted = |position: usize| listener.stats.mine().handshakes[position].inc();
     match result {

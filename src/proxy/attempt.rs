@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
 use crate::health::Mode;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
 use crate::net::stream::Stream;
+use crate::net::transport::Transport;
 use crate::net::wheel::Timer;
 use crate::pool::{Ask, Backend, Dress, Lease, Pool, Symptom};
 
@@ -265,9 +264,9 @@ pub fn may_wait_for_a_verdict(pool: &Pool, retries: u8) -> bool {
 pub async fn open(pool: &Pool, lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(Stream, Duration), Cause> {
     let backend = lease.backend();
     let place = backend.moves();
-    let Some(address) = backend.socket_address() else { return Err(Cause::ConnectFailed) };
+    let Some(site) = backend.site() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
-    let connecting = async { connect::connect(address, deadline).await.map_err(|error| cause_of(&error)) };
+    let connecting = async { connect::connect(&site, deadline).await.map_err(|error| cause_of(&error)) };
     // The connect has a deadline of its own.
     let connected = watched(lease, deadline * 2, timer, pin!(connecting)).await;
     let took = begun.elapsed();
@@ -296,7 +295,7 @@ async fn agree(
     pool: &Pool,
     dress: &Dress,
     lease: &Lease,
-    socket: TcpStream,
+    socket: Transport,
     deadline: Duration,
     timer: &Timer,
 ) -> Result<Stream, Cause> {

@@ -168,7 +168,7 @@ impl AccessLog {
 fn write_json(out: &mut String, line: &Line, ended: &Ended<'_>) {
     let object = serde_json::json!({
         "time": jiff::Timestamp::now().to_string(),
-        "listener": ended.listener, "client": ended.client.to_string(), "method": line.method, "host": line.host,
+        "listener": ended.listener, "client": model::Client(ended.client).to_string(), "method": line.method, "host": line.host,
         "target": line.target, "status": ended.status, "pool": ended.pool, "backend": ended.backend,
         "received_bytes": ended.received, "sent_bytes": ended.sent, "retries": ended.retries,
         "queued_seconds": ended.queued.as_secs_f64(), "connect_seconds": ended.connect.as_secs_f64(),
@@ -191,7 +191,7 @@ fn write_text(out: &mut String, line: &Line, ended: &Ended<'_>) {
         out,
         "{} {} {} {request} {}/{} {:.1}/{:.1}/{:.1}/{:.1}ms in={} out={} retries={} {} {}",
         jiff::Timestamp::now(),
-        ended.client,
+        model::Client(ended.client),
         ended.listener,
         ended.pool,
         ended.backend,

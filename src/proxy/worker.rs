@@ -82,7 +82,7 @@ impl View {
         let inherits = |listener: &&Arc<Listener>| {
             let mut binds = listener.config.binds.iter();
             listener.config.protocol == gone.config.protocol
-                && binds.any(|bind| bind.port() != 0 && gone.config.binds.contains(bind))
+                && binds.any(|bind| !bind.is_any_port() && gone.config.binds.contains(bind))
         };
         self.table.listeners.iter().find(inherits).cloned()
     }

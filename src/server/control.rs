@@ -1,6 +1,5 @@
 //! The control thread: probes, admin port, reloads, signals, shutdown.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,7 +17,7 @@ use super::workers::Workers;
 use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
-use crate::config::model::Watch;
+use crate::config::model::{Site, Watch};
 use crate::control::orders::{Around, Orders};
 use crate::control::state_file;
 use crate::control::{Life, Phase, ReloadRequest};
@@ -45,8 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Where everything is bound.
 #[derive(Debug)]
 pub(super) struct Started {
-    pub(super) addresses: Vec<(Arc<str>, SocketAddr)>,
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) addresses: Vec<(Arc<str>, Site)>,
+    pub(super) admin: Option<Site>,
 }
 
 /// What control holds.
@@ -187,11 +186,11 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
-    let addresses = control.listeners.addresses();
+    let addresses = control.listeners.sites();
     for (name, address) in &addresses {
         tracing::info!(listener = %name, %address, "accepting");
     }
-    if let Some(address) = admin {
+    if let Some(address) = &admin {
         tracing::info!(%address, "admin port");
     }
     Ok((Started { addresses, admin }, control, wishes, calls))
@@ -206,12 +205,12 @@ fn serve_admin(
     control: &Control,
     loaded: &Loaded,
     wish: mpsc::Sender<ReloadRequest>,
-) -> Result<Option<SocketAddr>, StartError> {
-    let Some(address) = loaded.config.admin.bind else { return Ok(None) };
-    let refused = |error| StartError::Bind { what: "the admin port".into(), address, error };
-    let socket =
-        listen::bind(address, 1).map_err(refused)?.pop().ok_or_else(|| refused(std::io::Error::other("no socket")))?;
-    let local = socket.local_addr().map_err(refused)?;
+) -> Result<Option<Site>, StartError> {
+    let Some(site) = &loaded.config.admin.bind else { return Ok(None) };
+    let refused = |error| StartError::Bind { what: "the admin port".into(), site: site.clone(), error };
+    let listen::Bound { mut sockets, site: local, file } =
+        listen::bind(site, loaded.config.admin.socket_mode, 1).map_err(refused)?;
+    let socket = sockets.pop().ok_or_else(|| refused(std::io::Error::other("no socket")))?;
     let state = AdminState {
         table: Arc::clone(&control.published),
         life: Arc::clone(&control.life),
@@ -224,6 +223,8 @@ fn serve_admin(
         version: env!("CARGO_PKG_VERSION"),
     };
     tokio::spawn(async move {
+        // It goes with the runtime, when the process ends.
+        let _file = file;
         let Err(error) = admin::serve(socket, Arc::new(state)).await;
         tracing::error!(%error, "the admin port has ended");
     });

@@ -1,18 +1,18 @@
 //! Listening sockets over generations: what stays keeps its sockets, what is new is bound before anything changes.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::StartError;
 use super::workers::Workers;
-use crate::config::model::Config;
+use crate::config::model::{Config, Listener, Site};
 use crate::net::listen;
+use crate::net::unix::SocketFile;
 
 /// What a socket is known by: its configured address; with port 0, which is a different port each time, its listener too.
-type Key = (SocketAddr, Option<Arc<str>>);
+type Key = (Site, Option<Arc<str>>);
 
 /// The sockets that are open.
 #[derive(Debug, Default)]
@@ -24,15 +24,21 @@ pub(super) struct Listeners {
 struct Open {
     /// For which listener it accepts; `None` closes it.
     name: watch::Sender<Option<Arc<str>>>,
-    local: SocketAddr,
+    site: Site,
+    /// Dropping it takes the file away.
+    file: Option<SocketFile>,
 }
 
 /// Sockets that are bound and not yet used.
 #[derive(Debug, Default)]
-pub(super) struct Bound(Vec<(Key, Arc<str>, Vec<TcpListener>)>);
+pub(super) struct Bound(Vec<(Key, Arc<str>, listen::Bound)>);
 
-fn key(name: &Arc<str>, address: SocketAddr) -> Key {
-    (address, (address.port() == 0).then(|| Arc::clone(name)))
+fn key(name: &Arc<str>, site: &Site) -> Key {
+    (site.clone(), site.is_any_port().then(|| Arc::clone(name)))
+}
+
+fn sites(listener: &Listener) -> impl Iterator<Item = (Key, &Listener)> {
+    listener.binds.iter().map(move |site| (key(&listener.name, site), listener))
 }
 
 impl Listeners {
@@ -43,17 +49,17 @@ impl Listeners {
     pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, StartError> {
         let mut bound = Bound::default();
         for listener in &config.listeners {
-            for address in &listener.binds {
-                let key = key(&listener.name, *address);
+            for site in &listener.binds {
+                let key = key(&listener.name, site);
                 if self.open.contains_key(&key) {
                     continue;
                 }
-                let sockets = listen::bind(*address, workers).map_err(|error| StartError::Bind {
+                let opened = listen::bind(site, listener.socket_mode, workers).map_err(|error| StartError::Bind {
                     what: format!("listener `{}`", listener.name),
-                    address: *address,
+                    site: site.clone(),
                     error,
                 })?;
-                bound.0.push((key, Arc::clone(&listener.name), sockets));
+                bound.0.push((key, Arc::clone(&listener.name), opened));
             }
         }
         Ok(bound)
@@ -61,14 +67,16 @@ impl Listeners {
 
     /// Makes the open sockets those of `config`: hands `bound` to the workers, closes what is no longer in it.
     pub(super) fn apply(&mut self, config: &Config, bound: Bound, workers: &Workers) {
-        let wanted: HashMap<Key, &Arc<str>> = config
-            .listeners
-            .iter()
-            .flat_map(|listener| listener.binds.iter().map(|address| (key(&listener.name, *address), &listener.name)))
-            .collect();
+        let wanted: HashMap<Key, &Listener> = config.listeners.iter().flat_map(sites).collect();
         self.open.retain(|key, open| {
-            let name = wanted.get(key).map(|name| Arc::clone(name));
+            let listener = wanted.get(key);
+            let name = listener.map(|listener| Arc::clone(&listener.name));
             let stays = name.is_some();
+            if let (Some(file), Some(listener)) = (&open.file, listener)
+                && let Err(error) = file.allow(listener.socket_mode)
+            {
+                tracing::warn!(listener = %listener.name, %error, "the rights of the socket stay as they were");
+            }
             open.name.send_if_modified(|current| {
                 let differs = *current != name;
                 *current = name;
@@ -76,11 +84,10 @@ impl Listeners {
             });
             stays
         });
-        for (key, name, sockets) in bound.0 {
-            let local = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(key.0);
+        for (key, name, listen::Bound { sockets, site, file }) in bound.0 {
             let (sender, receiver) = watch::channel(Some(name));
             workers.accept(sockets, &receiver);
-            self.open.insert(key, Open { name: sender, local });
+            self.open.insert(key, Open { name: sender, site, file });
         }
     }
 
@@ -94,8 +101,8 @@ impl Listeners {
     }
 
     /// Where each listener really accepts.
-    pub(super) fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        let named = |open: &Open| open.name.borrow().clone().map(|name| (name, open.local));
+    pub(super) fn sites(&self) -> Vec<(Arc<str>, Site)> {
+        let named = |open: &Open| open.name.borrow().clone().map(|name| (name, open.site.clone()));
         self.open.values().filter_map(named).collect()
     }
 }

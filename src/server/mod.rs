@@ -8,14 +8,13 @@ mod listeners;
 mod reload;
 mod workers;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::model::Config;
+use crate::config::model::{Config, Site, UnixName};
 use crate::control::state_file::StateError;
 
 /// Reads the configuration; called at the start and for each reload.
@@ -39,12 +38,12 @@ pub enum StartError {
     #[error("{0}")]
     Configuration(String),
     /// An address cannot be bound.
-    #[error("{what} cannot listen on {address}: {}", bind_advice(error, *address))]
+    #[error("{what} cannot listen on {site}: {}", bind_advice(error, site))]
     Bind {
         /// Who wanted it.
         what: String,
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        site: Site,
         /// What the system said.
         error: std::io::Error,
     },
@@ -56,7 +55,11 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-fn bind_advice(error: &std::io::Error, address: SocketAddr) -> String {
+fn bind_advice(error: &std::io::Error, site: &Site) -> String {
+    let address = match site {
+        Site::Ip(address) => address,
+        Site::Unix(name) => return socket_advice(error, name),
+    };
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             format!("another program listens there; `ss -ltnp 'sport = :{}'` shows which", address.port())
@@ -69,6 +72,26 @@ fn bind_advice(error: &std::io::Error, address: SocketAddr) -> String {
         std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         _ => error.to_string(),
     }
+}
+
+fn socket_advice(error: &std::io::Error, name: &UnixName) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("a living process accepts there; `ss -lxp src '{}'` shows which", bare(name))
+        }
+        std::io::ErrorKind::AlreadyExists => "a file that is no socket stands there; it is left alone".to_owned(),
+        std::io::ErrorKind::NotFound => {
+            "its folder is missing; make it, or have systemd do so: RuntimeDirectory=".to_owned()
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "the user that evenkeel runs as may not write in its folder, or not connect to the socket there".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn bare(name: &UnixName) -> String {
+    name.to_string().trim_start_matches("unix:").to_owned()
 }
 
 /// Who tells the program to stop.
@@ -93,9 +116,9 @@ pub enum Stopped {
 #[derive(Debug)]
 pub struct Server {
     /// Where each listener accepts.
-    pub addresses: Vec<(Arc<str>, SocketAddr)>,
+    pub addresses: Vec<(Arc<str>, Site)>,
     /// Where the admin port is.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Site>,
     stop: mpsc::Sender<()>,
     thread: JoinHandle<Stopped>,
 }

@@ -1,6 +1,5 @@
 //! The data-path threads: started once, told what to do through a channel each, ended together.
 
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -11,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::metrics;
+use crate::net::listen::Unserved;
 use crate::net::wheel;
 use crate::pool::{Bell, Notice};
 use crate::proxy::accept;
@@ -25,7 +25,7 @@ const EVENT_INTERVAL: u32 = 61;
 #[derive(Debug)]
 enum Order {
     /// Accept on this socket for the listener that `name` says, until it says none.
-    Accept { socket: TcpListener, name: watch::Receiver<Option<Arc<str>>> },
+    Accept { socket: Unserved, name: watch::Receiver<Option<Arc<str>>> },
     /// Let connections end after what they are at.
     Drain,
     /// Drop everything and end.
@@ -86,7 +86,7 @@ impl Workers {
     }
 
     /// Each worker accepts on its own of these sockets, which are as many as there are workers.
-    pub(super) fn accept(&self, sockets: Vec<TcpListener>, name: &watch::Receiver<Option<Arc<str>>>) {
+    pub(super) fn accept(&self, sockets: Vec<Unserved>, name: &watch::Receiver<Option<Arc<str>>>) {
         for (order, socket) in self.orders.iter().zip(sockets) {
             tell(order, Order::Accept { socket, name: name.clone() });
         }

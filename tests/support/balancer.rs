@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use evenkeel::admin::view::PoolView;
+use evenkeel::config::model::Site;
 use evenkeel::config::{self, Color, Source};
 use evenkeel::server::{Loaded, Loader, Server, Signals};
 
@@ -38,7 +39,7 @@ impl Balancer {
             Ok(Loaded { config: loaded.config, warnings: String::new(), files: loaded.files })
         });
         let server = Server::start(loader, Signals::Ignore).unwrap_or_else(|error| panic!("{error}"));
-        let admin = server.admin.expect("the configuration has an admin port");
+        let admin = server.admin.as_ref().and_then(Site::ip).expect("the configuration has an admin port");
         let balancer = Self { server: Some(server), text, admin };
         eventually_some("the balancer is ready", DEADLINE, || {
             client::try_get(admin, "/readyz").ok().filter(|response| response.status == 200)
@@ -63,7 +64,7 @@ impl Balancer {
     pub fn addr(&self, listener: &str) -> SocketAddr {
         let server = self.server.as_ref().expect("it runs until it is dropped");
         let found = server.addresses.iter().find(|(name, _)| &**name == listener);
-        found.unwrap_or_else(|| panic!("no listener `{listener}`")).1
+        found.and_then(|(_, site)| site.ip()).unwrap_or_else(|| panic!("no listener `{listener}` with an address"))
     }
 
     /// Where the admin port is.

@@ -173,7 +173,7 @@ pub fn run(arguments: &[&str]) -> Output {
 }
 
 fn write_config(folder: &Path, config: &str, admin: SocketAddr) {
-    let admin = if admin_of(config).is_some() { String::new() } else { format!("\n[admin]\nbind = \"{admin}\"\n") };
+    let admin = if config.contains("[admin]") { String::new() } else { format!("\n[admin]\nbind = \"{admin}\"\n") };
     // Written beside and renamed: who watches the file never sees half of it.
     let beside = folder.join("evenkeel.toml.new");
     fs::write(&beside, format!("{config}{admin}")).unwrap();

@@ -228,6 +228,7 @@ fn address(fields: &Fields<'_>, port: u16, notes: &mut Vec<String>) -> Result<(S
                     address.ip().is_loopback() || address.ip().is_unspecified()
                 }
                 super::super::model::Address::Name(name, _) => name.eq_ignore_ascii_case("localhost"),
+                super::super::model::Address::Unix(_) => true,
             };
             Ok((address, local))
         }
@@ -525,7 +526,7 @@ mod tests {
         let (config, _) =
             imported(&[r#"{ "sensu": [{ "name": "a", "host": "localhost" }, { "name": "b", "host": "h" }],
             "uchiwa": { "port": 4568 }, "dashboard": { "port": 4569 } }"#]);
-        let ports: Vec<u16> = config.listeners.iter().map(|listener| listener.binds[0].port()).collect();
+        let ports: Vec<u16> = config.listeners.iter().map(|listener| listener.binds[0].ip().unwrap().port()).collect();
         assert_eq!(ports, [4568, 4570], "4567 is the API's, 4569 the dashboard's, which replaces `uchiwa`");
     }
 

@@ -1,10 +1,9 @@
 //! What concerns several sections at once: addresses that clash, pools that nobody uses, options that do not go together.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use super::super::Cx;
-use super::super::model::{PoolIndex, Protocol};
+use super::super::model::{PoolIndex, Protocol, Site};
 use super::super::problem::{At, Problem};
 use super::super::section::Section;
 use super::listener::ListenerRead;
@@ -15,7 +14,7 @@ use crate::health::Mode;
 /// Addresses taken so far: exactly, by port for every address of a family, and by port for any single address.
 #[derive(Default)]
 struct Taken {
-    exact: HashMap<SocketAddr, (At, String)>,
+    exact: HashMap<Site, (At, String)>,
     wildcard: HashMap<(u16, Family), (At, String)>,
     single: HashMap<(u16, Family), (At, String)>,
 }
@@ -28,20 +27,27 @@ enum Family {
 
 impl Taken {
     /// Takes an address, or says who has it.
-    fn take(&mut self, address: SocketAddr, at: At, who: &str) -> Option<(At, String)> {
+    fn take(&mut self, site: &Site, at: At, who: &str) -> Option<(At, String)> {
+        let Site::Ip(address) = site else {
+            let first = self.exact.get(site).cloned();
+            if first.is_none() {
+                self.exact.insert(site.clone(), (at, who.to_owned()));
+            }
+            return first;
+        };
         // Port 0 asks for any free port: two of them never meet.
         if address.port() == 0 {
             return None;
         }
         let key = (address.port(), if address.is_ipv4() { Family::V4 } else { Family::V6 });
         let everywhere = address.ip().is_unspecified();
-        let clash = self.exact.get(&address).or_else(|| self.wildcard.get(&key));
+        let clash = self.exact.get(site).or_else(|| self.wildcard.get(&key));
         let clash = clash.or_else(|| if everywhere { self.single.get(&key) } else { None }).cloned();
         let own = (at, who.to_owned());
         if clash.is_none() {
             let more = if everywhere { &mut self.wildcard } else { &mut self.single };
             more.entry(key).or_insert_with(|| own.clone());
-            self.exact.insert(address, own);
+            self.exact.insert(site.clone(), own);
         }
         clash
     }
@@ -61,31 +67,35 @@ pub(super) fn listeners(top: &Section<'_>, listeners: &[ListenerRead], admin: &A
     let mut taken = Taken::default();
     for read in listeners {
         let who = format!("[listener.{}]", read.name);
-        for (address, at) in &read.binds {
-            if let Some(clash) = taken.take(*address, *at, &who) {
-                top.cx.report(clashing(*address, *at, clash));
+        for (site, at) in &read.binds {
+            if let Some(clash) = taken.take(site, *at, &who) {
+                top.cx.report(clashing(site, *at, clash));
             }
         }
     }
-    if let Some(address) = admin.bind {
+    if let Some(site) = &admin.bind {
         let at = admin.at.unwrap_or(At { file: 0, start: 0, end: 0 });
-        if let Some((first, who)) = taken.take(address, at, "[admin]") {
-            top.cx.report(admin_clash(address, admin.at, first, &who));
+        if let Some((first, who)) = taken.take(site, at, "[admin]") {
+            top.cx.report(admin_clash(site, admin.at, first, &who));
         }
     }
 }
 
-fn clashing(address: SocketAddr, at: At, (first, who): (At, String)) -> Problem {
-    Problem::error("address-in-use", at, format!("{address} is taken already"))
+fn clashing(site: &Site, at: At, (first, who): (At, String)) -> Problem {
+    let problem = Problem::error("address-in-use", at, format!("{site} is taken already"))
+        .second(first, format!("taken here by {who}"));
+    if let Site::Unix(_) = site {
+        return problem.label("the same socket").help("give one of the two another name");
+    }
+    problem
         .label("the same port on the same address")
-        .second(first, format!("taken here by {who}"))
         .help("0.0.0.0 and [::] stand for every address of the machine; give one of the two another port")
 }
 
-fn admin_clash(address: SocketAddr, at: Option<At>, first: At, who: &str) -> Problem {
+fn admin_clash(site: &Site, at: Option<At>, first: At, who: &str) -> Problem {
     match at {
-        Some(at) => clashing(address, at, (first, who.to_owned())),
-        None => Problem::error("address-in-use", first, format!("{address} is the admin port"))
+        Some(at) => clashing(site, at, (first, who.to_owned())),
+        None => Problem::error("address-in-use", first, format!("{site} is the admin port"))
             .label("the admin port listens there where nothing else is said")
             .help("choose another port, or move the admin port: [admin] bind = \"127.0.0.1:PORT\""),
     }

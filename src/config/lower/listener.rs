@@ -1,6 +1,5 @@
 //! `[listener.NAME]`: where it accepts, what it speaks, where its work goes.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use ipnet::IpNet;
 use super::super::Cx;
 use super::super::address;
 use super::super::model::{
-    Destination, Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Redirect, Rules, UnknownHost,
+    Destination, Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Redirect, Rules, Site,
+    UnknownHost,
 };
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
@@ -26,11 +26,14 @@ const HEAD_BYTES_MAX: u64 = 1 << 20;
 /// The head parser has room for so many fields.
 const HEADERS_MAX: i64 = 256;
 
+/// Who may connect to a socket that is a file where nothing is said: its owner, and its group.
+const SOCKET_MODE: u32 = 0o660;
+
 /// What was read of a listener, with the places that matter to others.
 pub(super) struct ListenerRead {
     pub(super) name: String,
     pub(super) protocol: Protocol,
-    pub(super) binds: Vec<(SocketAddr, At)>,
+    pub(super) binds: Vec<(Site, At)>,
     /// Pools that it or its routes name, with the place of the name.
     pub(super) uses: Vec<(PoolIndex, At)>,
     /// Pools whose standbys are asked for, with the place of `reads`.
@@ -93,10 +96,13 @@ pub(super) fn listener<'a>(
     let complete = !idle && !binds.is_empty() && found && tls.is_some();
     let limits = limits(&section, protocol, process);
     let timeouts = timeouts(&section, protocol);
+    let sites: Vec<Site> = binds.iter().map(|(site, _)| site.clone()).collect();
+    let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
     let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
     let listener = routes.filter(|_| complete).map(|routes| Listener {
         name: entry.key.as_str().into(),
-        binds: binds.iter().map(|(address, _)| *address).collect(),
+        binds: sites,
+        socket_mode,
         protocol,
         tls: tls.flatten(),
         redirect,
@@ -216,7 +222,7 @@ fn accept_proxy(section: &Section<'_>, trusted: &[IpNet]) -> Vec<IpNet> {
     }
 }
 
-fn binds(section: &Section<'_>) -> Vec<(SocketAddr, At)> {
+fn binds(section: &Section<'_>) -> Vec<(Site, At)> {
     if !section.has("bind") {
         section.missing("bind", "write bind = \"0.0.0.0:8080\", or the address and port that clients use");
     }

@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use super::Cx;
 use super::address;
-use super::model::{AccessLog, Admin, Config, Level, Log, LogFormat, PoolIndex, ProcessLimits, Shutdown, Watch};
+use super::model::{AccessLog, Admin, Config, Level, Log, LogFormat, PoolIndex, ProcessLimits, Shutdown, Site, Watch};
 use super::problem::{At, Problem};
 use super::section::{Choice, Section};
 use super::substitute;
 use super::tree::{Table, Value};
 use super::units::Fault;
+use super::unix;
 use super::unknown;
 use super::vocabulary::{ADMIN, LIMITS, LOG, ROOT, SHUTDOWN};
 
@@ -40,6 +41,9 @@ const CONNECTIONS_MAX: i64 = 100_000_000;
 
 /// What the process accepts at once where nothing is said.
 const CONNECTIONS: u32 = 20_000;
+
+/// Who may connect to an admin port that is a file: whoever may, may do everything.
+const ADMIN_SOCKET_MODE: u32 = 0o600;
 
 /// Probes under way at once where nothing is said: each holds a descriptor.
 const PROBES_AT_ONCE: u32 = 1_024;
@@ -106,7 +110,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::balance(cx, &listeners, &pools);
     across::reads(cx, &names, &listeners, &pools);
     Some(Config {
-        admin: Admin { bind: admin.bind, token: admin.token },
+        admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },
         log,
         limits: limits.process,
         shutdown,
@@ -141,24 +145,26 @@ fn workers(top: &Section<'_>) -> Option<NonZeroU32> {
 
 /// `[admin]` with the place of its bind.
 struct AdminRead {
-    bind: Option<SocketAddr>,
+    bind: Option<Site>,
+    socket_mode: u32,
     token: Option<Arc<str>>,
     at: Option<At>,
 }
 
 fn admin(top: &Section<'_>) -> AdminRead {
-    let usual = SocketAddr::from(([127, 0, 0, 1], 8404));
+    let usual = Site::Ip(SocketAddr::from(([127, 0, 0, 1], 8404)));
     let Some(section) = top.section("admin", &ADMIN) else {
-        return AdminRead { bind: Some(usual), token: None, at: None };
+        return AdminRead { bind: Some(usual), socket_mode: ADMIN_SOCKET_MODE, token: None, at: None };
     };
     let token = token(&section);
     let at = section.entry("bind").map(|entry| entry.node.at);
     if section.text("bind") == Some("off") {
-        return AdminRead { bind: None, token, at };
+        return AdminRead { bind: None, socket_mode: ADMIN_SOCKET_MODE, token, at };
     }
     let bind = if section.has("bind") { section.parsed("bind", address::bind) } else { Some(usual) };
-    if let (Some(address), Some(at)) = (bind, at)
-        && !address.ip().is_loopback()
+    let socket_mode = socket_mode(&section, bind.as_slice(), ADMIN_SOCKET_MODE);
+    if let (Some(address), Some(at)) = (&bind, at)
+        && !address.is_local()
         && !section.has("token_file")
     {
         section.cx.report(
@@ -167,7 +173,21 @@ fn admin(top: &Section<'_>) -> AdminRead {
                 .help("add token_file = \"path\" with a secret in that file, or bind to 127.0.0.1"),
         );
     }
-    AdminRead { bind, token, at }
+    AdminRead { bind, socket_mode, token, at }
+}
+
+/// `socket_mode` of a section that binds these.
+fn socket_mode(section: &Section<'_>, binds: &[Site], usual: u32) -> u32 {
+    let mode = section.parsed("socket_mode", unix::mode);
+    let has_file = |site: &Site| matches!(site, Site::Unix(name) if name.path().is_some());
+    if let Some(entry) = section.table.get("socket_mode").filter(|_| !binds.iter().any(has_file)) {
+        section.cx.report(
+            Problem::warning("no-effect", entry.key_at, "`socket_mode` has no effect without a socket that is a file")
+                .label("there is no file here")
+                .help("take it out, or write bind = \"unix:/run/evenkeel/web.sock\""),
+        );
+    }
+    mode.unwrap_or(usual)
 }
 
 fn token(section: &Section<'_>) -> Option<Arc<str>> {

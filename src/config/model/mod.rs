@@ -7,6 +7,7 @@ mod check;
 mod http;
 mod mysql;
 mod rules;
+mod site;
 mod tls;
 mod wire;
 
@@ -26,6 +27,7 @@ pub use check::*;
 pub use http::*;
 pub use mysql::*;
 pub use rules::*;
+pub use site::*;
 pub use tls::*;
 pub use wire::*;
 
@@ -71,8 +73,11 @@ pub enum Watch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens; `None` when switched off.
-    pub bind: Option<SocketAddr>,
-    /// The bearer token every path but `/livez`, `/readyz` and `/healthz` asks for; always there when `bind` is not loopback.
+    pub bind: Option<Site>,
+    /// The rights of the socket's file, where it has one.
+    pub socket_mode: u32,
+    /// The bearer token every path but `/livez`, `/readyz` and `/healthz` asks for; always there when `bind` can be reached
+    /// from other machines.
     pub token: Option<Arc<str>>,
 }
 
@@ -142,7 +147,9 @@ pub struct Listener {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Addresses it accepts on; at least one, no two alike in a configuration.
-    pub binds: Vec<SocketAddr>,
+    pub binds: Vec<Site>,
+    /// The rights of the files of its unix sockets.
+    pub socket_mode: u32,
     /// What it speaks.
     pub protocol: Protocol,
     /// What it speaks it inside of; `None`: nothing.
@@ -352,14 +359,35 @@ pub enum Address {
     Socket(SocketAddr),
     /// A host name, resolved while running, and a port.
     Name(Arc<str>, u16),
+    /// A socket of this machine.
+    Unix(UnixName),
 }
 
 impl Address {
-    /// The port.
-    pub fn port(&self) -> u16 {
+    /// The port, where it has one.
+    pub fn port(&self) -> Option<u16> {
         match self {
-            Self::Socket(address) => address.port(),
-            Self::Name(_, port) => *port,
+            Self::Socket(address) => Some(address.port()),
+            Self::Name(_, port) => Some(*port),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The name that it goes by, for TLS and as a host that is asked for: a socket is somebody on this machine.
+    pub fn host(&self) -> Arc<str> {
+        match self {
+            Self::Socket(address) => address.ip().to_string().into(),
+            Self::Name(name, _) => Arc::clone(name),
+            Self::Unix(_) => "localhost".into(),
+        }
+    }
+
+    /// Where that is, unless a name has to be looked up first.
+    pub fn site(&self) -> Option<Site> {
+        match self {
+            Self::Socket(address) => Some(Site::Ip(*address)),
+            Self::Name(..) => None,
+            Self::Unix(name) => Some(Site::Unix(name.clone())),
         }
     }
 }
@@ -369,6 +397,7 @@ impl std::fmt::Display for Address {
         match self {
             Self::Socket(address) => address.fmt(f),
             Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(name) => name.fmt(f),
         }
     }
 }

@@ -48,13 +48,15 @@ pub(super) const ROOT: Words = Words {
 
 pub(super) const ADMIN: Words = Words {
     place: "[admin]",
-    keys: &["bind", "token_file"],
-    later: &["tls", "tokens", "roles", "audit", "socket", "page"],
+    keys: &["bind", "socket_mode", "token_file"],
+    later: &["tls", "tokens", "roles", "audit", "page"],
     foreign: &[
         ("token", "token_file = \"path\": a secret stands in a file of its own"),
         ("password", "token_file = \"path\""),
         ("address", "bind"),
         ("port", "bind = \"127.0.0.1:8404\""),
+        ("socket", "bind = \"unix:/run/evenkeel/admin.sock\""),
+        ("mode", "socket_mode"),
         ("enabled", "bind = \"off\" switches it off"),
     ],
 };
@@ -108,6 +110,7 @@ pub(super) const LISTENER: Words = Words {
     place: "[listener.NAME]",
     keys: &[
         "bind",
+        "socket_mode",
         "protocol",
         "tls",
         "redirect",
@@ -149,7 +152,9 @@ pub(super) const LISTENER: Words = Words {
         ("address", "bind"),
         ("addresses", "bind"),
         ("port", "bind = \"0.0.0.0:PORT\""),
-        ("mode", "protocol"),
+        ("mode", "protocol, or socket_mode for the rights of a socket file"),
+        ("socket", "bind = \"unix:/run/evenkeel/web.sock\""),
+        ("permissions", "socket_mode"),
         ("type", "protocol"),
         ("backend", "pool"),
         ("backends", "pool = \"NAME\"; the backends stand in [pool.NAME]"),

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::{CipherSuite, CommonState, ProtocolVersion};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use crate::config::holder::Holder;
+use crate::net::transport::Transport;
 
 /// What was agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl ClientCertificate {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(stream: &'a TlsStream<TcpStream>, client: Option<&'a ClientCertificate>) -> Self {
+    pub(super) fn of(stream: &'a TlsStream<Transport>, client: Option<&'a ClientCertificate>) -> Self {
         let (session, server_name): (&CommonState, _) = match stream {
             TlsStream::Client(stream) => (stream.get_ref().1, None),
             TlsStream::Server(stream) => (stream.get_ref().1, stream.get_ref().1.server_name()),

@@ -20,7 +20,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
@@ -32,6 +31,7 @@ pub use self::socket::TlsSocket;
 use self::trust::{Judged, Witness};
 use crate::config::certificate::Certificate;
 use crate::config::model::{Identity, TlsVersion, Verify};
+use crate::net::transport::Transport;
 
 /// Most certificates of a chain that are read; webpki follows no longer ones either.
 const MAX_CHAIN: usize = 8;
@@ -79,7 +79,7 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Handshake {
     /// The stream, or what rustls or the system said; [`refusal`] sorts it.
-    pub result: io::Result<TlsStream<TcpStream>>,
+    pub result: io::Result<TlsStream<Transport>>,
     /// The certificates that the backend showed, its own first; none, where it did not come to that.
     pub chain: Vec<Certificate>,
     /// Why the backend is not trusted, where the handshake was finished all the same.
@@ -145,7 +145,7 @@ impl Client {
     ///
     /// # Errors
     /// What rustls or the system said.
-    pub async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn handshake(&self, stream: Transport) -> io::Result<TlsStream<Transport>> {
         TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await
     }
 
@@ -153,7 +153,7 @@ impl Client {
     ///
     /// # Errors
     /// What rustls or the system said.
-    pub async fn connect(&self, stream: TcpStream) -> io::Result<TlsSocket> {
+    pub async fn connect(&self, stream: Transport) -> io::Result<TlsSocket> {
         Ok(TlsSocket::new(tokio_rustls::TlsStream::Client(self.handshake(stream).await?), None))
     }
 
@@ -166,18 +166,18 @@ impl Client {
     }
 
     /// The same, and what the backend showed: for whoever wants to know why. No deadline of its own.
-    pub async fn watched_handshake(&self, stream: TcpStream) -> Handshake {
+    pub async fn watched_handshake(&self, stream: Transport) -> Handshake {
         self.witnessed(stream, Judged::AtOnce).await
     }
 
     /// The same, finished whatever the certificate proves: for servers that hold a handshake broken off against whoever
     /// broke it off. Look at [`Handshake::distrust`] before anything confidential is sent. That the other side has the
     /// key of the certificate that it shows is proved within the handshake, as always.
-    pub async fn finished_handshake(&self, stream: TcpStream) -> Handshake {
+    pub async fn finished_handshake(&self, stream: Transport) -> Handshake {
         self.witnessed(stream, Judged::AtTheEnd).await
     }
 
-    async fn witnessed(&self, stream: TcpStream, judged: Judged) -> Handshake {
+    async fn witnessed(&self, stream: Transport, judged: Judged) -> Handshake {
         let witness = Arc::new(Witness::new(Arc::clone(&self.verifier), judged));
         let mut config = (*self.config).clone();
         config.dangerous().set_certificate_verifier(Arc::clone(&witness) as _);

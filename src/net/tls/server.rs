@@ -13,13 +13,13 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::facts::ClientCertificate;
 use super::judge::{Judge, judge, judge_again};
 use super::{TlsSocket, provider};
 use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, TlsVersion};
+use crate::net::transport::Transport;
 
 /// How a listener agrees on TLS with its clients.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Server {
     ///
     /// # Errors
     /// What rustls or the system said; [`super::client_fault`] knows what is wrong with a client's certificate.
-    pub async fn handshake(&self, stream: TcpStream) -> io::Result<TlsSocket> {
+    pub async fn handshake(&self, stream: Transport) -> io::Result<TlsSocket> {
         let made = self.now.load_full();
         let stream = TlsAcceptor::from(Arc::clone(&made.config)).accept(stream).await?;
         let Some(judge) = &made.judge else { return Ok(TlsSocket::new(TlsStream::Server(stream), None)) };

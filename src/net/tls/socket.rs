@@ -5,15 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use super::facts::{ClientCertificate, Facts};
+use crate::net::transport::Transport;
 
 /// A connection on which TLS has been agreed, by either side.
 #[derive(Debug)]
 pub struct TlsSocket {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Transport>,
     /// What a client has shown, where it was asked.
     client: Option<Box<ClientCertificate>>,
     /// Bytes that have been taken and of which not all has gone out yet.
@@ -23,7 +23,7 @@ pub struct TlsSocket {
 }
 
 impl TlsSocket {
-    pub(super) fn new(stream: TlsStream<TcpStream>, client: Option<Box<ClientCertificate>>) -> Self {
+    pub(super) fn new(stream: TlsStream<Transport>, client: Option<Box<ClientCertificate>>) -> Self {
         Self { stream, client, owed: 0, ended: false }
     }
 
@@ -40,7 +40,7 @@ impl TlsSocket {
 
     /// The connection below.
     #[inline]
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn transport(&self) -> &Transport {
         self.stream.get_ref().0
     }
 

@@ -15,11 +15,11 @@ use super::mysql::statements;
 use super::shell::Line;
 use crate::config::model::{
     Address, ApacheCheck, Check, CheckKind, CheckTls, GrpcCheck, HttpQuestion, HttpVersion, MysqlCheck, SendProxy,
-    TlsCheck, TlsVersion, Verify,
+    Site, TlsCheck, TlsVersion, UnixName, Verify,
 };
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
-pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -> String {
+pub fn command(check: &Check, backend: &Address, asked_at: Option<&Site>) -> String {
     let at = Place::of(check, backend, asked_at);
     let mut command = match &check.kind {
         CheckKind::Tcp => tcp(check, &at),
@@ -36,6 +36,21 @@ pub fn command(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -
         CheckKind::Agent(agent) => wire::agent(check, agent, &at),
         CheckKind::Exec(exec) => wire::exec(check, exec, &at),
     };
+    let knows_sockets = matches!(
+        check.kind,
+        CheckKind::Tcp
+            | CheckKind::Http(_)
+            | CheckKind::Apache(_)
+            | CheckKind::Mysql(_)
+            | CheckKind::Tls(_)
+            | CheckKind::Grpc(_)
+            | CheckKind::Redis(_)
+            | CheckKind::Exec(_)
+    );
+    if let Some(socket) = at.socket().filter(|_| !knows_sockets) {
+        command.push_str("  # the check asks at a unix socket, not at a port: ");
+        command.extend(socket.escape_debug());
+    }
     let by_curl = matches!(check.kind, CheckKind::Http(_) | CheckKind::Apache(_));
     match check.send_proxy {
         Some(SendProxy::V2) if by_curl => {
@@ -54,17 +69,24 @@ struct Place {
     port: u16,
     /// The address that it is asked at.
     address: Option<SocketAddr>,
+    /// The unix socket that it is asked at.
+    socket: Option<UnixName>,
 }
 
 impl Place {
-    fn of(check: &Check, backend: &Address, asked_at: Option<SocketAddr>) -> Self {
-        let port = check.port.unwrap_or_else(|| backend.port());
-        let name = match (check.host, backend) {
-            (Some(host), _) => host.to_string(),
-            (None, Address::Socket(address)) => address.ip().to_string(),
-            (None, Address::Name(name, _)) => name.to_string(),
+    fn of(check: &Check, backend: &Address, asked_at: Option<&Site>) -> Self {
+        let socket = match asked_at {
+            Some(Site::Unix(name)) => Some(name.clone()),
+            _ => None,
         };
-        Self { name, port, address: asked_at }
+        let port = check.port.or_else(|| backend.port()).unwrap_or(0);
+        let name = check.host.map_or_else(|| backend.host().to_string(), |host| host.to_string());
+        Self { name, port, address: asked_at.and_then(Site::ip), socket }
+    }
+
+    /// The socket as most programs take it: its path, or its name behind an `@`.
+    fn socket(&self) -> Option<String> {
+        self.socket.as_ref().map(|name| name.to_string().trim_start_matches("unix:").to_owned())
     }
 
     /// The address where it is known, else the name: for programs that cannot be told both.
@@ -75,6 +97,10 @@ impl Place {
 
 fn tcp(check: &Check, at: &Place) -> String {
     let mut line = Line::new("nc", &[], "");
+    if let Some(socket) = at.socket() {
+        line.plain("-vzU -w").word(&whole_seconds(check.timing.timeout)).word(&socket);
+        return line.finish();
+    }
     line.plain("-vz -w").word(&whole_seconds(check.timing.timeout)).word(&at.host()).word(&at.port.to_string());
     line.finish()
 }
@@ -86,7 +112,10 @@ fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
     let name = tls.server_name.as_deref().unwrap_or(&at.name);
     let host = at.host();
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    line.plain("-connect").word(&format!("{host}:{}", at.port));
+    match at.socket() {
+        Some(socket) => _ = line.plain("-unix").word(&socket),
+        None => _ = line.plain("-connect").word(&format!("{host}:{}", at.port)),
+    }
     let is_ip = name.parse::<IpAddr>().is_ok();
     if is_ip {
         line.plain("-noservername");
@@ -160,7 +189,15 @@ fn asking(line: &mut Line, check: &Check, question: &HttpQuestion, at: &Place) {
     if question.path.contains(['[', ']', '{', '}']) {
         line.plain("-g");
     }
-    let (scheme, usual_port) = if question.tls.is_some() { ("https", 443) } else { ("http", 80) };
+    let (scheme, mut usual_port) = if question.tls.is_some() { ("https", 443) } else { ("http", 80) };
+    if let Some(socket) = &at.socket {
+        // A socket has no port, and the name goes without one.
+        usual_port = at.port;
+        match (socket.path(), socket.abstract_name()) {
+            (Some(path), _) => _ = line.plain("--unix-socket").word(&path.to_string_lossy()),
+            (None, name) => _ = line.plain("--abstract-unix-socket").word(name.unwrap_or_default()),
+        }
+    }
     let tls_name = question.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
     if question.version == HttpVersion::V2 {
         line.plain(if question.tls.is_some() { "--http2" } else { "--http2-prior-knowledge" });
@@ -218,7 +255,10 @@ fn mysql(check: &Check, login: &MysqlCheck, at: &Place) -> String {
     secrets.extend(check.secrets.iter().cloned());
     let mut line = Line::new(&limited(check), &secrets, "PASSWORD");
     line.plain("mysql");
-    line.plain("--protocol=TCP -h").word(&at.host()).plain("-P").word(&at.port.to_string());
+    match at.socket() {
+        Some(socket) => _ = line.plain("--protocol=SOCKET -S").word(&socket),
+        None => _ = line.plain("--protocol=TCP -h").word(&at.host()).plain("-P").word(&at.port.to_string()),
+    }
     line.glued("--connect-timeout=", &whole_seconds(check.timing.timeout)).plain("-u").word(&login.user);
     if login.password.is_empty() {
         line.plain("--skip-password");
@@ -271,7 +311,8 @@ mod tests {
         );
         let loaded = config::load(&Source::text(text)).map_err(|problems| problems.render(Color::Plain, ""));
         let pool = &loaded.unwrap().config.pools[0];
-        command(&pool.checks[0], &pool.members[0].address, asked_at.map(|at| at.parse().unwrap()))
+        let site = |at: &str| at.parse().map_or_else(|_name| Site::Unix(at.parse().unwrap()), Site::Ip);
+        command(&pool.checks[0], &pool.members[0].address, asked_at.map(site).as_ref())
     }
 
     #[test]
@@ -348,6 +389,38 @@ mod tests {
         ];
         for ((backend, asked_at), check, expected) in rows {
             assert_eq!(command_of(backend, asked_at, check), expected, "{check}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_asked_at_by_who_can() {
+        let rows = [
+            ("unix:/run/app.sock", "type = 'tcp'", "nc -vzU -w 1 /run/app.sock"),
+            (
+                "unix:/run/app.sock",
+                "type = 'http', path = '/health'",
+                "curl -sSi --noproxy '*' -m 1 --unix-socket /run/app.sock -A evenkeel http://localhost/health",
+            ),
+            (
+                "unix:@app",
+                "type = 'http', tls = true",
+                "curl -sSi --noproxy '*' -m 1 --abstract-unix-socket app -A evenkeel https://localhost/",
+            ),
+            (
+                "unix:/run/db.sock",
+                "type = 'mysql', user = 'u'",
+                "timeout 2 mysql --protocol=SOCKET -S /run/db.sock --connect-timeout=1 -u u --skip-password -e 'SELECT 1'",
+            ),
+            ("unix:/run/redis.sock", "type = 'redis'", "timeout 2 redis-cli -s /run/redis.sock PING"),
+            (
+                "unix:/run/mail.sock",
+                "type = 'smtp'",
+                "curl -sv --noproxy '*' -m 1 smtp://localhost:0/localhost  # the check asks at a unix socket, not at a \
+                 port: /run/mail.sock",
+            ),
+        ];
+        for (backend, check, expected) in rows {
+            assert_eq!(command_of(backend, Some(backend), check), expected, "{check}");
         }
     }
 

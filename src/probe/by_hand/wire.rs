@@ -50,7 +50,10 @@ pub(super) fn redis(check: &Check, redis: &RedisCheck, at: &Place) -> String {
     let mut secrets: Vec<Arc<str>> = redis.password.iter().cloned().collect();
     secrets.extend(check.secrets.iter().cloned());
     let mut line = Line::new(&limited(check), &secrets, "PASSWORD");
-    line.plain("redis-cli -h").word(&at.host()).plain("-p").word(&at.port.to_string());
+    match at.socket() {
+        Some(socket) => _ = line.plain("redis-cli -s").word(&socket),
+        None => _ = line.plain("redis-cli -h").word(&at.host()).plain("-p").word(&at.port.to_string()),
+    }
     if let Some(user) = &redis.user {
         line.plain("--user").word(user);
     }

@@ -8,7 +8,6 @@ mod h1;
 pub(super) mod h2;
 mod rules;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
@@ -20,7 +19,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::tls::Opener;
 use super::transcript::Log;
-use crate::config::model::{Address, HttpCheck, HttpQuestion, HttpVersion};
+use crate::config::model::{Address, HttpCheck, HttpQuestion, HttpVersion, Site};
 
 /// Most of a body that is read: whatever a health page says, it says early.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -54,17 +53,12 @@ pub(super) enum Length {
 }
 
 /// Asks and judges.
-pub(super) async fn ask(
-    question: &Question,
-    check: &HttpCheck,
-    address: SocketAddr,
-    log: &Log,
-) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, check: &HttpCheck, address: &Site, log: &Log) -> Result<Finding, Failure> {
     rules::judge(check, &fetch(question, address, log).await?)
 }
 
 /// Asks and reads the answer. Every failure below the answer's meaning ends here.
-pub(super) async fn fetch(question: &Question, address: SocketAddr, log: &Log) -> Result<Answer, Failure> {
+pub(super) async fn fetch(question: &Question, address: &Site, log: &Log) -> Result<Answer, Failure> {
     let prepared = match question.prepared() {
         Ready::Http(Ok(prepared)) => prepared,
         Ready::Http(Err(why)) => return Err(Failure::new(Layer::Tls, why.clone())),
@@ -135,6 +129,9 @@ impl Prepared {
 pub(super) fn host(given: Option<&str>, at: &Address, over_tls: bool) -> String {
     if let Some(host) = given {
         return host.to_owned();
+    }
+    if let Address::Unix(_) = at {
+        return at.host().to_string();
     }
     let whole = at.to_string();
     match whole.strip_suffix(if over_tls { ":443" } else { ":80" }) {

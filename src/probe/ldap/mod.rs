@@ -4,26 +4,19 @@
 
 mod ber;
 
-use std::net::SocketAddr;
-
 use self::ber::{Answer, Kind};
 use super::question::Question;
 use super::report::{Failure, Finding, Layer};
 use super::transcript::{Log, readable};
 use super::wire::{Wire, secured};
-use crate::config::model::LdapCheck;
+use crate::config::model::{LdapCheck, Site};
 
 /// Longest answer to a bind.
 const MESSAGE_MAX: usize = 32 * 1024;
 /// Longest text of a server that is quoted.
 const WIDTH: usize = 120;
 
-pub(super) async fn ask(
-    question: &Question,
-    check: &LdapCheck,
-    address: SocketAddr,
-    log: &Log,
-) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Question, check: &LdapCheck, address: &Site, log: &Log) -> Result<Finding, Failure> {
     let mut wire = Wire::open_with(question, secured(question)?, address, log).await?;
     let (user, password) = match &check.account {
         Some(account) => (&*account.user, &*account.password),

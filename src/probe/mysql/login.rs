@@ -3,13 +3,12 @@
 //! The server counts every handshake that breaks off. So whatever is amiss (no TLS, a certificate that proves nothing, a
 //! method that is not supported), the login goes on to its end, only without the password, and the failure is told then.
 
-use tokio::net::TcpStream;
-
 use super::auth::{Channel, Dialogue, Next};
 use super::packet::{self, Greeting, Login, Reply};
 use super::refusal::{self, Wants};
 use super::wire::{Goodbye, Waiting, Wire};
 use crate::config::model::MysqlCheck;
+use crate::net::transport::Transport;
 use crate::probe::line::Line;
 use crate::probe::report::{Failure, Finding, Layer};
 use crate::probe::tls::Opener;
@@ -28,7 +27,7 @@ pub(super) enum Entry {
 
 /// Logs in over a connection that stands.
 pub(super) async fn log_in(
-    stream: TcpStream,
+    stream: Transport,
     check: &MysqlCheck,
     tls: Option<&Opener>,
     log: &Log,

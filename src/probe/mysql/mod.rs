@@ -16,7 +16,6 @@ mod rows;
 mod wire;
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -35,7 +34,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::tls::Opener;
 use super::transcript::Log;
-use crate::config::model::{Address, CheckKind, Keep, MysqlCheck, MysqlFacts};
+use crate::config::model::{Address, CheckKind, Keep, MysqlCheck, MysqlFacts, Site};
 use crate::net::connect::watch_over;
 
 /// Longest life of an attempt that does not end in time: a server that was stopped and goes on finds it waiting.
@@ -76,7 +75,7 @@ type Visit = (Result<Finding, Failure>, Option<Session>);
 struct Session {
     pipe: Option<Line>,
     version: String,
-    address: SocketAddr,
+    address: Site,
 }
 
 impl Prepared {
@@ -143,7 +142,7 @@ impl Drop for Session {
     }
 }
 
-pub(super) async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log) -> Result<Finding, Failure> {
+pub(super) async fn ask(question: &Arc<Question>, address: &Site, log: &Log) -> Result<Finding, Failure> {
     let Ready::Mysql(prepared) = question.prepared() else {
         return Err(Failure::new(Layer::Local, "this is no question to MySQL"));
     };
@@ -157,8 +156,9 @@ pub(super) async fn ask(question: &Arc<Question>, address: SocketAddr, log: &Log
     }
     let (begun, kept, waiting) = (Instant::now(), between.kept.take(), Waiting::new());
     let mut visit = tokio::spawn({
-        let (question, log, waiting) = (Arc::clone(question), log.clone(), waiting.clone());
-        async move { Box::pin(visit(&question, address, kept, &log, &waiting)).await }
+        let (question, address) = (Arc::clone(question), address.clone());
+        let (log, waiting) = (log.clone(), waiting.clone());
+        async move { Box::pin(visit(&question, &address, kept, &log, &waiting)).await }
     });
     let result = match tokio::time::timeout_at(deadline, &mut visit).await {
         Ok(Ok((result, session))) => {
@@ -180,13 +180,13 @@ fn late(question: &Question, what: &str) -> Failure {
 }
 
 /// One attempt, however long it takes, on the connection that was kept if it still works.
-async fn visit(question: &Question, address: SocketAddr, kept: Option<Session>, log: &Log, waiting: &Waiting) -> Visit {
+async fn visit(question: &Question, address: &Site, kept: Option<Session>, log: &Log, waiting: &Waiting) -> Visit {
     let (CheckKind::Mysql(check), Ready::Mysql(prepared)) = (&question.kind, question.prepared()) else {
         return (Err(Failure::new(Layer::Local, "this is no question to MySQL")), None);
     };
     let whole = async {
         // A name may point elsewhere by now; then the connection is dropped, with a goodbye.
-        if let Some(session) = kept.filter(|session| session.address == address) {
+        if let Some(session) = kept.filter(|session| session.address == *address) {
             match again(session, check, log, waiting).await {
                 Ok(visit) => return visit,
                 Err(failure) => log.note(format!("the kept connection is gone ({}); logging in anew", failure.what)),
@@ -207,7 +207,7 @@ async fn visit(question: &Question, address: SocketAddr, kept: Option<Session>, 
             Entry::In(mut wire, version) => {
                 let opening = format!("logged in to {version}");
                 let result = examine(&mut wire, &check.facts, &version, opening, log).await;
-                (result, leave(*wire, version, address, check.keep).await)
+                (result, leave(*wire, version, address.clone(), check.keep).await)
             }
         }
     };
@@ -222,7 +222,7 @@ async fn visit(question: &Question, address: SocketAddr, kept: Option<Session>, 
 /// Asks on the connection that was kept. The failure says that it cannot be used any more.
 async fn again(mut session: Session, check: &MysqlCheck, log: &Log, waiting: &Waiting) -> Result<Visit, Failure> {
     let Some(pipe) = session.pipe.take() else { return Err(Failure::new(Layer::Local, "there is none")) };
-    let (version, address) = (std::mem::take(&mut session.version), session.address);
+    let (version, address) = (std::mem::take(&mut session.version), session.address.clone());
     log.note(format!("asking {version} on the connection that was kept"));
     let mut wire = Wire::new(pipe, log, waiting);
     let opening = format!("connected to {version}");
@@ -246,7 +246,7 @@ async fn again(mut session: Session, check: &MysqlCheck, log: &Log, waiting: &Wa
 }
 
 /// Keeps a connection for the next attempt, or ends it.
-async fn leave(wire: Wire, version: String, address: SocketAddr, keep: Keep) -> Option<Session> {
+async fn leave(wire: Wire, version: String, address: Site, keep: Keep) -> Option<Session> {
     if keep == Keep::Connection && wire.may_be_kept() {
         return Some(Session { pipe: Some(wire.into_pipe()), version, address });
     }

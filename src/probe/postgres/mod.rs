@@ -10,7 +10,6 @@ mod login;
 mod packet;
 mod scram;
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use self::login::Login;
@@ -20,7 +19,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer};
 use super::transcript::{Log, readable};
 use super::wire::{Security, Wire, security};
-use crate::config::model::{Address, PostgresCheck};
+use crate::config::model::{Address, PostgresCheck, Site};
 
 /// Messages until the login is done: a greeting has some twenty.
 const MESSAGES_MAX: usize = 500;
@@ -45,7 +44,7 @@ impl Prepared {
 pub(super) async fn ask(
     question: &Question,
     check: &PostgresCheck,
-    address: SocketAddr,
+    address: &Site,
     log: &Log,
 ) -> Result<Finding, Failure> {
     let Ready::Postgres(prepared) = question.prepared() else {
@@ -75,7 +74,7 @@ pub(super) async fn ask(
 }
 
 /// A connection, with TLS where the check says so.
-async fn open(question: &Question, prepared: &Prepared, address: SocketAddr, log: &Log) -> Result<Wire, Failure> {
+async fn open(question: &Question, prepared: &Prepared, address: &Site, log: &Log) -> Result<Wire, Failure> {
     let opener = match &prepared.security {
         Ok(opener) => opener.as_ref(),
         Err(why) => return Err(Failure::new(Layer::Tls, why.clone())),

@@ -6,14 +6,12 @@
 
 mod resp;
 
-use std::net::SocketAddr;
-
 use self::resp::{Reply, command};
 use super::question::Question;
 use super::report::{Failure, Finding, Layer};
 use super::transcript::{Log, readable};
 use super::wire::{Wire, secured};
-use crate::config::model::{MasterLink, RedisCheck, Telling};
+use crate::config::model::{MasterLink, RedisCheck, Site, Telling};
 use crate::health::Role;
 
 /// Longest text of a server that is quoted.
@@ -22,7 +20,7 @@ const WIDTH: usize = 120;
 pub(super) async fn ask(
     question: &Question,
     check: &RedisCheck,
-    address: SocketAddr,
+    address: &Site,
     log: &Log,
 ) -> Result<Finding, Failure> {
     let mut wire = Wire::open_with(question, secured(question)?, address, log).await?;

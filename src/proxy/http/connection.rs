@@ -13,7 +13,7 @@ use super::exchange::{self, After, Incoming};
 use super::http1::{Reject, Version};
 use super::own::Own;
 use super::reply::{Fit, Reply};
-use super::understand::Head;
+use super::understand::{Head, written};
 use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
@@ -90,7 +90,7 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
         peer: address.ip().to_canonical(),
         timer: Timer::new(),
         hand: None,
-        ip_text: address.ip().to_canonical().to_string(),
+        ip_text: written(address.ip().to_canonical()),
         generation: view.table.generation,
         view: Some(view),
         orphan: false,

@@ -14,7 +14,7 @@ use super::moved::{self, is_named};
 use super::own::Own;
 use super::rules::{self, Met, fill::Facts};
 use crate::balance::{Balance, hash};
-use crate::config::model::{self, Destination, Reads, Redirect, Respond, Rules, Told, UnknownHost};
+use crate::config::model::{self, Destination, NO_ADDRESS, Reads, Redirect, Respond, Rules, Told, UnknownHost};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::pool::Ask;
@@ -77,7 +77,7 @@ impl Connection {
         let client = forwarded.client.unwrap_or(self.peer);
         if self.ip != client {
             self.ip = client;
-            self.ip_text = client.to_string();
+            self.ip_text = written(client);
         }
         let found = Found::of(&listener, &Asked { request: &request, client: self.ip }).ok_or(Reject::NoRoute)?;
         let mut made = [0; 32];
@@ -228,6 +228,12 @@ fn proof<'c>(listener: &Listener, client: &'c Stream) -> Proof<'c> {
         Some(Told::Headers) => client.client_certificate().map_or(Proof::None, Proof::Certificate),
         _ => Proof::Untold,
     }
+}
+
+/// An address for X-Forwarded-For; nothing of who came by a unix socket: a word instead of an address would only trip
+/// who reads it.
+pub(super) fn written(client: IpAddr) -> String {
+    if client == NO_ADDRESS { String::new() } else { client.to_string() }
 }
 
 /// 128 random bits in hexadecimal digits.

@@ -117,7 +117,7 @@ pub(crate) fn wall(now: Duration) -> Timestamp {
 
 /// The machine that a backend runs on: the last part of its address.
 pub(crate) fn machine_of(backend: &Backend) -> u32 {
-    match backend.socket_address().map(|address| address.ip()) {
+    match backend.site().and_then(|site| site.ip()).map(|address| address.ip()) {
         Some(std::net::IpAddr::V4(ip)) => u32::from(ip.octets()[3]),
         other => panic!("{other:?} is no machine of the story"),
     }

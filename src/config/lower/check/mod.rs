@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::nonzero;
-use crate::config::model::{Check, CheckKind, Initial, SendProxy, Timing};
+use crate::config::model::{Address, Check, CheckKind, Initial, Member, SendProxy, Step, Timing};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Table, Value};
@@ -156,6 +156,33 @@ pub(super) fn checks(pool: &Section<'_>) -> Vec<(String, Option<Check>)> {
         .into_iter()
         .map(|(entry, table)| (entry.key.clone(), check(pool, entry, table)))
         .collect()
+}
+
+/// Checks that ask at a port of backends which have none, because they are unix sockets.
+pub(super) fn refuse_ports_of_sockets(pool: &Section<'_>, members: &[Member], checks: &[(String, Option<Check>)]) {
+    let Some(socket) = members.iter().find(|member| matches!(member.address, Address::Unix(_))) else { return };
+    for (name, check) in checks.iter().filter_map(|(name, check)| Some((name, check.as_ref()?))) {
+        let jumps = matches!(&check.kind, CheckKind::Script(script)
+            if script.steps.iter().any(|step| matches!(step, Step::Connect(_))));
+        let help = match (check.host, check.port) {
+            (None, None) if jumps => "take the steps with `connect` out: a socket is all that there is",
+            (None, Some(_)) => {
+                "give the `host` that has this port, too, or take `port` out: the socket itself is asked then"
+            }
+            (Some(_), None) => "give the `port` of this host, too, or take `host` out: the socket itself is asked then",
+            _ => continue,
+        };
+        let at = place(pool, name).unwrap_or(pool.at);
+        pool.cx.report(
+            Problem::error(
+                "no-port",
+                at,
+                format!("the backend {} has no port that `{name}` could ask at", socket.address),
+            )
+            .label("asks at another place than the socket")
+            .help(help),
+        );
+    }
 }
 
 /// Where a check is named.

@@ -97,6 +97,22 @@ pub(in super::super) fn resolve(cx: &Cx<'_>, pools: &Pools<'_>, reads: &mut [Poo
             complete(reads, &chain, base);
         }
     }
+    refuse_ports_of_sockets(cx, reads);
+}
+
+/// A port instead of that of backends which have none.
+fn refuse_ports_of_sockets(cx: &Cx<'_>, reads: &[PoolRead]) {
+    for read in reads {
+        let (Some(follows), Some(pool)) = (&read.follows, &read.pool) else { continue };
+        let is_socket = |member: &&Member| matches!(member.address, Address::Unix(_));
+        if let (Some(_), Some(socket)) = (follows.port, pool.members.iter().find(is_socket)) {
+            cx.report(
+                Problem::error("no-port", follows.at, format!("the backend {} has no port", socket.address))
+                    .label("followed at another port")
+                    .help("give this pool `backends` of its own, with the address of the other port"),
+            );
+        }
+    }
 }
 
 fn leader(reads: &[PoolRead], pool: usize) -> Option<usize> {
@@ -151,6 +167,7 @@ fn members(members: &[Member], port: Option<u16>) -> Vec<Member> {
         let address = match &member.address {
             Address::Socket(address) => Address::Socket((address.ip(), port).into()),
             Address::Name(name, _) => Address::Name(name.clone(), port),
+            Address::Unix(_) => member.address.clone(),
         };
         let named_by_address = *member.name == *member.address.to_string();
         let name: Arc<str> = if named_by_address { address.to_string().into() } else { member.name.clone() };

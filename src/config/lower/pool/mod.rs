@@ -115,6 +115,7 @@ fn decided(section: &Section<'_>, hold: Duration) -> Option<Decided> {
     let members = members::members(section, &mut names);
     let zones = zones::zones(section, names);
     let checks = check::checks(section);
+    check::refuse_ports_of_sockets(section, members.as_deref().unwrap_or_default(), &checks);
     let policy = policy::policy(section, members.as_deref(), &checks, hold);
     let checks: Option<Vec<Check>> = checks.into_iter().map(|(_, check)| check).collect();
     Some(Decided { members: members.filter(|members| !members.is_empty())?, zones, checks: checks?, policy: policy? })

@@ -197,7 +197,9 @@ impl<'b> Request<'b> {
             None => fields::kept(self.head, self.fields, &left).for_each(|span| out.append(span)),
             Some(edits) => edits.write(out, self.head, self.fields, &left),
         }
-        line(out, b"X-Forwarded-For: ", sender.client);
+        if !sender.client.is_empty() {
+            line(out, b"X-Forwarded-For: ", sender.client);
+        }
         line(out, b"X-Forwarded-Proto: ", sender.scheme);
         if let Some(host) = sender.host.or(self.host.map(str::as_bytes)) {
             line(out, b"X-Forwarded-Host: ", host);
@@ -244,7 +246,7 @@ fn address(said: &[u8]) -> Option<IpAddr> {
 /// What the balancer says of whom it speaks for.
 #[derive(Debug)]
 pub struct Sender<'a> {
-    /// The client's address, without port.
+    /// The client's address, without port; empty where it has none.
     pub client: &'a [u8],
     /// `http` or `https`.
     pub scheme: &'a [u8],
