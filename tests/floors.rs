@@ -39,7 +39,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls_pki_types", &["net", "config", "probe/mysql"]),
     ("aws_lc_rs", &["net", "probe/mysql", "probe/postgres"]),
     ("ed25519_dalek", &["probe/mysql"]),
-    ("h2", &["probe"]),
+    // `http`, the words of `h2`, cannot be told from rooms of that name here; it is where `h2` is.
+    ("h2", &["probe", "proxy/http/http2"]),
+    ("bytes", &["proxy/http/http2"]),
     ("socket2", &["net"]),
     ("md5", &["probe/postgres"]),
     ("rustix", &["probe/exec.rs"]),

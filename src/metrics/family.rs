@@ -52,6 +52,7 @@ families! {
     LISTENER_REQUESTS: Counter "evenkeel_listener_requests_total" "Requests answered, by the status class of the answer.";
     LISTENER_REJECTED: Counter "evenkeel_listener_rejected_total" "Requests refused by the balancer itself, by reason.";
     LISTENER_HANDSHAKES: Counter "evenkeel_listener_tls_handshakes_total" "TLS handshakes with clients, by result: ok, failed, late, or what was wrong with the certificate of the client.";
+    HTTP2_FLOODS: Counter "evenkeel_http2_floods_total" "Connections of HTTP/2 that were closed because of what their client sent, by its kind.";
     LISTENER_CERTIFICATE: Gauge "evenkeel_listener_certificate_expiry_timestamp_seconds" "When a certificate that the listener shows expires, seconds since 1970, by its file.";
     LISTENER_RECEIVED: Counter "evenkeel_listener_received_bytes_total" "Bytes received from clients.";
     LISTENER_SENT: Counter "evenkeel_listener_sent_bytes_total" "Bytes sent to clients.";

@@ -133,6 +133,8 @@ pub struct ListenerStats {
     pub responses: [Counter; 6],
     /// Requests answered by the balancer itself or connections closed by it, by [`REJECTIONS`].
     pub rejected: [Counter; REJECTIONS.len()],
+    /// Connections of HTTP/2 closed because of what their client sent, by [`FLOODS`].
+    pub floods: [Counter; FLOODS.len()],
     /// Handshakes with clients, by [`HANDSHAKES`].
     pub handshakes: [Counter; HANDSHAKES.len()],
     /// Bytes from clients.
@@ -145,6 +147,21 @@ pub struct ListenerStats {
 /// certificate that was missing or not trusted.
 pub const HANDSHAKES: [&str; 8] =
     ["ok", "failed", "late", "no_certificate", "unknown_issuer", "revoked", "expired", "bad_certificate"];
+
+/// What a client of HTTP/2 sent too much of; positions of [`ListenerStats::floods`].
+pub const FLOODS: [&str; 11] = [
+    "settings",
+    "ping",
+    "priority",
+    "window_update",
+    "rapid_reset",
+    "empty_data",
+    "continuation",
+    "unknown",
+    "errors",
+    "headers",
+    "tiny_data",
+];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
 pub const REJECTIONS: [&str; 24] = [

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -33,14 +34,59 @@ enum Socket {
     Plain(Transport),
     /// Boxed: its state is large, and most connections have none.
     Tls(Box<TlsSocket>),
+    /// One of many streams on one connection.
+    Carried(Box<dyn Carrier>),
+}
+
+/// A stream that another protocol carries, such as one of HTTP/2, in the manner of a connection of its own.
+pub trait Carrier: std::fmt::Debug {
+    /// Reads once; nothing read is the end.
+    ///
+    /// # Errors
+    /// The stream or what carries it has broken.
+    fn poll_read(&mut self, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes once, as [`Stream::poll_write`] does: who was told to wait comes back with the same bytes.
+    ///
+    /// # Errors
+    /// The stream or what carries it has broken.
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Ready when the other side has given the stream up, whatever is still to be read.
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Nothing more will be sent.
+    fn finish_sending(&mut self);
+
+    /// It ends now, and the other side must not take it for complete.
+    fn reset(&mut self);
+
+    /// Whether what carries it goes over TLS.
+    fn is_tls(&self) -> bool;
+
+    /// The certificate that a client has shown to what carries it.
+    fn client_certificate(&self) -> Option<&Arc<ClientCertificate>>;
+
+    /// Whether the other side is sure not to have worked on what was sent.
+    fn is_untouched(&self) -> bool;
 }
 
 impl Socket {
     #[inline]
-    fn transport(&self) -> &Transport {
+    fn transport(&self) -> Option<&Transport> {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.transport(),
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(tls) => Some(tls.transport()),
+            Self::Carried(_) => None,
+        }
+    }
+
+    #[inline]
+    fn poll_read(&mut self, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(context, space),
+            Self::Tls(tls) => tls.poll_read(context, space),
+            Self::Carried(carrier) => carrier.poll_read(context, space),
         }
     }
 }
@@ -56,26 +102,64 @@ impl Stream {
         Self { socket: Socket::Tls(Box::new(socket)), unfinished: false, place: 0 }
     }
 
+    /// Takes over a stream that another protocol carries.
+    pub fn carried(carrier: Box<dyn Carrier>) -> Self {
+        Self { socket: Socket::Carried(carrier), unfinished: false, place: 0 }
+    }
+
     /// Whether it goes over TLS.
     #[inline]
     pub fn is_tls(&self) -> bool {
-        matches!(self.socket, Socket::Tls(_))
+        match &self.socket {
+            Socket::Plain(_) => false,
+            Socket::Tls(_) => true,
+            Socket::Carried(carrier) => carrier.is_tls(),
+        }
+    }
+
+    /// Whether it is one of many streams on one connection.
+    #[inline]
+    pub fn is_carried(&self) -> bool {
+        matches!(self.socket, Socket::Carried(_))
+    }
+
+    /// Whether the other side is sure not to have worked on what was sent, although it was sent.
+    pub fn is_untouched(&self) -> bool {
+        matches!(&self.socket, Socket::Carried(carrier) if carrier.is_untouched())
+    }
+
+    /// Ready when the other side has given it up, as far as that is told apart from an end: only carried ones do.
+    #[inline]
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.socket {
+            Socket::Carried(carrier) => carrier.poll_gone(context),
+            Socket::Plain(_) | Socket::Tls(_) => Poll::Pending,
+        }
+    }
+
+    /// What TLS has agreed on that is spoken inside of it (ALPN).
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match &self.socket {
+            Socket::Tls(tls) => tls.protocol(),
+            Socket::Plain(_) | Socket::Carried(_) => None,
+        }
     }
 
     /// What was agreed on, where it goes over TLS.
     pub fn tls(&self) -> Option<Facts<'_>> {
         match &self.socket {
-            Socket::Plain(_) => None,
+            Socket::Plain(_) | Socket::Carried(_) => None,
             Socket::Tls(tls) => Some(tls.facts()),
         }
     }
 
     /// The certificate that a client has shown, and that is trusted.
     #[inline]
-    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+    pub fn client_certificate(&self) -> Option<&Arc<ClientCertificate>> {
         match &self.socket {
             Socket::Plain(_) => None,
             Socket::Tls(tls) => tls.client(),
+            Socket::Carried(carrier) => carrier.client_certificate(),
         }
     }
 
@@ -92,6 +176,7 @@ impl Stream {
         match &self.socket {
             Socket::Plain(socket) => socket.poll_read_ready(context).map(|_| ()),
             Socket::Tls(tls) => tls.poll_readable(context),
+            Socket::Carried(_) => Poll::Ready(()),
         }
     }
 
@@ -112,10 +197,7 @@ impl Stream {
             hand.make_room(1);
         }
         let mut space = ReadBuf::new(hand.spare());
-        let result = match &mut self.socket {
-            Socket::Plain(socket) => Pin::new(socket).poll_read(context, &mut space),
-            Socket::Tls(tls) => tls.poll_read(context, &mut space),
-        };
+        let result = self.socket.poll_read(context, &mut space);
         let read = space.filled().len();
         hand.advance(read);
         if hand.is_empty() {
@@ -123,6 +205,12 @@ impl Stream {
         }
         ready!(result)?;
         Poll::Ready(Ok(read))
+    }
+
+    /// Reads once into `space`, for whoever has a place of its own for the bytes.
+    #[inline]
+    pub fn poll_read(&mut self, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_read(context, space)
     }
 
     /// Writes what `buffer` holds, as far as it goes; ready when nothing is left.
@@ -142,6 +230,7 @@ impl Stream {
         let written = match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Socket::Tls(tls) => tls.poll_write(context, bytes),
+            Socket::Carried(carrier) => carrier.poll_write(context, bytes),
         };
         match ready!(written) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -161,13 +250,15 @@ impl Stream {
         match &mut self.socket {
             Socket::Plain(socket) => socket.poll_read_ready(&mut context).is_pending(),
             Socket::Tls(tls) => tls.is_quiet(&mut context),
+            Socket::Carried(_) => true,
         }
     }
 
     /// Like [`Stream::is_quiet`], and asks the system, which may know of an end that the runtime has not been told yet.
     pub fn is_quiet_for_sure(&mut self) -> bool {
         let mut room = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(self.socket.transport()).peek(&mut room);
+        let Some(transport) = self.socket.transport() else { return true };
+        let peeked = SockRef::from(transport).peek(&mut room);
         match peeked {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             // Over TLS it may be a ticket, which is for later and no answer to anything.
@@ -177,23 +268,34 @@ impl Stream {
 
     /// Nothing more will be sent: the other side reads an end.
     pub fn finish_sending(&mut self) {
-        if let Socket::Tls(tls) = &mut self.socket {
-            tls.say_end();
+        match &mut self.socket {
+            Socket::Plain(_) => {}
+            Socket::Tls(tls) => tls.say_end(),
+            Socket::Carried(carrier) => carrier.finish_sending(),
         }
-        // A socket that is gone already needs no end.
-        let _ = SockRef::from(self.socket.transport()).shutdown(Shutdown::Write);
+        if let Some(transport) = self.socket.transport() {
+            // A socket that is gone already needs no end.
+            let _ = SockRef::from(transport).shutdown(Shutdown::Write);
+        }
     }
 
     /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
     /// writing fails then by an error that [`is_lost`] knows.
     pub fn watch(&self, patience: Duration) {
-        watch_over(self.socket.transport(), patience);
+        if let Some(transport) = self.socket.transport() {
+            watch_over(transport, patience);
+        }
     }
 
     /// Has the connection end with a reset when it is dropped, so that the other side cannot take it for complete.
-    pub fn reset_on_drop(&self) {
-        // A socket that is gone already needs no reset.
-        let _ = SockRef::from(self.socket.transport()).set_linger(Some(Duration::ZERO));
+    pub fn reset_on_drop(&mut self) {
+        if let Socket::Carried(carrier) = &mut self.socket {
+            carrier.reset();
+        }
+        if let Some(transport) = self.socket.transport() {
+            // A socket that is gone already needs no reset.
+            let _ = SockRef::from(transport).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::http::connection;
+use super::http::http2::front;
+use super::http::version::{self, Told};
 use super::tcp;
 use super::worker::{View, Worker};
 use crate::config::model::Protocol;
@@ -129,7 +131,16 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: Transport, addres
             return;
         };
         match listener.config.protocol {
-            Protocol::Http => connection::serve(worker, view, listener, stream, address).await,
+            Protocol::Http => {
+                let (stream, spoken) = version::tell(&worker, &listener, stream).await;
+                match spoken {
+                    Told::V1(early) => connection::serve(worker, view, listener, stream, early, address).await,
+                    // Boxed: every connection would keep the room that only these need.
+                    Told::V2(early) => {
+                        Box::pin(front::serve(worker, view, listener, stream, early, address)).await;
+                    }
+                }
+            }
             Protocol::Tcp => tcp::serve(worker, view, listener, stream, address).await,
         }
         stats.mine().connections_ended.inc();
@@ -246,7 +257,9 @@ mod tests {
     #[test]
     fn a_connection_is_small() {
         // Each open connection holds its future, busy or idle: these bounds are what ten thousand of them may cost.
-        let (http, tcp) = (bytes(connection::serve), bytes(tcp::serve));
+        let serve =
+            |worker, view, listener, stream, address| connection::serve(worker, view, listener, stream, None, address);
+        let (http, tcp) = (bytes(serve), bytes(tcp::serve));
         assert!(http <= 2304, "HTTP: {http} bytes");
         assert!(tcp <= 1408, "TCP: {tcp} bytes");
     }

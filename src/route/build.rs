@@ -66,21 +66,24 @@ impl Table {
 
 /// The server of a listener: the one that there was, or its successor, with whom sessions can be taken up again.
 fn server(listener: &model::Listener, tls: &model::ListenerTls, kept: Option<&Arc<Listener>>) -> Option<Arc<Server>> {
-    let kept = kept.filter(|before| before.config.protocol == listener.protocol).and_then(|before| before.tls.clone());
+    let kept =
+        kept.filter(|before| protocols(&before.config) == protocols(listener)).and_then(|before| before.tls.clone());
     let made = match kept {
         Some(server) if server.is_by(tls) => Ok(server),
         Some(server) => server.successor(tls).map(Arc::new),
-        None => Server::new(tls, protocols(listener.protocol)).map(Arc::new),
+        None => Server::new(tls, protocols(listener)).map(Arc::new),
     };
     // Loading the configuration has tried the same files: this is for faults of our own, and closes connections.
     made.inspect_err(|why| tracing::error!(listener = %listener.name, %why, "no TLS on this listener")).ok()
 }
 
 /// What is spoken inside TLS (ALPN).
-fn protocols(protocol: model::Protocol) -> &'static [&'static str] {
-    match protocol {
-        model::Protocol::Http => &["http/1.1"],
-        model::Protocol::Tcp => &[],
+fn protocols(listener: &model::Listener) -> &'static [&'static str] {
+    match (listener.protocol, listener.http) {
+        (model::Protocol::Tcp, _) => &[],
+        (model::Protocol::Http, model::Spoken::V1) => &["http/1.1"],
+        (model::Protocol::Http, model::Spoken::V2) => &["h2"],
+        (model::Protocol::Http, model::Spoken::Both) => &["h2", "http/1.1"],
     }
 }
 

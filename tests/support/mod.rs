@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod client;
 pub mod eventually;
 pub mod fake;
+pub mod h2;
 pub mod load;
 pub mod mysql;
 pub mod open_loop;

@@ -18,9 +18,10 @@ use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Registry, TextEncoder};
 
 use super::AdminState;
+use crate::config::model::Spoken;
 use crate::control::Phase;
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, HANDSHAKES, ListenerStats, REJECTIONS, STATUS_CLASSES};
+use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, REJECTIONS, STATUS_CLASSES};
 use crate::route::{Listener, Table};
 use backends::Backends;
 use sample::{and, flag, label, made, micros, sample, seconds};
@@ -134,6 +135,7 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     }
     families.push(made(&family::LISTENER_REQUESTS, requests));
     tls(&listeners, families);
+    http2(&listeners, families);
     families.push(made(&family::LISTENER_REJECTED, rejected));
 }
 
@@ -153,6 +155,18 @@ fn tls(listeners: &[(Vec<LabelPair>, &Arc<Listener>)], families: &mut Vec<Metric
     }
     families.push(made(&family::LISTENER_HANDSHAKES, handshakes));
     families.push(made(&family::LISTENER_CERTIFICATE, certificates));
+}
+
+/// What there is to say of the listeners that speak HTTP/2.
+fn http2(listeners: &[(Vec<LabelPair>, &Arc<Listener>)], families: &mut Vec<MetricFamily>) {
+    let mut floods = Vec::new();
+    for (labels, listener) in listeners.iter().filter(|(_, listener)| listener.config.http != Spoken::V1) {
+        for (at, kind) in FLOODS.iter().enumerate() {
+            let count = listener.stats.sum(|it| &it.floods[at]) as f64;
+            floods.push(sample(&family::HTTP2_FLOODS, and(labels, "kind", kind), count));
+        }
+    }
+    families.push(made(&family::HTTP2_FLOODS, floods));
 }
 
 fn describe(family: &Family) -> Desc {

@@ -17,6 +17,7 @@ use super::super::section::{Choice, Section};
 use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
 use super::certificates;
+use super::http;
 use super::route::{self, READS, RouteRead};
 use super::{Pools, connections, rules};
 
@@ -28,6 +29,9 @@ const HEADERS_MAX: i64 = 256;
 
 /// Who may connect to a socket that is a file where nothing is said: its owner, and its group.
 const SOCKET_MODE: u32 = 0o660;
+
+/// Each stream of a connection may cost as much as a connection does.
+const STREAMS_MAX: i64 = 10_000;
 
 /// What was read of a listener, with the places that matter to others.
 pub(super) struct ListenerRead {
@@ -47,6 +51,10 @@ const PROTOCOL: Choice<Protocol> = Choice {
         ("https", "write \"http\", with the certificates in [listener.NAME.tls]"),
         ("tls", "write \"tcp\": with [listener.NAME.tls] to end TLS here, without to pass it through"),
         ("ssl", "write \"tcp\": with [listener.NAME.tls] to end TLS here, without to pass it through"),
+        ("http2", "write \"http\", with http = \"2\" or http = [\"1.1\", \"2\"]"),
+        ("h2", "write \"http\", with http = \"2\" or http = [\"1.1\", \"2\"]"),
+        ("h2c", "write \"http\", with http = \"2\" or http = [\"1.1\", \"2\"]"),
+        ("grpc", "write \"http\", with http = \"2\", and http = \"2\" in [pool.NAME]"),
         ("http1", "http"),
         ("http/1.1", "http"),
         ("h1", "http"),
@@ -58,7 +66,7 @@ const PROTOCOL: Choice<Protocol> = Choice {
         ("l4", "tcp"),
         ("l7", "http"),
     ],
-    later: &["udp", "http2", "h2", "h2c", "grpc", "http3", "quic"],
+    later: &["udp", "http3", "quic"],
 };
 
 pub(super) fn listener<'a>(
@@ -78,6 +86,8 @@ pub(super) fn listener<'a>(
     let destination = destination(&section, pool);
     let routes = routes(&section, protocol, pools, rules.as_ref());
     let tls = certificates::listener_tls(&section, protocol);
+    no_effect(&section, protocol, &["http"]);
+    let http = http::spoken(&section, protocol);
     let (redirect, unknown_host) = (redirect(&section, protocol), unknown_host(&section, protocol));
     let trusted_proxies = trusted_proxies(&section, protocol);
     let accept_proxy = accept_proxy(&section, &trusted_proxies);
@@ -104,6 +114,7 @@ pub(super) fn listener<'a>(
         binds: sites,
         socket_mode,
         protocol,
+        http,
         tls: tls.flatten(),
         redirect,
         unknown_host,
@@ -259,7 +270,7 @@ fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> Lis
     let limits = section.section("limits", &LISTENER_LIMITS);
     let limits = limits.as_ref();
     if let Some(limits) = limits {
-        no_effect(limits, protocol, &["head", "target", "headers", "body"]);
+        no_effect(limits, protocol, &["head", "target", "headers", "body", "streams"]);
     }
     let bytes = |key: &str, usual: u64| {
         let size = limits.and_then(|limits| limits.size(key, 256..=HEAD_BYTES_MAX)).unwrap_or(usual);
@@ -274,13 +285,16 @@ fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> Lis
                 .help("make it smaller than `head`"),
         );
     }
-    let headers = limits.and_then(|limits| limits.integer("headers", 1..=HEADERS_MAX)).unwrap_or(100);
+    let integer = |key: &str, range| limits.and_then(|limits| limits.integer(key, range));
+    let headers = integer("headers", 1..=HEADERS_MAX).unwrap_or(100);
+    let streams = integer("streams", 1..=STREAMS_MAX).unwrap_or(128);
     ListenerLimits {
         connections: connections(limits, process),
         head_bytes,
         target_bytes: target_bytes.min(head_bytes),
         headers: u16::try_from(headers).unwrap_or(u16::MAX),
         body_bytes: limits.and_then(body),
+        streams: u32::try_from(streams).unwrap_or(u32::MAX),
     }
 }
 

@@ -7,6 +7,7 @@ mod across;
 mod certificates;
 mod check;
 mod clients;
+mod http;
 mod identity;
 mod listener;
 mod pool;

@@ -152,6 +152,8 @@ pub struct Listener {
     pub socket_mode: u32,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Versions of HTTP that its clients may speak.
+    pub http: Spoken,
     /// What it speaks it inside of; `None`: nothing.
     pub tls: Option<Arc<ListenerTls>>,
     /// `redirect = "https"`: every request is sent to the same place by https.
@@ -194,10 +196,21 @@ pub enum UnknownHost {
     Refuse,
 }
 
+/// `listener.NAME.http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1 and 1.0.
+    V1,
+    /// HTTP/2.
+    V2,
+    /// All of them, as the client likes: over TLS by ALPN, else told apart by the first bytes.
+    Both,
+}
+
 /// `listener.NAME.protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1 and 1.0.
+    /// HTTP, in the versions that `http` names.
     Http,
     /// Bytes.
     Tcp,
@@ -216,6 +229,8 @@ pub struct ListenerLimits {
     pub headers: u16,
     /// Longest request body, bytes (413); `None`: no limit.
     pub body_bytes: Option<u64>,
+    /// Requests at once on one connection of HTTP/2.
+    pub streams: u32,
 }
 
 /// `[listener.NAME.timeouts]`.

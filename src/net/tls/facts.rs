@@ -4,6 +4,7 @@
 //! out once and kept with the connection.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
@@ -39,13 +40,13 @@ pub struct ClientCertificate {
 
 impl ClientCertificate {
     /// Of a certificate that has been judged; `None` where it cannot be read, which the judge has excluded.
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Box<Self>> {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Arc<Self>> {
         let mut fingerprint = String::with_capacity(64);
         for byte in digest(&SHA256, certificate).as_ref() {
             // Writing to a string cannot fail.
             let _ = write!(fingerprint, "{byte:02x}");
         }
-        Some(Box::new(Self { holder: Holder::of(certificate)?, fingerprint: fingerprint.into() }))
+        Some(Arc::new(Self { holder: Holder::of(certificate)?, fingerprint: fingerprint.into() }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +16,7 @@ use crate::net::transport::Transport;
 pub struct TlsSocket {
     stream: TlsStream<Transport>,
     /// What a client has shown, where it was asked.
-    client: Option<Box<ClientCertificate>>,
+    client: Option<Arc<ClientCertificate>>,
     /// Bytes that have been taken and of which not all has gone out yet.
     owed: usize,
     /// The end has been said.
@@ -23,7 +24,7 @@ pub struct TlsSocket {
 }
 
 impl TlsSocket {
-    pub(super) fn new(stream: TlsStream<Transport>, client: Option<Box<ClientCertificate>>) -> Self {
+    pub(super) fn new(stream: TlsStream<Transport>, client: Option<Arc<ClientCertificate>>) -> Self {
         Self { stream, client, owed: 0, ended: false }
     }
 
@@ -34,14 +35,19 @@ impl TlsSocket {
 
     /// The certificate that a client has shown, and that is trusted.
     #[inline]
-    pub fn client(&self) -> Option<&ClientCertificate> {
-        self.client.as_deref()
+    pub fn client(&self) -> Option<&Arc<ClientCertificate>> {
+        self.client.as_ref()
     }
 
     /// The connection below.
     #[inline]
     pub fn transport(&self) -> &Transport {
         self.stream.get_ref().0
+    }
+
+    /// What has been agreed on that is spoken inside (ALPN).
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.stream.get_ref().1.alpn_protocol()
     }
 
     /// Ready when there may be something to read. No system call.

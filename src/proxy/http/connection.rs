@@ -80,30 +80,18 @@ enum Fill {
     Changed,
 }
 
-/// Serves one connection from accept to end.
-pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, client: Stream, address: SocketAddr) {
-    let mut connection = Connection {
-        worker,
-        listener,
-        client,
-        ip: address.ip().to_canonical(),
-        peer: address.ip().to_canonical(),
-        timer: Timer::new(),
-        hand: None,
-        ip_text: written(address.ip().to_canonical()),
-        generation: view.table.generation,
-        view: Some(view),
-        orphan: false,
-        fresh: true,
-    };
+/// Serves one connection, of which `early` has been read, from accept to end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    view: Rc<View>,
+    listener: Arc<Listener>,
+    client: Stream,
+    early: Option<Buffer>,
+    address: SocketAddr,
+) {
+    let mut connection = Connection::new(worker, view, listener, client, early, address);
     loop {
-        let after = match connection.next().await {
-            Arrival::Request(view, incoming) => exchange::run(&mut connection, view, *incoming).await,
-            Arrival::Own(own) => connection.answer(&own).await,
-            Arrival::Refused(reject) => connection.refuse_head(reject).await,
-            Arrival::End => return,
-        };
-        match after {
+        match connection.answer_next(None).await {
             // The answer has said so: whatever has changed since, it goes on.
             After::Continue => {}
             After::Close => return connection.linger().await,
@@ -113,7 +101,62 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
     }
 }
 
+/// Serves the one request of a stream that another protocol carries; `reject`: what is wrong with it already.
+pub async fn serve_one(
+    worker: Rc<Worker>,
+    view: Rc<View>,
+    listener: Arc<Listener>,
+    client: Stream,
+    address: SocketAddr,
+    reject: Option<Reject>,
+) {
+    let mut connection = Connection::new(worker, view, listener, client, None, address);
+    match connection.answer_next(reject).await {
+        After::Continue | After::Done => {}
+        After::Close => connection.client.finish_sending(),
+        After::Reset => connection.client.reset_on_drop(),
+    }
+}
+
 impl Connection {
+    fn new(
+        worker: Rc<Worker>,
+        view: Rc<View>,
+        listener: Arc<Listener>,
+        client: Stream,
+        early: Option<Buffer>,
+        address: SocketAddr,
+    ) -> Self {
+        let ip = address.ip().to_canonical();
+        Self {
+            worker,
+            listener,
+            client,
+            ip,
+            peer: ip,
+            timer: Timer::new(),
+            hand: early,
+            ip_text: written(ip),
+            generation: view.table.generation,
+            view: Some(view),
+            orphan: false,
+            fresh: true,
+        }
+    }
+
+    /// Waits for the next request and answers it. `reject`: one is there, and this is wrong with it.
+    async fn answer_next(&mut self, reject: Option<Reject>) -> After {
+        if let Some(reject) = reject {
+            return self.refuse_head(reject).await;
+        }
+        match self.next().await {
+            Arrival::Request(view, incoming) => exchange::run(self, view, incoming).await,
+            Arrival::Own(own) => self.answer(&own).await,
+            Arrival::Refused(reject) => self.refuse_head(reject).await,
+            Arrival::End => After::Done,
+        }
+    }
+
     /// Whether the connection can serve another request, as far as the balancer is concerned.
     #[inline]
     pub fn is_wanted(&self) -> bool {

@@ -89,7 +89,7 @@ pub struct Notes {
 }
 
 /// Carries one request through to its end.
-pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Incoming) -> After {
+pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<Incoming>) -> After {
     let pool = Arc::clone(view.pool(incoming.pool));
     pool.budget.request();
     let limits = upload::Limits {
@@ -337,6 +337,9 @@ async fn pass_on(
         }
         if let Poll::Ready(result) = download.poll(context, backend, client) {
             return Poll::Ready(result);
+        }
+        if client.poll_gone(context).is_ready() {
+            return Poll::Ready(Err(Cause::ClientAbort));
         }
         if worker.generation() != *generation {
             // An answer may take hours: it must not keep an old table that long.

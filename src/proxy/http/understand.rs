@@ -225,7 +225,9 @@ fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Fo
 fn proof<'c>(listener: &Listener, client: &'c Stream) -> Proof<'c> {
     let clients = listener.config.tls.as_ref().and_then(|tls| tls.clients.as_ref());
     match clients.map(|clients| clients.told) {
-        Some(Told::Headers) => client.client_certificate().map_or(Proof::None, Proof::Certificate),
+        Some(Told::Headers) => {
+            client.client_certificate().map_or(Proof::None, |certificate| Proof::Certificate(certificate))
+        }
         _ => Proof::Untold,
     }
 }

@@ -2,29 +2,15 @@
 
 use std::sync::Arc;
 
+use super::super::http::VERSION;
 use super::super::route::{header_name, method};
 use super::{body, status, tls};
 use crate::config::address;
 use crate::config::model::{ApacheCheck, ApacheWeights, GrpcCheck, HttpCheck, HttpQuestion, HttpVersion};
 use crate::config::problem::Problem;
-use crate::config::section::{Choice, Section};
+use crate::config::section::Section;
 use crate::config::tree::{Entry, Value};
 use crate::config::units::Fault;
-
-const VERSION: Choice<HttpVersion> = Choice {
-    words: &[("1.1", HttpVersion::V1_1), ("2", HttpVersion::V2)],
-    foreign: &[
-        ("1", "1.1"),
-        ("1.0", "1.1"),
-        ("h1", "1.1"),
-        ("http/1.1", "1.1"),
-        ("2.0", "2"),
-        ("h2", "2"),
-        ("h2c", "2"),
-        ("http/2", "2"),
-    ],
-    later: &["3", "h3"],
-};
 
 /// Headers that frame the message or the connection.
 const OURS: &[&str] = &[

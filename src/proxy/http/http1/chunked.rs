@@ -8,8 +8,10 @@
 use super::Reject;
 use super::fields::is_alike;
 
-/// Longest chunk-size line (extensions included) and trailer line.
-pub const MAX_LINE: usize = 4096;
+/// Longest chunk-size line (extensions included).
+const MAX_SIZE_LINE: usize = 4096;
+/// Longest trailer line: the details of a gRPC status stand in one, and its servers allow them 8 KiB.
+const MAX_LINE: usize = 12 * 1024;
 /// Longest trailer section.
 const MAX_TRAILERS: usize = 16 * 1024;
 
@@ -88,7 +90,21 @@ impl Chunked {
     /// # Errors
     /// The rule that is broken.
     #[inline]
-    pub fn decode(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, Reject> {
+    pub fn decode(&mut self, bytes: &[u8], content: impl FnMut(&[u8])) -> Result<usize, Reject> {
+        self.take_apart(bytes, content, |_| ())
+    }
+
+    /// Like [`Chunked::decode`], and hands each trailer line to `trailer`.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    #[inline]
+    pub fn take_apart(
+        &mut self,
+        bytes: &[u8],
+        mut content: impl FnMut(&[u8]),
+        mut trailer: impl FnMut(&[u8]),
+    ) -> Result<usize, Reject> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
@@ -114,19 +130,21 @@ impl Chunked {
                     _ => return Err(Reject::Chunk),
                 },
                 Step::Size => {
-                    let Some((line, used)) = whole_line(rest, Reject::Chunk)? else { return Ok(at) };
+                    let Some((line, used)) = whole_line(rest, MAX_SIZE_LINE, Reject::Chunk)? else { return Ok(at) };
                     let size = chunk_size(line)?;
                     at += used;
                     self.step = if size == 0 { Step::Trailer } else { Step::Data(size) };
                 }
                 Step::Trailer => {
-                    let Some((line, used)) = whole_line(rest, Reject::Trailer)? else { return Ok(at) };
+                    let Some((line, used)) = whole_line(rest, MAX_LINE, Reject::Trailer)? else { return Ok(at) };
                     at += used;
                     self.trailer_bytes += used;
                     if line.is_empty() {
                         self.step = Step::Done;
                     } else if self.trailer_bytes > MAX_TRAILERS || !is_trailer(line) {
                         return Err(Reject::Trailer);
+                    } else {
+                        trailer(line);
                     }
                 }
             }
@@ -136,10 +154,10 @@ impl Chunked {
 
 /// The line that `bytes` begin with, without its CR LF, and its length with it; `None` while it is incomplete.
 #[inline]
-fn whole_line(bytes: &[u8], reject: Reject) -> Result<Option<(&[u8], usize)>, Reject> {
-    let window = &bytes[..bytes.len().min(MAX_LINE)];
+fn whole_line(bytes: &[u8], most: usize, reject: Reject) -> Result<Option<(&[u8], usize)>, Reject> {
+    let window = &bytes[..bytes.len().min(most)];
     match memchr::memchr2(b'\n', b'\r', window) {
-        None if bytes.len() >= MAX_LINE => Err(reject),
+        None if bytes.len() >= most => Err(reject),
         None => Ok(None),
         Some(at) if window[at] == b'\n' => Err(reject),
         Some(at) => match bytes.get(at + 1) {
@@ -176,13 +194,18 @@ fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     Ok(size)
 }
 
+/// Whether a field of this name may stand behind a body.
+pub fn may_follow(name: &[u8]) -> bool {
+    !FORBIDDEN_TRAILERS.iter().any(|forbidden| is_alike(name, forbidden))
+}
+
 fn is_trailer(line: &[u8]) -> bool {
     let Some(colon) = memchr::memchr(b':', line) else { return false };
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     !name.is_empty()
         && name.iter().all(|byte| is_token(*byte))
         && value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
-        && !FORBIDDEN_TRAILERS.iter().any(|forbidden| is_alike(name, forbidden))
+        && may_follow(name)
 }
 
 /// A byte of a token (RFC 9110, section 5.6.2).
@@ -262,7 +285,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_refused() {
         let mut body = b"5;".to_vec();
-        body.resize(MAX_LINE + 1, b'a');
+        body.resize(MAX_SIZE_LINE + 1, b'a');
         assert_eq!(run(&body, body.len()), Err(Reject::Chunk));
     }
 }
