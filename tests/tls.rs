@@ -1,10 +1,12 @@
 //! TLS with clients and with backends: which certificate is shown, what goes through, and what is refused.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
 use rustls::version::{TLS12, TLS13};
 use support::eventually::DEADLINE;
 use support::tls::{Authority, common_name};
@@ -325,4 +327,182 @@ fn a_stop_ends_connections_over_tls_in_order() {
     drop(lb);
     let end = client.ending(Duration::from_secs(5));
     assert!(matches!(end, support::client::Ending::Closed | support::client::Ending::Reset), "{end:?}");
+}
+
+// === sessions that several share, staples, and turns ===
+
+/// How a client gets on with each of these, one after the other, with one memory for sessions.
+fn kinds(
+    ca: &Authority,
+    version: &'static rustls::SupportedProtocolVersion,
+    lbs: &[&Balancer],
+) -> Vec<rustls::HandshakeKind> {
+    let config = ca.client_with(&[version]);
+    let kinds = lbs.iter().map(|lb| {
+        let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &config);
+        get(&mut client, "web.example.com", "/");
+        client.tls().handshake_kind().unwrap()
+    });
+    kinds.collect()
+}
+
+#[test]
+fn sessions_are_taken_up_by_whoever_has_the_same_keys() {
+    let ca = Authority::new("CA");
+    let certificate = ca.issue("web", &["web.example.com"]);
+    let (file, other) = (ca.folder().join("tickets.key"), ca.folder().join("raw.key"));
+    let keys = |bytes: &[u8]| {
+        let lines = bytes.iter().map(|byte| base64::prelude::BASE64_STANDARD.encode([*byte; 80]));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    std::fs::write(&file, format!("# first seals\n{}", keys(&[1, 2]))).unwrap();
+    std::fs::write(&other, [3; 48]).unwrap();
+    let with = |tickets: &str| {
+        let config = listener(&certificate, "", Origin::http().start().addr());
+        Balancer::start(&config.replace("[listener.web.tls]\n", &format!("[listener.web.tls]\ntickets = {tickets}\n")))
+    };
+    let shared = format!("{{ keys = '{}' }}", file.display());
+    let (one, two) = (with(&shared), with(&shared));
+    let three = with(&format!("{{ keys = ['{}'] }}", other.display()));
+    let (full, resumed) = (rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed);
+    for version in [&TLS12, &TLS13] {
+        assert_eq!(kinds(&ca, version, &[&one, &two, &one]), [full, resumed, resumed], "{version:?}");
+        assert_eq!(kinds(&ca, version, &[&one, &three, &three]), [full, full, resumed], "{version:?}");
+    }
+    let off = with("'off'");
+    for version in [&TLS12, &TLS13] {
+        assert_eq!(kinds(&ca, version, &[&off, &off]), [full, full], "{version:?}");
+    }
+
+    // Rotated: what was sealed by the first key is opened as long as that is in the file.
+    let config = ca.client();
+    let kind = |lb: &Balancer| {
+        let mut client = Client::connect_tls(lb.addr("web"), "web.example.com", &config);
+        get(&mut client, "web.example.com", "/");
+        client.tls().handshake_kind().unwrap()
+    };
+    kind(&one);
+    std::fs::write(&file, keys(&[4, 1])).unwrap();
+    let fresh = with(&shared);
+    assert_eq!(kind(&fresh), resumed);
+    eventually("the others have read it as well", DEADLINE, || {
+        kinds(&ca, &TLS13, &[&fresh, &one]) == [full, resumed] && kinds(&ca, &TLS13, &[&fresh, &two]) == [full, resumed]
+    });
+}
+
+#[test]
+fn who_takes_up_a_session_elsewhere_is_judged_there() {
+    let ca = Authority::new("CA");
+    let certificate = ca.issue("web", &["web.example.com"]);
+    let file = ca.folder().join("tickets.key");
+    std::fs::write(&file, [1; 80]).unwrap();
+    let origin = Origin::http().start();
+    let with = |clients: &str| {
+        let config = listener(&certificate, "", origin.addr());
+        let tls = format!("[listener.web.tls]\ntickets = {{ keys = '{}' }}\n{clients}\n", file.display());
+        Balancer::start(&config.replace("[listener.web.tls]\n", &tls))
+    };
+    let (open, closed) = (with(""), with(&format!("clients = {{ ca = '{}' }}", ca.file().display())));
+    for version in [&TLS12, &TLS13] {
+        let config = ca.client_with(&[version]);
+        let mut client = Client::connect_tls(open.addr("web"), "web.example.com", &config);
+        assert_eq!(get(&mut client, "web.example.com", "/").status, 200);
+        let mut client = Client::try_connect_tls(closed.addr("web"), "web.example.com", &config).ok();
+        let answer = client.as_mut().map(|client| {
+            let _ = client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.try_read_response("GET")
+        });
+        assert!(!matches!(answer, Some(Ok(_))), "{version:?}: a session of an open door opens a closed one");
+    }
+    closed.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=no_certificate}", 2.0);
+}
+
+#[test]
+fn openssl_takes_a_session_from_one_process_to_another() {
+    let ca = Authority::new("CA");
+    let certificate = ca.issue("web", &["web.example.com"]);
+    let file = ca.folder().join("tickets.key");
+    std::fs::write(&file, [1; 80]).unwrap();
+    let origin = Origin::http().start();
+    let bind = support::process::free_address();
+    let config = listener(&certificate, "", origin.addr()).replace("127.0.0.1:0", &bind.to_string());
+    let tls = format!("[listener.web.tls]\ntickets = {{ keys = '{}' }}\n", file.display());
+    let config = config.replace("[listener.web.tls]\n", &tls);
+    let session = ca.folder().join("session.pem");
+    let openssl = |option: &str| {
+        let script = format!(
+            "printf 'GET / HTTP/1.0\\r\\nHost: a\\r\\n\\r\\n' | openssl s_client -connect {bind} -servername \
+             web.example.com -ign_eof {option} '{}' 2>&1",
+            session.display()
+        );
+        let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    };
+    let first = support::Process::start(&config);
+    let said = openssl("-sess_out");
+    assert!(said.contains("New, TLSv1.3"), "{said}");
+    drop(first);
+    let _second = support::Process::start(&config);
+    let said = openssl("-sess_in");
+    assert!(said.contains("Reused, TLSv1.3"), "{said}");
+}
+
+/// An authority, a certificate and a responder's answer about it, as openssl makes them; the entry of `certificates`.
+fn stapled(folder: &std::path::Path, days: u32) -> String {
+    let script = format!(
+        "set -e; cd '{}'; touch index.txt
+         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout o.key -out o-ca.pem -days 99 -subj /CN=O
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout s.key -out s.csr -subj /CN=web
+         printf 'subjectAltName=DNS:web.example.com' > ext
+         openssl x509 -req -in s.csr -CA o-ca.pem -CAkey o.key -set_serial 0x1234 -days 90 -extfile ext -out s.pem
+         printf 'V\\t991231235959Z\\t\\t1234\\tunknown\\t/CN=web\\n' > index.txt
+         openssl ocsp -issuer o-ca.pem -cert s.pem -reqout q -no_nonce
+         openssl ocsp -index index.txt -CA o-ca.pem -rsigner o-ca.pem -rkey o.key -reqin q -respout s.ocsp -ndays {days}
+         cat o-ca.pem >> s.pem",
+        folder.display()
+    );
+    let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    format!("{{ cert = '{0}/s.pem', key = '{0}/s.key', ocsp = '{0}/s.ocsp' }}", folder.display())
+}
+
+#[test]
+fn what_a_responder_says_is_shown_with_the_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = stapled(folder.path(), 7);
+    let lb = Balancer::start(&listener(&certificate, "", Origin::http().start().addr()));
+    let script =
+        format!("openssl s_client -connect {} -servername web.example.com -status < /dev/null 2>&1", lb.addr("web"));
+    let shown = || {
+        let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    };
+    let said = shown();
+    assert!(said.contains("OCSP Response Status: successful") && said.contains("Cert Status: good"), "{said}");
+    let problem = |file: &str, content: &[u8]| {
+        std::fs::write(folder.path().join(file), content).unwrap();
+        let text = listener(&certificate.replace("s.ocsp", file), "", "127.0.0.1:1".parse().unwrap());
+        let loaded = evenkeel::config::load(&evenkeel::config::Source::text(text));
+        loaded.err().map(|problems| problems.render(evenkeel::config::Color::Plain, "")).unwrap_or_default()
+    };
+    assert!(problem("none.ocsp", b"hello").contains("none.ocsp` holds no answer of an OCSP responder"));
+    let answer = std::fs::read(folder.path().join("s.ocsp")).unwrap();
+    let at = answer.windows(4).position(|part| part == [2, 2, 0x12, 0x34]).unwrap();
+    let mut other = answer.clone();
+    other[at + 3] = 0x35;
+    assert!(problem("other.ocsp", &other).contains("other.ocsp` is about another certificate"));
+    assert_eq!(problem("same.ocsp", &answer), "");
+}
+
+#[test]
+fn a_check_over_http_goes_over_the_tls_of_its_pool_unless_it_says_otherwise() {
+    let ca = Authority::new("CA");
+    let origin = Origin::http().start();
+    let tier = behind_tls(&ca.issue("inner", &["127.0.0.1"]), &origin);
+    let other_port = format!(", port = {}", origin.addr().port());
+    for (check, up) in [("", 1), (", tls = false", 0), (", tls = true", 0), (other_port.as_str(), 1)] {
+        let keys =
+            format!("tls = {{ ca = '{}' }}\ncheck.web = {{ type = 'http', path = '/'{check} }}", ca.file().display());
+        Balancer::web(&[tier.addr("web")], &keys).wait_for_up(up);
+    }
 }

@@ -47,6 +47,12 @@ impl Certificate {
         })
     }
 
+    /// The serial number of a certificate, as it is written there; `None` when it is no certificate.
+    pub fn serial(der: &[u8]) -> Option<Vec<u8>> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        Some(certificate.raw_serial().to_vec())
+    }
+
     /// Signed by its own key, as far as the names tell.
     pub fn is_self_signed(&self) -> bool {
         self.subject == self.issuer

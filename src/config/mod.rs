@@ -10,6 +10,7 @@ pub mod holder;
 pub mod import;
 mod lower;
 pub mod model;
+mod ocsp;
 mod presets;
 mod problem;
 mod render;

@@ -101,6 +101,7 @@ mod tests {
             "[listener.NAME]"
             | "[listener.NAME.tls]"
             | "[listener.NAME.tls.clients]"
+            | "tickets = { ... }"
             | "certificates = [{ ... }]"
             | "request_headers = { ... } and response_headers"
             | "hsts = { ... }"

@@ -164,7 +164,7 @@ pub const FLOODS: [&str; 11] = [
 ];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 24] = [
+pub const REJECTIONS: [&str; 25] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -189,10 +189,17 @@ pub const REJECTIONS: [&str; 24] = [
     "unknown_host",
     "proxy_header",
     "denied",
+    "client_hello",
 ];
 
 /// Of [`REJECTIONS`]: a connection without the header of the PROXY protocol that it must begin with.
 pub const PROXY_HEADER: usize = 22;
+
+/// Of [`REJECTIONS`]: nobody whom the routes or the listener name.
+pub const NO_ROUTE: usize = 19;
+
+/// Of [`REJECTIONS`]: a connection whose first message is no hello of a TLS client, where routes look at its name.
+pub const CLIENT_HELLO: usize = 24;
 
 /// What a worker counts of a pool.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! Sockets: listening, connecting, buffers, deadlines. The only room that may hold `unsafe`; it holds none.
 
 pub mod buffer;
+pub mod client_hello;
 pub mod connect;
 pub mod listen;
 pub mod proxy_protocol;

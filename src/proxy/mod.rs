@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod attempt;
+mod chosen;
 pub mod http;
 pub mod idle;
 pub mod log;

@@ -1,4 +1,4 @@
-//! A TCP connection: pick, connect with the next backend on failure, relay.
+//! A TCP connection: pool by its routes, pick, connect with the next backend on failure, relay.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::attempt::{self, Search, Tried};
-use super::log::{Ended, Line};
+use super::chosen::{Chosen, choose};
+use super::log::Ended;
 use super::outcome::Cause;
 use super::relay::{Early, Terms, relay};
 use super::worker::{View, Worker, source_key};
@@ -37,16 +38,20 @@ pub async fn serve(
     mut client: Stream,
     address: SocketAddr,
 ) {
-    let Some(pool_index) = listener.config.destination.as_ref().and_then(|to| to.pools().next()) else { return };
+    let begun = Instant::now();
+    let mut early = Early::default();
+    let Some(Chosen { pool: pool_index, reads, line }) =
+        choose(&worker, &listener, &mut client, &mut early.client, address).await
+    else {
+        return;
+    };
     let pool = Arc::clone(view.pool(pool_index.0));
     let timer = Timer::new();
-    let begun = Instant::now();
     let mut notes = Notes::default();
     let ip = address.ip().to_canonical();
     let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
-    let ask = Ask { key, reads: listener.config.reads, near: pool.near(ip) };
+    let ask = Ask { key, reads, near: pool.near(ip) };
     let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
-    let mut early = Early::default();
     let mut ended = false;
     let left = |context: &mut Context<'_>| has_left(context, &mut client, &mut early.client, &mut ended);
     let reached = reach(&search, &timer, &mut notes, left).await;
@@ -67,7 +72,9 @@ pub async fn serve(
         }
     };
     count(&listener, &pool, &notes, cause);
-    log(&worker, &listener, &pool, &notes, address, begun, cause);
+    if let Some(line) = line {
+        worker.log.write(&line, &end(&listener, &pool, &notes, address, begun, cause));
+    }
 }
 
 /// Whether a client whose connection is held has gone for good. Its end alone may be half a close: it still reads.
@@ -140,19 +147,15 @@ fn count(listener: &Listener, pool: &Pool, notes: &Notes, cause: Option<Cause>) 
     }
 }
 
-fn log(
-    worker: &Worker,
-    listener: &Listener,
-    pool: &Pool,
-    notes: &Notes,
+fn end<'a>(
+    listener: &'a Listener,
+    pool: &'a Pool,
+    notes: &'a Notes,
     client: SocketAddr,
     begun: Instant,
     cause: Option<Cause>,
-) {
-    if !worker.log.is_on() {
-        return;
-    }
-    let ended = Ended {
+) -> Ended<'a> {
+    Ended {
         listener: &listener.config.name,
         client: client.ip(),
         pool: &pool.config.name,
@@ -166,6 +169,5 @@ fn log(
         response: Duration::ZERO,
         total: begun.elapsed(),
         end: cause.map_or("ok", Cause::word),
-    };
-    worker.log.write(&Line::default(), &ended);
+    }
 }

@@ -65,6 +65,12 @@ impl Routes {
         all
     }
 
+    /// Whether any route looks at the host.
+    #[inline]
+    pub fn look_at_hosts(&self) -> bool {
+        !self.exact.is_empty() || !self.suffix.is_empty()
+    }
+
     /// Whether some route is for this host, whatever else it asks for. `host` as it came, with port and in any case.
     pub fn name(&self, host: &[u8]) -> bool {
         let mut room = [0; MAX_HOST];

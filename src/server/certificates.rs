@@ -84,9 +84,15 @@ fn replace(table: &Table, read: &Loader) {
     }
 }
 
-/// A number that changes when a file does.
+/// A number that changes when a file does, and when what one holds is out of date.
 fn fingerprint(table: &Table) -> u64 {
     let mut hash = FixedState::default().build_hasher();
+    let now = Timestamp::now().as_second();
+    for server in table.listeners.iter().filter_map(|it| it.tls.as_ref()) {
+        let staples = server.certificates();
+        let due = staples.iter().filter_map(|it| it.staple.as_ref()?.next_update).filter(|due| *due < now);
+        hash.write_usize(due.count());
+    }
     let files = table.listeners.iter().filter_map(|it| it.config.tls.as_ref()).flat_map(|tls| &tls.files);
     for path in files {
         feed(&mut hash, path);

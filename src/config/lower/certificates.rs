@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::clients::clients;
 use super::identity::belong_together;
+use super::staple::staple;
+use super::tickets::tickets;
 use super::tls::{VERSION, certificates_of, key_of};
 use crate::config::certificate::{Certificate, SOON, moment};
 use crate::config::model::{HostPattern, Identity, ListenerTls, Protocol, ServerCertificate, TlsVersion};
@@ -35,6 +37,7 @@ pub(super) fn listener_tls(listener: &Section<'_>, protocol: Protocol) -> Option
     }
     let mut files = Vec::new();
     let clients = clients(&section, protocol, &mut files);
+    let tickets = tickets(&section, &mut files);
     let nodes = section.one_or_more("certificates")?;
     let read: Vec<Option<Vec<ServerCertificate>>> =
         nodes.iter().map(|node| entry(&section, node, &mut files)).collect();
@@ -46,7 +49,7 @@ pub(super) fn listener_tls(listener: &Section<'_>, protocol: Protocol) -> Option
         return None;
     }
     let least = least.unwrap_or(TlsVersion::V1_2);
-    let tls = ListenerTls { certificates, files, least, clients: clients? };
+    let tls = ListenerTls { certificates, files, least, clients: clients?, tickets: tickets? };
     is_good.then(|| Some(Arc::new(tls)))
 }
 
@@ -62,7 +65,16 @@ fn entry(tls: &Section<'_>, node: &Node, files: &mut Vec<PathBuf>) -> Option<Vec
             let (cert, key) = (section.text("cert")?, section.text("key")?);
             files.extend([cert, key].map(|path| substitute::resolve(tls.cx, node.at, path)));
             let (cert_node, key_node) = (&section.entry("cert")?.node, &section.entry("key")?.node);
-            Some(vec![pair(&section, (cert_node, cert), (key_node, key))?])
+            let mut made = pair(&section, (cert_node, cert), (key_node, key));
+            if section.has("ocsp") {
+                let (node, path) = (&section.entry("ocsp")?.node, section.text("ocsp")?);
+                files.push(substitute::resolve(tls.cx, node.at, path));
+                let staple = staple(&section, (node, path), made.as_ref().map(|made| &*made.identity.chain[0]));
+                if let Some(made) = &mut made {
+                    made.staple = staple?;
+                }
+            }
+            Some(vec![made?])
         }
         Value::String(text) => {
             let path = substitute::resolve(tls.cx, node.at, &text.value);
@@ -106,7 +118,12 @@ fn folder(tls: &Section<'_>, node: &Node, folder: &Path) -> Option<Vec<ServerCer
     let read = files.iter().map(|file| {
         let beside = file.with_extension("key");
         let key = if beside.is_file() { beside.as_path() } else { file };
-        pair(tls, (node, file.to_str()?), (node, key.to_str()?))
+        let mut made = pair(tls, (node, file.to_str()?), (node, key.to_str()?))?;
+        let answer = file.with_extension("ocsp");
+        if answer.is_file() {
+            made.staple = staple(tls, (node, answer.to_str()?), Some(&made.identity.chain[0]))?;
+        }
+        Some(made)
     });
     // Every file is read, so that all problems are told at once.
     read.collect::<Vec<_>>().into_iter().collect()
@@ -138,6 +155,7 @@ fn pair(
         file: substitute::resolve(tls.cx, cert_node.at, cert).into(),
         names: first.names.iter().filter_map(|name| pattern(name)).collect(),
         not_after: first.not_after,
+        staple: None,
         identity,
     })
 }

@@ -248,14 +248,6 @@ fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>, rules: O
         section.wrong_type(&entry.node, "route", "a list of sections", &help);
         return Vec::new();
     };
-    if protocol == Protocol::Tcp {
-        section.cx.report(
-            Problem::error("not-supported-yet", entry.key_at, "routes on a tcp listener are not supported yet")
-                .label("chosen by TLS server name in a later release")
-                .help("give the listener pool = \"NAME\", and another listener to each further pool"),
-        );
-        return Vec::new();
-    }
     let tables = list.iter().filter_map(|node| {
         if let Value::Table(table) = &node.value {
             return Some((node, table));
@@ -263,7 +255,7 @@ fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>, rules: O
         section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
         None
     });
-    tables.map(|(node, table)| route::route(section.cx, node, table, &path, pools, rules)).collect()
+    tables.map(|(node, table)| route::route(section.cx, (node, table), &path, protocol, pools, rules)).collect()
 }
 
 fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {

@@ -13,6 +13,8 @@ mod listener;
 mod pool;
 mod route;
 mod rules;
+mod staple;
+mod tickets;
 mod tls;
 
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{HeaderMatch, HostPattern, PoolIndex, Reads, Route, Rules};
+use super::super::model::{HeaderMatch, HostPattern, PoolIndex, Protocol, Reads, Route, Rules};
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
 use super::super::tree::{Node, Table, Value};
@@ -51,13 +51,15 @@ pub(super) const READS: Choice<Reads> = Choice {
 
 pub(super) fn route<'a>(
     cx: &'a Cx<'a>,
-    node: &'a Node,
-    table: &'a Table,
+    (node, table): (&'a Node, &'a Table),
     path: &str,
+    protocol: Protocol,
     pools: &Pools<'_>,
     above: Option<&Arc<Rules>>,
 ) -> RouteRead {
     let section = Section::new(cx, table, node.at, path.to_owned(), &ROUTE);
+    rules::refuse_elsewhere(&section, protocol);
+    refuse_requests(&section, protocol);
     if !["pool", "redirect", "respond", "split"].iter().any(|key| section.has(key)) {
         section.missing("pool", "write pool = \"NAME\": where the requests of this route go");
     }
@@ -84,6 +86,22 @@ pub(super) fn route<'a>(
             reads,
             rules,
         }),
+    }
+}
+
+/// A route of a tcp listener that looked at requests would never match.
+fn refuse_requests(section: &Section<'_>, protocol: Protocol) {
+    if protocol == Protocol::Http {
+        return;
+    }
+    for entry in ["path", "method", "header"].into_iter().filter_map(|key| section.table.get(key)) {
+        section.cx.report(
+            Problem::error("needs-http", entry.key_at, format!("`{}` needs a listener of HTTP", entry.key))
+                .label("in a request, which this listener does not see")
+                .help(
+                    "a route of a tcp listener looks at `host`, the name that a TLS client asks for, and at `client`",
+                ),
+        );
     }
 }
 

@@ -170,7 +170,7 @@ pub struct Listener {
     pub reads: Reads,
     /// What is done to requests that no route matches; `None`: nothing.
     pub rules: Option<Arc<Rules>>,
-    /// Routes in the order of the file: the first match wins. Empty for TCP.
+    /// Routes in the order of the file: the first match wins. Those of a tcp listener look at hosts and clients only.
     pub routes: Vec<Route>,
     /// Its limits.
     pub limits: ListenerLimits,

@@ -17,6 +17,8 @@ pub struct ListenerTls {
     pub least: TlsVersion,
     /// What clients must show; `None`: they are not asked.
     pub clients: Option<ClientTrust>,
+    /// Whether sessions are taken up again.
+    pub tickets: Tickets,
 }
 
 impl ListenerTls {
@@ -28,7 +30,46 @@ impl ListenerTls {
             own.roots.clone_from(&fresh.roots);
             own.revoked.clone_from(&fresh.revoked);
         }
+        if let (Tickets::Keys(own), Tickets::Keys(fresh)) = (&mut renewed.tickets, &fresh.tickets) {
+            own.clone_from(fresh);
+        }
         renewed
+    }
+}
+
+/// `listener.NAME.tls.tickets`: by what clients take up sessions again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tickets {
+    /// By keys of this process, which change by themselves.
+    Own,
+    /// Not at all.
+    Off,
+    /// By these, at least one: the first seals, all of them open.
+    Keys(Vec<TicketKey>),
+}
+
+/// A key of a file that several balancers share.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TicketKey(Arc<[u8]>);
+
+impl TicketKey {
+    /// What nginx and `HAProxy` take as well, bytes.
+    pub const LENGTHS: [usize; 2] = [48, 80];
+
+    /// Of so many bytes.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// They are for whoever makes tickets, and for nobody else.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for TicketKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TicketKey({} bytes)", self.0.len())
     }
 }
 
@@ -74,6 +115,17 @@ pub struct ServerCertificate {
     pub names: Vec<HostPattern>,
     /// Its last second, since 1970.
     pub not_after: i64,
+    /// What an OCSP responder says of it; `None`: clients are shown nothing.
+    pub staple: Option<Staple>,
+}
+
+/// An OCSP responder's answer about a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staple {
+    /// DER.
+    pub answer: Arc<[u8]>,
+    /// When it is out of date, since 1970; `None`: not by itself.
+    pub next_update: Option<i64>,
 }
 
 /// `[pool.NAME.tls]`: how traffic goes to the backends.
@@ -102,6 +154,19 @@ pub struct CheckTls {
     pub identity: Option<Identity>,
     /// A certificate that ends sooner is a failure.
     pub expires_in: Option<Duration>,
+}
+
+impl CheckTls {
+    /// What traffic of a pool demands of its backends.
+    pub fn of(pool: &PoolTls) -> Self {
+        Self {
+            server_name: pool.server_name.clone(),
+            verify: pool.verify.clone(),
+            least: pool.least,
+            identity: pool.identity.clone(),
+            expires_in: None,
+        }
+    }
 }
 
 impl Default for CheckTls {

@@ -188,8 +188,8 @@ pub(super) const LISTENER: Words = Words {
 
 pub(super) const LISTENER_TLS: Words = Words {
     place: "[listener.NAME.tls]",
-    keys: &["certificates", "min_version", "clients"],
-    later: &["tickets", "ocsp", "acme", "hsts", "max_version", "ciphers"],
+    keys: &["certificates", "min_version", "clients", "tickets"],
+    later: &["acme", "hsts", "max_version", "ciphers"],
     foreign: &[
         ("cert", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
         ("certificate", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
@@ -207,7 +207,22 @@ pub(super) const LISTENER_TLS: Words = Words {
         ("crl", "[listener.NAME.tls.clients] crl"),
         ("ssl_client_certificate", "[listener.NAME.tls.clients] ca"),
         ("ssl_verify_client", "[listener.NAME.tls.clients] verify"),
+        ("ocsp", "certificates = [{ cert = \"web.pem\", key = \"web.key\", ocsp = \"web.ocsp\" }]"),
+        ("ssl_stapling_file", "certificates = [{ cert = \"web.pem\", key = \"web.key\", ocsp = \"web.ocsp\" }]"),
+        ("ticket_keys", "tickets = { keys = \"tickets.key\" }"),
+        ("tls-ticket-keys", "tickets = { keys = \"tickets.key\" }"),
+        ("ssl_session_ticket_key", "tickets = { keys = \"tickets.key\" }"),
+        ("ssl_session_tickets", "tickets = \"off\""),
+        ("no-tls-tickets", "tickets = \"off\""),
+        ("session_tickets", "tickets"),
     ],
+};
+
+pub(super) const TICKETS: Words = Words {
+    place: "tickets = { ... }",
+    keys: &["keys"],
+    later: &["lifetime", "rotate"],
+    foreign: &[("key", "keys, which takes a list too"), ("file", "keys"), ("path", "keys")],
 };
 
 pub(super) const CLIENTS: Words = Words {
@@ -238,8 +253,8 @@ pub(super) const CLIENTS: Words = Words {
 
 pub(super) const CERTIFICATE: Words = Words {
     place: "certificates = [{ ... }]",
-    keys: &["cert", "key"],
-    later: &["ocsp", "names"],
+    keys: &["cert", "key", "ocsp"],
+    later: &["names"],
     foreign: &[
         ("certificate", "cert"),
         ("chain", "cert: a file holds the certificate and, after it, those that signed it"),
@@ -248,6 +263,8 @@ pub(super) const CERTIFICATE: Words = Words {
         ("private_key", "key"),
         ("keyfile", "key"),
         ("certfile", "cert"),
+        ("staple", "ocsp"),
+        ("ssl_stapling_file", "ocsp"),
     ],
 };
 
@@ -364,6 +381,7 @@ pub(super) const EVERY: &[&Words] = &[
     &LISTENER,
     &LISTENER_TLS,
     &CLIENTS,
+    &TICKETS,
     &CERTIFICATE,
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,

@@ -9,7 +9,9 @@ mod judge;
 mod refusal;
 mod server;
 mod socket;
+mod tickets;
 mod trust;
+mod turns;
 
 use std::io;
 use std::net::IpAddr;

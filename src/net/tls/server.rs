@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
@@ -17,8 +17,9 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::facts::ClientCertificate;
 use super::judge::{Judge, judge, judge_again};
-use super::{TlsSocket, provider};
-use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, TlsVersion};
+use super::turns::by_turns;
+use super::{TlsSocket, provider, tickets};
+use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, Tickets, TlsVersion};
 use crate::net::transport::Transport;
 
 /// How a listener agrees on TLS with its clients.
@@ -86,13 +87,13 @@ impl Server {
         self.now.load().certificates.find(&name.to_ascii_lowercase()).is_some()
     }
 
-    /// The handshake with a client. No deadline of its own.
+    /// The handshake with a client, in its turn. No deadline of its own.
     ///
     /// # Errors
     /// What rustls or the system said; [`super::client_fault`] knows what is wrong with a client's certificate.
     pub async fn handshake(&self, stream: Transport) -> io::Result<TlsSocket> {
         let made = self.now.load_full();
-        let stream = TlsAcceptor::from(Arc::clone(&made.config)).accept(stream).await?;
+        let stream = by_turns(TlsAcceptor::from(Arc::clone(&made.config)).accept(stream)).await?;
         let Some(judge) = &made.judge else { return Ok(TlsSocket::new(TlsStream::Server(stream), None)) };
         let session = stream.get_ref().1;
         judge_again(judge, session).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
@@ -113,8 +114,8 @@ pub enum Replaced {
 impl Made {
     fn successor(&self, tls: &ListenerTls) -> Result<Self, String> {
         // Whoever has been judged by others must be judged anew.
-        let sessions = (self.tls.clients == tls.clients).then_some(&*self.config);
-        Self::new(tls, self.config.alpn_protocols.clone(), sessions)
+        let is_same = self.tls.clients == tls.clients && self.tls.tickets == tls.tickets;
+        Self::new(tls, self.config.alpn_protocols.clone(), is_same.then_some(&*self.config))
     }
 
     /// Sessions are taken up again that `sessions` has begun.
@@ -131,15 +132,23 @@ impl Made {
             .with_client_cert_verifier(judge.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
             .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = protocols;
-        if let Some(before) = sessions {
-            config.ticketer = Arc::clone(&before.ticketer);
-            config.session_storage = Arc::clone(&before.session_storage);
-        } else {
-            // Without a state of our own for each session; keys change by themselves every six hours.
-            config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
-        }
         // Clients open connections of one site side by side; each ticket costs a record and a signature's share.
         config.send_tls13_tickets = 1;
+        match (sessions, &tls.tickets) {
+            (_, Tickets::Off) => {
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
+            (Some(before), _) => {
+                config.ticketer = Arc::clone(&before.ticketer);
+                config.session_storage = Arc::clone(&before.session_storage);
+            }
+            (None, Tickets::Keys(keys)) => config.ticketer = tickets::by_keys(keys)?,
+            // Keys change by themselves every six hours.
+            (None, Tickets::Own) => {
+                config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string())?;
+            }
+        }
         Ok(Self { config: Arc::new(config), certificates, judge, tls: tls.clone() })
     }
 }
@@ -194,5 +203,7 @@ fn certified(certificate: &ServerCertificate) -> Result<Arc<CertifiedKey>, Strin
     let file = certificate.file.display();
     let key = PrivateKeyDer::try_from(certificate.identity.key.to_vec()).map_err(|why| format!("{file}: {why}"))?;
     let chain = certificate.identity.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    CertifiedKey::from_der(chain, key, provider()).map(Arc::new).map_err(|why| format!("{file}: {why}"))
+    let mut certified = CertifiedKey::from_der(chain, key, provider()).map_err(|why| format!("{file}: {why}"))?;
+    certified.ocsp = certificate.staple.as_ref().map(|staple| staple.answer.to_vec());
+    Ok(Arc::new(certified))
 }

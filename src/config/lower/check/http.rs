@@ -6,7 +6,7 @@ use super::super::http::VERSION;
 use super::super::route::{header_name, method};
 use super::{body, status, tls};
 use crate::config::address;
-use crate::config::model::{ApacheCheck, ApacheWeights, GrpcCheck, HttpCheck, HttpQuestion, HttpVersion};
+use crate::config::model::{ApacheCheck, ApacheWeights, GrpcCheck, HttpCheck, HttpQuestion, HttpVersion, PoolTls};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::tree::{Entry, Value};
@@ -30,8 +30,8 @@ const BODY_MAX: usize = 16 * 1024;
 
 type Headers = Vec<(Arc<str>, Arc<str>)>;
 
-pub(super) fn http(section: &Section<'_>) -> Option<HttpCheck> {
-    let request = request(section, "/");
+pub(super) fn http(section: &Section<'_>, over: Option<&PoolTls>) -> Option<HttpCheck> {
+    let request = request(section, "/", over);
     let (status, body) = (status::status(section), body::rules(section));
     let epoch = section.parsed("epoch", body::pointer);
     let epoch_is_good = epoch.is_some() || !section.has("epoch");
@@ -49,15 +49,15 @@ pub(super) fn http(section: &Section<'_>) -> Option<HttpCheck> {
     epoch_is_good.then_some(check)
 }
 
-pub(super) fn apache(section: &Section<'_>) -> Option<ApacheCheck> {
+pub(super) fn apache(section: &Section<'_>, over: Option<&PoolTls>) -> Option<ApacheCheck> {
     let idle = section.integer("idle_workers", 0..=1_000_000).unwrap_or(1);
     let weights = section.boolean("weights").unwrap_or(false);
     let weights = if weights { ApacheWeights::ByIdleWorkers } else { ApacheWeights::Configured };
-    let request = request(section, "/server-status?auto")?;
+    let request = request(section, "/server-status?auto", over)?;
     Some(ApacheCheck { request, idle_workers_min: u32::try_from(idle).unwrap_or(u32::MAX), weights })
 }
 
-pub(super) fn grpc(section: &Section<'_>) -> Option<GrpcCheck> {
+pub(super) fn grpc(section: &Section<'_>, over: Option<&PoolTls>) -> Option<GrpcCheck> {
     let service = section.parsed("service", |text| {
         if text.len() <= 255 && !text.contains(char::is_control) {
             return Ok(Arc::from(text));
@@ -66,13 +66,13 @@ pub(super) fn grpc(section: &Section<'_>) -> Option<GrpcCheck> {
         Err(fault.help("write service = \"package.Service\", or leave it out: then the whole server is asked for"))
     });
     let service_is_good = service.is_some() || !section.has("service");
-    let (headers, tls) = (headers(section), tls::tls(section));
+    let (headers, tls) = (headers(section), tls::tls_or(section, over));
     let (host, headers) = split_host(headers?);
     let check = GrpcCheck { service: service.unwrap_or_else(|| "".into()), host, headers, tls: tls? };
     service_is_good.then_some(check)
 }
 
-fn request(section: &Section<'_>, usual_path: &str) -> Option<HttpQuestion> {
+fn request(section: &Section<'_>, usual_path: &str, over: Option<&PoolTls>) -> Option<HttpQuestion> {
     let given = |key: &str, is_good: bool| is_good || !section.has(key);
     let version = section.choice("http", &VERSION);
     let method = section.parsed("method", method);
@@ -82,7 +82,7 @@ fn request(section: &Section<'_>, usual_path: &str) -> Option<HttpQuestion> {
         && given("method", method.is_some())
         && given("path", path.is_some())
         && given("request_body", body.is_some());
-    let (headers, tls) = (headers(section), tls::tls(section));
+    let (headers, tls) = (headers(section), tls::tls_or(section, over));
     let (host, headers) = split_host(headers?);
     let usual_method = if body.is_some() { "POST" } else { "GET" };
     let question = HttpQuestion {

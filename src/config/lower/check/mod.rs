@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::nonzero;
-use crate::config::model::{Address, Check, CheckKind, Initial, Member, SendProxy, Step, Timing};
+use crate::config::model::{Address, Check, CheckKind, Initial, Member, PoolTls, SendProxy, Step, Timing};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Table, Value};
@@ -151,10 +151,12 @@ const SEND_PROXY: Choice<SendProxy> = Choice {
 };
 
 /// The checks of a pool by name; `None` stands for one that is not valid, so that its name still counts.
-pub(super) fn checks(pool: &Section<'_>) -> Vec<(String, Option<Check>)> {
+///
+/// `over`: the TLS of the pool, which is that of its checks over HTTP, too.
+pub(super) fn checks(pool: &Section<'_>, over: Option<&PoolTls>) -> Vec<(String, Option<Check>)> {
     pool.named("check", "web")
         .into_iter()
-        .map(|(entry, table)| (entry.key.clone(), check(pool, entry, table)))
+        .map(|(entry, table)| (entry.key.clone(), check(pool, entry, table, over)))
         .collect()
 }
 
@@ -193,7 +195,7 @@ pub(super) fn place(pool: &Section<'_>, name: &str) -> Option<At> {
     }
 }
 
-fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<Check> {
+fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, over: Option<&PoolTls>) -> Option<Check> {
     let path = format!("{}.check.{}", pool.path, entry.key);
     refuse_reserved(pool, entry);
     let kind_of = kind_word(pool, entry, table, &path);
@@ -214,7 +216,9 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table) -> Option<C
         Some(Type::Exec) => refuse_silent_proxy(&section, "exec"),
         _ => {}
     }
-    let kind = kind(&section, kind_of?);
+    // Another port, or another address, is another service.
+    let over = over.filter(|_| !section.has("host") && !section.has("port"));
+    let kind = kind(&section, kind_of?, over);
     let secrets = secrets::of(table);
     Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, send_proxy, timing: timing?, secrets })
 }
@@ -254,14 +258,14 @@ fn kind_word<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, path: &
     section.choice("type", &TYPE)
 }
 
-fn kind(section: &Section<'_>, kind: Type) -> Option<CheckKind> {
+fn kind(section: &Section<'_>, kind: Type, over: Option<&PoolTls>) -> Option<CheckKind> {
     Some(match kind {
         Type::Tcp => CheckKind::Tcp,
         Type::Tls => CheckKind::Tls(tls::check(section)?),
-        Type::Http => CheckKind::Http(http::http(section)?),
+        Type::Http => CheckKind::Http(http::http(section, over)?),
         Type::Mysql => CheckKind::Mysql(mysql::mysql(section)?),
-        Type::Apache => CheckKind::Apache(http::apache(section)?),
-        Type::Grpc => CheckKind::Grpc(http::grpc(section)?),
+        Type::Apache => CheckKind::Apache(http::apache(section, over)?),
+        Type::Grpc => CheckKind::Grpc(http::grpc(section, over)?),
         Type::Postgres => CheckKind::Postgres(postgres::postgres(section)?),
         Type::Redis => CheckKind::Redis(redis::redis(section)?),
         Type::Smtp => CheckKind::Smtp(smtp::smtp(section)?),

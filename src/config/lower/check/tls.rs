@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::lower::tls::{VERSION, identity, server_name, verify};
-use crate::config::model::{CheckTls, TlsCheck, TlsVersion};
+use crate::config::model::{CheckTls, PoolTls, TlsCheck, TlsVersion};
 use crate::config::section::Section;
 use crate::config::tree::Value;
 use crate::config::units::Fault;
@@ -24,6 +24,15 @@ fn protocol(text: &str) -> Result<Arc<str>, Fault> {
     }
     let fault = Fault::new("text", "`alpn` takes names of protocols", "1 to 255 bytes");
     Err(fault.help("write alpn = \"h2\" or alpn = [\"h2\", \"http/1.1\"]"))
+}
+
+/// The same for a check that asks as traffic does: where it says nothing, it goes over the TLS of its pool.
+#[expect(clippy::option_option, reason = "the outer one says whether it could be read, as everywhere here")]
+pub(super) fn tls_or(section: &Section<'_>, over: Option<&PoolTls>) -> Option<Option<CheckTls>> {
+    match over {
+        Some(over) if !section.has("tls") => Some(Some(CheckTls::of(over))),
+        _ => tls(section),
+    }
 }
 
 /// `tls` of a check whose protocol may go over TLS. `Some(None)`: plain.

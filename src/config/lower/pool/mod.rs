@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::balance::Balance;
 use crate::config::Cx;
-use crate::config::model::{Check, Member, OnDown, Pool, PoolTimeouts, Retry, Zones};
+use crate::config::model::{Check, Member, OnDown, Pool, PoolTimeouts, PoolTls, Retry, Zones};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Table};
@@ -56,13 +56,14 @@ pub(super) struct PoolRead {
 pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools: &Pools<'_>) -> PoolRead {
     let section = Section::new(cx, table, entry.key_at, format!("pool.{}", entry.key), &POOL);
     let follows = follows::follows(&section, pools);
-    let hold = hold(&section);
-    let decided = if section.has("follows") { Some(Decided::elsewhere()) } else { decided(&section, hold) };
+    let (hold, tls) = (hold(&section), tls::tls(&section));
+    let over = tls.as_ref().and_then(|tls| tls.as_deref());
+    let decided = if section.has("follows") { Some(Decided::elsewhere()) } else { decided(&section, hold, over) };
     let balance =
         if section.has("balance") { section.parsed("balance", balance::balance) } else { Some(Balance::RoundRobin) };
     let by_request = matches!(balance, Some(Balance::Uri | Balance::Header(_) | Balance::Cookie(_)));
     let by_request = section.entry("balance").filter(|_| by_request).map(|entry| entry.node.at);
-    let (retry, timeouts, tls) = (retry(&section), timeouts(&section), tls::tls(&section));
+    let (retry, timeouts) = (retry(&section), timeouts(&section));
     let small = |key: &str, range, usual: u32| {
         section.integer(key, range).map_or(usual, |number| u32::try_from(number).unwrap_or(u32::MAX))
     };
@@ -110,11 +111,11 @@ impl Decided {
     }
 }
 
-fn decided(section: &Section<'_>, hold: Duration) -> Option<Decided> {
+fn decided(section: &Section<'_>, hold: Duration, over: Option<&PoolTls>) -> Option<Decided> {
     let mut names = zones::Names::default();
     let members = members::members(section, &mut names);
     let zones = zones::zones(section, names);
-    let checks = check::checks(section);
+    let checks = check::checks(section, over);
     check::refuse_ports_of_sockets(section, members.as_deref().unwrap_or_default(), &checks);
     let policy = policy::policy(section, members.as_deref(), &checks, hold);
     let checks: Option<Vec<Check>> = checks.into_iter().map(|(_, check)| check).collect();

@@ -1,0 +1,173 @@
+//! Where a TCP connection goes: by the routes of its listener, which look at the name that a TLS client asks for and at
+//! who it is.
+//!
+//! Where TLS ends at the backend, the name is read from the client's first message, which stays in hand and is passed on
+//! as it came. Only listeners whose routes name hosts wait for it.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::log::{Ended, Line};
+use super::worker::Worker;
+use crate::config::model::{PoolIndex, Reads};
+use crate::metrics::{CLIENT_HELLO, NO_ROUTE, REJECTIONS};
+use crate::net::buffer::{Buffer, Size};
+use crate::net::client_hello::{self, Hello};
+use crate::net::stream::Stream;
+use crate::net::wheel::Timer;
+use crate::route::Listener;
+use crate::route::routes::Question;
+
+/// A fatal alert of TLS, `unrecognized_name` (RFC 6066, section 3), in a record of its own: a client that is told so says
+/// so, instead of guessing why it was cut.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Where a connection goes.
+pub(super) struct Chosen {
+    pub(super) pool: PoolIndex,
+    pub(super) reads: Reads,
+    /// For the log: the name that it was asked for. Boxed, for every connection would keep its room.
+    pub(super) line: Option<Box<Line>>,
+}
+
+/// What the first bytes have brought.
+enum Asked {
+    /// A client of TLS, with the name that it asks for.
+    Tls(Option<Box<str>>),
+    /// A client of something else.
+    Other,
+    /// Something that begins like TLS and is none, or nothing in time.
+    Nonsense(&'static str),
+    /// The client has gone.
+    Gone,
+}
+
+/// Where a connection goes; `None`: nowhere, which has been counted and logged.
+pub(super) async fn choose(
+    worker: &Worker,
+    listener: &Listener,
+    client: &mut Stream,
+    hand: &mut Option<Buffer>,
+    address: SocketAddr,
+) -> Option<Chosen> {
+    let begun = Instant::now();
+    let asked = match client.tls() {
+        Some(facts) => Asked::Tls(facts.server_name.map(Into::into)),
+        // Boxed: every connection would keep the room that its first moments need.
+        None if listener.routes.look_at_hosts() => Box::pin(read_name(listener, client, hand)).await,
+        None => Asked::Other,
+    };
+    let turned_away = |reason: usize, name: Option<&str>| {
+        listener.stats.mine().rejected[reason].inc();
+        log(worker, listener, address, begun, REJECTIONS[reason], name);
+    };
+    let (name, is_hello) = match asked {
+        Asked::Tls(name) => (name, !client.is_tls()),
+        Asked::Other => (None, false),
+        Asked::Gone => return None,
+        Asked::Nonsense(why) => {
+            tracing::debug!(listener = %listener.config.name, client = %address, why, "no TLS client");
+            client.reset_on_drop();
+            turned_away(CLIENT_HELLO, None);
+            return None;
+        }
+    };
+    let question = Named { name: name.as_deref().unwrap_or_default(), client: address.ip().to_canonical() };
+    let route = listener.routes.find(&question).map(|route| (&route.destination, route.reads));
+    let own = || listener.config.destination.as_ref().map(|to| (to, listener.config.reads));
+    let chosen = route.or_else(own).and_then(|(to, reads)| Some((to.pools().next()?, reads)));
+    let Some((pool, reads)) = chosen else {
+        if is_hello {
+            tell(client, &UNRECOGNIZED_NAME);
+        }
+        turned_away(NO_ROUTE, name.as_deref());
+        return None;
+    };
+    let line = worker.log.is_on().then(|| Box::new(line_of(name.as_deref())));
+    Some(Chosen { pool, reads, line })
+}
+
+/// Reads until it is clear which name the client asks for, within `timeouts.head`.
+async fn read_name(listener: &Listener, client: &mut Stream, hand: &mut Option<Buffer>) -> Asked {
+    let timer = Timer::new();
+    timer.set(listener.config.timeouts.head);
+    loop {
+        let read = poll_fn(|context| match client.poll_fill(context, hand, Size::Small) {
+            Poll::Ready(read) => Poll::Ready(read),
+            Poll::Pending if timer.poll_elapsed(context) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        });
+        match (read.await, hand.as_ref().map(Buffer::filled)) {
+            (Err(error), _) if error.kind() == io::ErrorKind::TimedOut => return Asked::Nonsense("nothing in time"),
+            (Err(_), _) | (Ok(0), None) => return Asked::Gone,
+            (Ok(0), Some(_)) => return Asked::Nonsense("the end came within it"),
+            (Ok(_), bytes) => match client_hello::read(bytes.unwrap_or_default()) {
+                Hello::Incomplete => {}
+                Hello::NotTls => return Asked::Other,
+                Hello::Broken => return Asked::Nonsense("it breaks the rules of a hello"),
+                Hello::Whole(name) => return Asked::Tls(name),
+            },
+        }
+    }
+}
+
+/// Sends a few bytes as far as that goes without waiting: nothing was sent before them, so they fit.
+fn tell(client: &mut Stream, bytes: &[u8]) {
+    let mut out = Buffer::take(Size::Small);
+    out.append(bytes);
+    // Who cannot take them has gone.
+    let _ = client.poll_flush(&mut Context::from_waker(Waker::noop()), &mut out);
+}
+
+fn log(worker: &Worker, listener: &Listener, client: SocketAddr, begun: Instant, end: &str, name: Option<&str>) {
+    if !worker.log.is_on() {
+        return;
+    }
+    let ended = Ended {
+        listener: &listener.config.name,
+        client: client.ip(),
+        pool: "-",
+        backend: "-",
+        status: 0,
+        received: 0,
+        sent: 0,
+        retries: 0,
+        queued: Duration::ZERO,
+        connect: Duration::ZERO,
+        response: Duration::ZERO,
+        total: begun.elapsed(),
+        end,
+    };
+    worker.log.write(&line_of(name), &ended);
+}
+
+fn line_of(name: Option<&str>) -> Line {
+    Line { host: name.unwrap_or_default().to_owned(), ..Line::default() }
+}
+
+/// What a route can look at.
+struct Named<'a> {
+    name: &'a str,
+    client: IpAddr,
+}
+
+impl Question for Named<'_> {
+    fn method(&self) -> &[u8] {
+        b""
+    }
+    fn host(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+    fn path(&self) -> &[u8] {
+        b""
+    }
+    fn client(&self) -> IpAddr {
+        self.client
+    }
+    fn has_header(&self, _name: &str, _value: Option<&str>) -> bool {
+        false
+    }
+}
