@@ -188,8 +188,12 @@ pub struct PoolStats {
     pub retries: Counter,
     /// Retries that the budget did not allow.
     pub retries_denied: Counter,
-    /// Requests that waited for a backend.
+    /// Requests that waited because no backend could serve.
     pub held: Counter,
+    /// Requests that waited because every backend was full.
+    pub queued: Counter,
+    /// How long either of them waited.
+    pub queue: Histogram,
     /// From the start of a connect to its success.
     pub connect: Histogram,
     /// From the request sent to the answer's head.
@@ -201,7 +205,7 @@ pub struct PoolStats {
 }
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 19] = [
+pub const FAILURES: [&str; 20] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -221,6 +225,7 @@ pub const FAILURES: [&str; 19] = [
     "cut",
     "connection_lost",
     "tls_failed",
+    "queue_timeout",
 ];
 
 /// What a worker counts of a backend.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::group::Group;
 use super::preferences::Near;
 use super::ready::{Far, Layout};
-use super::{Backend, Pool, Ready};
+use super::{Backend, Pool, Ready, Seat, Wanted};
 use crate::balance::Balance;
 use crate::balance::rng::Rng;
 use crate::config::model::Reads;
@@ -42,6 +42,12 @@ impl Lease {
     fn new(backend: Rc<Hold>, version: u64) -> Self {
         backend.0.take_slot();
         Self { backend, version }
+    }
+
+    /// Where there is a limit: `None` without a place.
+    fn within(backend: Rc<Hold>, version: u64) -> Option<Self> {
+        // Made only with a place: a lease that goes gives one back.
+        if backend.0.try_slot() { Some(Self { backend, version }) } else { None }
     }
 
     /// The backend.
@@ -166,9 +172,52 @@ impl Pool {
         let balance = &self.config.balance;
         let (group, position) = match ready.plain() {
             Some(group) if tried.is_empty() => (group, group.choose(balance, &mut turns.first, rng, ask.key)),
+            _ if ready.is_limited() => return self.pick_with_room(local, rng, ask, tried),
             _ => choose(balance, ready.layout(ask), turns, rng, ask.key, tried)?,
         };
         Some(Lease::new(held.of(group, position), *version))
+    }
+
+    /// The same where there are limits: one that is full is passed over while others are not. `None` where all are, and
+    /// where others wait for a place already.
+    fn pick_with_room(&self, local: &mut Local, rng: &mut Rng, ask: &Ask, tried: &[u32]) -> Option<Lease> {
+        if self.live.queue.is_waited_for() {
+            return None;
+        }
+        let Local { version, ready, turns, held } = local;
+        let (balance, layout) = (&self.config.balance, ready.layout(ask));
+        let (group, position) = choose(balance, layout, turns, rng, ask.key, tried)?;
+        if let Some(lease) = Lease::within(held.of(group, position), *version) {
+            return Some(lease);
+        }
+        let groups = std::iter::once(&layout.near).chain(layout.far.as_ref().map(|far| &far.group));
+        for group in groups {
+            let mut others = group.others_with_room(balance, rng, tried);
+            let lease = others.find_map(|position| Lease::within(held.of(group, position), *version));
+            if lease.is_some() {
+                return lease;
+            }
+        }
+        None
+    }
+
+    /// Gives the places that are free to those whose turn it is.
+    pub fn offer_places(&self, local: &mut Local, ask: &Ask) {
+        let free = local.ready(self).layout(ask).backends().filter(|backend| backend.has_room());
+        free.for_each(|backend| self.live.queue.offer(backend));
+    }
+
+    /// What a pick would have given, where a place was waited for; `None` where that backend may serve the work no more.
+    pub fn seated(&self, local: &mut Local, seat: Seat, wanted: Wanted) -> Option<Lease> {
+        local.ready(self);
+        let verdict = seat.backend()?.verdict();
+        let serves = match wanted {
+            Wanted::Work => verdict.serves.work(),
+            Wanted::Reads => verdict.serves.reads(),
+            Wanted::One(_) => true,
+        };
+        let backend = if serves { seat.into_backend()? } else { return None };
+        Some(Lease { backend: Rc::new(Hold(backend)), version: local.version })
     }
 }
 

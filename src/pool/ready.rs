@@ -33,6 +33,8 @@ pub struct Ready {
     work: Rack,
     /// Where other backends get reads than do the work.
     reads: Option<Box<Rack>>,
+    /// Whether some backend takes only so much at once.
+    is_limited: bool,
     /// Whether some backend has no verdict yet: then it is worth waiting for one.
     pub undecided: bool,
 }
@@ -78,14 +80,21 @@ impl Ready {
         let undecided = all.iter().any(|it| it.verdict.state == State::Unknown);
         let work = plan.rack(&work, Serves::work);
         let reads = (!same).then(|| Box::new(plan.rack(&reads, Serves::reads)));
-        let is_plain = reads.is_none() && work.others.is_empty() && work.own.far.is_none() && !work.own.is_empty();
-        Self { is_plain, work, reads, undecided }
+        let is_limited = backends.iter().any(|backend| backend.connections_max().is_some());
+        let one_layout = reads.is_none() && work.others.is_empty() && work.own.far.is_none();
+        let is_plain = one_layout && !work.own.is_empty() && !is_limited;
+        Self { is_plain, work, reads, is_limited, undecided }
     }
 
     /// The one group that all work goes to, where that is all there is to say.
     #[inline]
     pub(super) fn plain(&self) -> Option<&Group> {
         self.is_plain.then_some(&self.work.own.near)
+    }
+
+    /// Whether some backend takes only so much at once.
+    pub fn is_limited(&self) -> bool {
+        self.is_limited
     }
 
     /// The layout for this work. A pool of an older table may know other zones: its work goes by the own one meanwhile.
@@ -190,7 +199,7 @@ mod tests {
     use crate::health::{Role, Verdict};
     use crate::pool::town::{Town, WELL};
 
-    const DOWN: Verdict = Verdict { state: State::Down, role: None, serves: Serves::Nothing, share: 100 };
+    const DOWN: Verdict = Verdict { state: State::Down, role: None, serves: Serves::Nothing, ..Verdict::UNKNOWN };
     const READS: Ask = Ask { key: None, reads: Reads::Standby, near: crate::pool::Near::OWN };
 
     fn own(zones: &mut Zones) {

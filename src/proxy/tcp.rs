@@ -45,7 +45,7 @@ pub async fn serve(
     let ip = address.ip().to_canonical();
     let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
     let ask = Ask { key, reads: listener.config.reads, near: pool.near(ip) };
-    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
+    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask, client: ip };
     let mut early = Early::default();
     let mut ended = false;
     let left = |context: &mut Context<'_>| has_left(context, &mut client, &mut early.client, &mut ended);

@@ -24,11 +24,13 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
     single(&family::POOL_RETRIES, &|pool| pool.stats.sum(|it| &it.retries) as f64);
     single(&family::POOL_RETRIES_DENIED, &|pool| pool.stats.sum(|it| &it.retries_denied) as f64);
     single(&family::POOL_HELD, &|pool| pool.stats.sum(|it| &it.held) as f64);
+    single(&family::POOL_QUEUED, &|pool| pool.stats.sum(|it| &it.queued) as f64);
     single(&family::POOL_RECEIVED, &|pool| pool.stats.sum(|it| &it.received_bytes) as f64);
     single(&family::POOL_SENT, &|pool| pool.stats.sum(|it| &it.sent_bytes) as f64);
 
     let mut requests = Vec::new();
     let mut failed = Vec::new();
+    let mut queue = Vec::new();
     let mut connect = Vec::new();
     let mut response = Vec::new();
     let mut probe = Vec::new();
@@ -40,12 +42,14 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
         for (at, cause) in FAILURES.iter().enumerate() {
             failed.push(sample(&family::POOL_FAILED, and(labels, "cause", cause), count(|it| &it.failed, at)));
         }
+        queue.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.queue)));
         connect.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.connect)));
         response.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.response)));
         probe.push(histogram(labels.clone(), pool.backends.iter().map(|it| &it.probes.duration)));
     }
     families.push(made(&family::POOL_REQUESTS, requests));
     families.push(made(&family::POOL_FAILED, failed));
+    families.push(made(&family::POOL_QUEUE, queue));
     families.push(made(&family::POOL_CONNECT, connect));
     families.push(made(&family::POOL_RESPONSE, response));
     families.push(made(&family::POOL_PROBE, probe));

@@ -306,7 +306,7 @@ pub struct Pool {
     pub on_down: OnDown,
     /// How long a request waits for a backend when none may serve; zero: answered at once.
     pub hold: Duration,
-    /// Most requests that wait at once.
+    /// Most requests that wait at once, for a backend or for a place at one.
     pub queue: u32,
     /// When and how often a request is tried again.
     pub retry: Retry,
@@ -316,6 +316,8 @@ pub struct Pool {
     pub idle_connections: u32,
     /// Most tunnels at each backend; `None`: no limit.
     pub tunnels_max: Option<NonZeroU32>,
+    /// Most requests or TCP connections at once at each backend that says nothing else; `None`: no limit.
+    pub connections_max: Option<NonZeroU32>,
 }
 
 /// Where the work of a pool goes by preference. Zones are numbered in the order in which the pool's backends name them.
@@ -350,6 +352,8 @@ pub struct Member {
     pub standing: Standing,
     /// Where it stands, as [`Zones`] of its pool numbers it.
     pub zone: Option<ZoneIndex>,
+    /// Most requests or TCP connections at once, where it has a limit of its own.
+    pub connections_max: Option<NonZeroU32>,
 }
 
 /// Where something answers.
@@ -431,6 +435,8 @@ pub struct Retry {
 pub struct PoolTimeouts {
     /// One attempt at a connection.
     pub connect: Duration,
+    /// The wait for a place where every backend that may serve is at its limit (503).
+    pub queue: Duration,
     /// From the request sent to the answer's head (504).
     pub response: Duration,
     /// An idle connection to a backend.

@@ -34,12 +34,13 @@ pub(in super::super) const POOL: Words = Words {
         "queue",
         "idle_connections",
         "tunnels_max",
+        "connections_max",
         "tls",
         "retry",
         "timeouts",
         "check",
     ],
-    later: &["sticky", "send_proxy", "http", "limits", "discover", "dns", "hash", "connections_max"],
+    later: &["sticky", "send_proxy", "http", "limits", "discover", "dns", "hash"],
     foreign: &[
         ("checks", "[pool.NAME.check.NAME]"),
         ("health", "[pool.NAME.check.NAME]"),
@@ -49,6 +50,13 @@ pub(in super::super) const POOL: Words = Words {
         ("strategy", "balance"),
         ("session_affinity", "sticky, which is not supported yet"),
         ("keepalive", "idle_connections"),
+        ("maxconn", "connections_max"),
+        ("max_conns", "connections_max"),
+        ("max_connections", "connections_max"),
+        ("max_requests", "connections_max"),
+        ("requests_max", "connections_max"),
+        ("maxqueue", "queue"),
+        ("queue_timeout", "[pool.NAME.timeouts] queue"),
         ("retries", "[pool.NAME.retry] attempts"),
         ("timeout", "[pool.NAME.timeouts]"),
         ("connect_timeout", "[pool.NAME.timeouts] connect"),
@@ -118,15 +126,18 @@ pub(in super::super) const DISAGREE: Words =
 
 pub(in super::super) const BACKEND: Words = Words {
     place: "an entry of `backends`",
-    keys: &["name", "address", "weight", "backup", "zone"],
-    later: &["role", "tls", "server_name", "connections_max", "tags", "priority", "disabled", "cookie"],
+    keys: &["name", "address", "weight", "backup", "zone", "connections_max"],
+    later: &["role", "tls", "server_name", "tags", "priority", "disabled", "cookie"],
     foreign: &[
         ("addr", "address"),
         ("host", "address = \"HOST:PORT\""),
         ("port", "address = \"HOST:PORT\""),
         ("url", "address = \"HOST:PORT\""),
         ("id", "name"),
-        ("maxconn", "connections_max, which is not supported yet"),
+        ("maxconn", "connections_max"),
+        ("max_conns", "connections_max"),
+        ("max_connections", "connections_max"),
+        ("maxqueue", "[pool.NAME] queue"),
         ("check", "[pool.NAME.check.NAME], which asks every backend of the pool"),
     ],
 };
@@ -140,7 +151,7 @@ pub(in super::super) const RETRY: Words = Words {
 
 pub(in super::super) const POOL_TIMEOUTS: Words = Words {
     place: "[pool.NAME.timeouts]",
-    keys: &["connect", "response", "idle", "tunnel"],
+    keys: &["connect", "queue", "response", "idle", "tunnel"],
     later: &["request", "total", "user", "keepalive"],
     foreign: &[
         ("server", "response"),
@@ -151,7 +162,7 @@ pub(in super::super) const POOL_TIMEOUTS: Words = Words {
         ("keep_alive", "idle"),
         ("tunnel_idle", "tunnel"),
         ("websocket", "tunnel"),
-        ("queue", "[pool.NAME] hold"),
+        ("hold", "[pool.NAME] hold"),
     ],
 };
 

@@ -98,7 +98,7 @@ pub async fn serve(worker: Rc<Worker>, view: Rc<View>, listener: Arc<Listener>, 
     };
     loop {
         let after = match connection.next().await {
-            Arrival::Request(view, incoming) => exchange::run(&mut connection, view, *incoming).await,
+            Arrival::Request(view, mut incoming) => exchange::run(&mut connection, view, &mut incoming).await,
             Arrival::Own(own) => connection.answer(&own).await,
             Arrival::Refused(reject) => connection.refuse_head(reject).await,
             Arrival::End => return,

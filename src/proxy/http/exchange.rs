@@ -89,7 +89,7 @@ pub struct Notes {
 }
 
 /// Carries one request through to its end.
-pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Incoming) -> After {
+pub async fn run(connection: &mut Connection, view: Rc<View>, incoming: &mut Incoming) -> After {
     let pool = Arc::clone(view.pool(incoming.pool));
     pool.budget.request();
     let limits = upload::Limits {
@@ -118,15 +118,15 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Inco
         Err(reject) => return connection.refuse_head(reject).await,
     };
     let worker = Rc::clone(&connection.worker);
-    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask };
-    let asked = ask(connection, &search, &incoming, &mut upload, &mut notes).await;
+    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask, client: connection.ip };
+    let asked = ask(connection, &search, incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
-        Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
-        Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
+        Ok(answered) => deliver(connection, incoming, &pool, &mut upload, &mut notes, answered).await,
+        Err(trouble) => give_up(connection, incoming, &pool, &upload, &mut notes, trouble).await,
     };
     connection.timer.mark(None);
-    account(connection, &incoming, &pool, &upload, &notes, end);
+    account(connection, incoming, &pool, &upload, &notes, end);
     after
 }
 

@@ -81,6 +81,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         tunnels_max: section
             .integer("tunnels_max", 1..=1_000_000)
             .and_then(|most| NonZeroU32::new(u32::try_from(most).ok()?)),
+        connections_max: members::connections_max(&section),
         retry,
         timeouts,
         balance,
@@ -171,8 +172,10 @@ fn retried_statuses(retry: &Section<'_>) -> Vec<u16> {
 fn timeouts(pool: &Section<'_>) -> PoolTimeouts {
     let section = pool.section("timeouts", &POOL_TIMEOUTS);
     let deadline = |key: &str| section.as_ref().and_then(|timeouts| timeouts.positive_duration(key));
+    let connect = deadline("connect").unwrap_or(Duration::from_secs(5));
     PoolTimeouts {
-        connect: deadline("connect").unwrap_or(Duration::from_secs(5)),
+        connect,
+        queue: deadline("queue").unwrap_or(connect),
         response: deadline("response").unwrap_or(Duration::from_secs(60)),
         idle: deadline("idle").unwrap_or(Duration::from_secs(4)),
         tunnel_idle: deadline("tunnel"),
