@@ -184,6 +184,7 @@ impl House {
             idle_connections: 0,
             tunnels_max: None,
             connections_max: None,
+            sticky: None,
         };
         Arc::new(Pool::new(Arc::new(config), backends.to_vec(), 1, Arc::clone(&self.bell)))
     }

@@ -66,6 +66,7 @@ families! {
     POOL_RETRIES: Counter "evenkeel_pool_retries_total" "Further attempts made after one that failed.";
     POOL_RETRIES_DENIED: Counter "evenkeel_pool_retries_denied_total" "Further attempts that the retry budget did not allow.";
     POOL_HELD: Counter "evenkeel_pool_held_total" "Requests that waited because no backend could serve.";
+    POOL_STICKY: Counter "evenkeel_pool_sticky_total" "Requests and TCP connections of a pool with `sticky`, by result: kept at its backend, new to all, or moved to another; absent for other pools.";
     POOL_WAITING: Gauge "evenkeel_pool_waiting" "Requests that wait now, for a backend that serves or for a place at one that is full.";
     POOL_QUEUED: Counter "evenkeel_pool_queued_total" "Requests that waited because every backend that could serve was at its `connections_max`.";
     POOL_QUEUE: Histogram "evenkeel_pool_queue_duration_seconds" "Time that requests waited for a backend or for a place at one; those that did not wait are not in it.";

@@ -194,6 +194,8 @@ pub struct PoolStats {
     pub queued: Counter,
     /// How long either of them waited.
     pub queue: Histogram,
+    /// Requests and connections by what became of their wish to stay, by [`STAYS`].
+    pub sticky: [Counter; STAYS.len()],
     /// From the start of a connect to its success.
     pub connect: Histogram,
     /// From the request sent to the answer's head.
@@ -203,6 +205,10 @@ pub struct PoolStats {
     /// Bytes to clients.
     pub sent_bytes: Counter,
 }
+
+/// What became of a client that stays with its backend: it was served there, it was nowhere yet, or it had to go
+/// elsewhere; positions of [`PoolStats::sticky`].
+pub const STAYS: [&str; 3] = ["kept", "new", "moved"];
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
 pub const FAILURES: [&str; 20] = [

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::queue::Queue;
 use super::slot::Slot;
 use crate::clock;
-use crate::config::model::{Address, Site};
+use crate::config::model::{Address, Reads, Site};
 pub use crate::health::Symptom;
 use crate::health::judge::{Disagreement, InARow, Tally};
 use crate::health::{Serves, State, Verdict};
@@ -69,6 +69,8 @@ pub struct Backend {
     /// Work that was given by an earlier [`super::Pool::version`] is to end. Writer: control. Relaxed: whoever must
     /// notice is told.
     cut_before: AtomicU64,
+    /// Set when what it had was told to end, until its state changes: clients that stay with it come no more. Writer: control.
+    drained: AtomicBool,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
     /// What its checks last said. Writer: control.
@@ -154,6 +156,7 @@ impl Backend {
             remarks: AtomicU8::new(0),
             suspected: AtomicBool::new(false),
             cut_before: AtomicU64::new(0),
+            drained: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             checks: Mutex::new(Vec::new()),
             evidence,
@@ -201,6 +204,17 @@ impl Backend {
         verdict.state == State::Down && verdict.serves == Serves::Nothing
     }
 
+    /// Whether clients that have it may stay: it serves their kind of work, or lets what it has finish, till its time is
+    /// over.
+    pub fn is_stayed_with(&self, reads: Reads) -> bool {
+        let verdict = self.verdict();
+        let serves = match reads {
+            Reads::Standby => verdict.serves.reads(),
+            Reads::Active => verdict.serves.work(),
+        };
+        serves || (verdict.state == State::Draining && !self.drained.load(Relaxed))
+    }
+
     /// Whether it gets no work at all.
     #[inline]
     pub fn is_out(&self) -> bool {
@@ -217,6 +231,7 @@ impl Backend {
     pub fn set_verdict(&self, verdict: Verdict) {
         let was = Verdict::unpack(self.verdict.swap(verdict.pack(), Relaxed));
         if was.state != verdict.state {
+            self.drained.store(false, Relaxed);
             self.since.store(clock::millis(), Relaxed);
         }
     }
@@ -406,6 +421,7 @@ impl Backend {
     /// Tells the work of earlier versions to end; [`super::Pool::cut`] wakes whoever must notice.
     pub(super) fn cut(&self, before: u64) {
         self.cut_before.store(before, Relaxed);
+        self.drained.store(true, Relaxed);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.

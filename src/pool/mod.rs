@@ -12,6 +12,7 @@ pub mod queue;
 pub mod ready;
 pub mod slot;
 pub mod spread;
+pub mod sticky;
 #[cfg(test)]
 mod town;
 
@@ -31,6 +32,7 @@ pub use preferences::{Near, Preferences};
 pub use queue::{Displaced, Queue, Seat, Turn, Wanted};
 pub use ready::Ready;
 pub use slot::Slot;
+pub use sticky::{Stick, Sticky};
 
 use crate::config::model;
 pub use crate::health::judge::{Alarm, AlarmKind};
@@ -49,6 +51,8 @@ pub struct Pool {
     pub budget: Arc<Budget>,
     /// How its traffic agrees on TLS with its backends; `None`: not at all.
     pub tls: Option<Arc<Dress>>,
+    /// How its clients stay with a backend; `None`: they do not.
+    pub sticky: Option<Arc<Sticky>>,
     preferences: Preferences,
     live: Arc<Live>,
     bell: Arc<Bell>,
@@ -109,7 +113,7 @@ impl Bell {
 impl Pool {
     /// A pool of these backends, one for each member of `config`.
     pub fn new(config: Arc<model::Pool>, backends: Vec<Arc<Backend>>, workers: usize, bell: Arc<Bell>) -> Self {
-        let preferences = Preferences::new(&config.zones);
+        let preferences = Preferences::of_pool(&config);
         set_limits(&config, &backends);
         let live = Live {
             waiting: AtomicU32::new(0),
@@ -126,7 +130,8 @@ impl Pool {
         for backend in &backends {
             backend.set_queue(&live.queue);
         }
-        Self { config, backends, stats, budget, tls, preferences, live: Arc::new(live), bell }
+        let sticky = Sticky::new(&config, &backends, &preferences, None).map(Arc::new);
+        Self { config, backends, stats, budget, tls, sticky, preferences, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
@@ -138,7 +143,7 @@ impl Pool {
             Arc::new(budget_of(&config.retry))
         };
         let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
-        let preferences = Preferences::new(&config.zones);
+        let preferences = Preferences::of_pool(&config);
         for backend in &backends {
             backend.set_queue(&live.queue);
         }
@@ -148,7 +153,8 @@ impl Pool {
         } else {
             config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)))
         };
-        Self { config, backends, stats, budget, tls, preferences, live, bell }
+        let sticky = Sticky::new(&config, &backends, &preferences, self.sticky.as_deref()).map(Arc::new);
+        Self { config, backends, stats, budget, tls, sticky, preferences, live, bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.

@@ -405,7 +405,7 @@ mod tests {
         let mut turn = pool.turn(Wanted::Work, client, &[]);
         pool.offer_places(local, &Ask::default());
         let seat = std::future::poll_fn(|context| turn.poll(context)).await.expect("nobody is displaced");
-        pool.seated(local, seat, Wanted::Work).expect("it serves")
+        pool.seated(local, seat, Wanted::Work, &Ask::default()).expect("it serves")
     }
 
     #[test]

@@ -104,8 +104,6 @@ pub struct Search<'a> {
     pub pool: u32,
     /// What it asks of a pick.
     pub ask: Ask,
-    /// Who sent it: clients take turns where backends are full.
-    pub client: IpAddr,
 }
 
 impl<'a> Search<'a> {
@@ -138,7 +136,7 @@ impl<'a> Search<'a> {
     /// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took. Whoever
     /// waits is asked now and then whether the client has `left`.
     ///
-    /// Where all that may serve are full, it waits for its turn at one of them.
+    /// Where all that may serve are full, it waits for the turn of its `client` at one of them.
     ///
     /// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so
     /// does a fifth of a second, because a backend that was only restarting is back before any verdict. `tried` is empty
@@ -150,6 +148,7 @@ impl<'a> Search<'a> {
         &self,
         tried: &mut Tried,
         timer: &Timer,
+        client: IpAddr,
         left: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<(Lease, Duration), Cause> {
         let pool = self.pool();
@@ -160,9 +159,9 @@ impl<'a> Search<'a> {
             return Ok((lease, Duration::ZERO));
         }
         let begun = Instant::now();
-        let room = self.room(tried)?;
+        let room = self.room(tried, client)?;
         // Boxed: every connection would keep the room that few waits need.
-        let lease = Box::pin(self.wait(tried, timer, begun, left)).await;
+        let lease = Box::pin(self.wait(tried, timer, client, begun, left)).await;
         drop(room);
         let waited = begun.elapsed();
         pool.stats.mine().queue.observe(waited);
@@ -170,10 +169,10 @@ impl<'a> Search<'a> {
     }
 
     /// Room in the queue.
-    fn room(&self, tried: &Tried) -> Result<Waiting<'a>, Cause> {
+    fn room(&self, tried: &Tried, client: IpAddr) -> Result<Waiting<'a>, Cause> {
         let pool = self.pool();
         if self.is_full(tried) {
-            let room = pool.wait_for_place(self.wanted(), self.client).ok_or(Cause::QueueFull)?;
+            let room = pool.wait_for_place(self.wanted(tried), client).ok_or(Cause::QueueFull)?;
             pool.stats.mine().queued.inc();
             return Ok(room);
         }
@@ -191,6 +190,7 @@ impl<'a> Search<'a> {
         &self,
         tried: &mut Tried,
         timer: &Timer,
+        client: IpAddr,
         begun: Instant,
         mut left: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<Lease, Cause> {
@@ -201,8 +201,8 @@ impl<'a> Search<'a> {
             let mut changes = pin!(self.worker.ready_changes());
             changes.as_mut().enable();
             if std::mem::replace(&mut version, pool.version()) != version {
-                if !tried.is_empty() {
-                    // It would not be called to where it may go again.
+                if !tried.is_empty() || turn.as_ref().is_some_and(|turn| !turn.is_for(self.wanted(tried))) {
+                    // It would not be called to where it may go now.
                     turn = None;
                 }
                 tried.clear();
@@ -213,7 +213,7 @@ impl<'a> Search<'a> {
                     return Ok(lease);
                 }
                 if self.is_full(tried) {
-                    turn = Some(pool.turn(self.wanted(), self.client, tried));
+                    turn = Some(pool.turn(self.wanted(tried), client, tried));
                     self.worker.offer_places(self.view, self.pool, &self.ask);
                 }
             }
@@ -244,7 +244,7 @@ impl<'a> Search<'a> {
                 News::Seat(Err(Displaced)) => return Err(Cause::QueueFull),
                 News::Seat(Ok(seat)) => {
                     turn = None;
-                    if let Some(lease) = self.worker.seated(self.view, self.pool, seat, self.wanted()) {
+                    if let Some(lease) = self.worker.seated(self.view, self.pool, &self.ask, seat, self.wanted(tried)) {
                         return Ok(lease);
                     }
                 }
@@ -257,7 +257,10 @@ impl<'a> Search<'a> {
         !tried.all && self.worker.may_be_full(self.view, self.pool, &self.ask, tried)
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self, tried: &Tried) -> Wanted {
+        if let Some(own) = self.pool().own(&self.ask, tried) {
+            return Wanted::One(own.slot.serial);
+        }
         match self.ask.reads {
             Reads::Standby => Wanted::Reads,
             Reads::Active => Wanted::Work,
@@ -268,9 +271,9 @@ impl<'a> Search<'a> {
     fn patience(&self, tried: &Tried) -> (Duration, Duration) {
         let config = &self.pool().config;
         match self.prospect() {
+            _ if self.is_full(tried) => (config.timeouts.queue, Duration::MAX),
             Prospect::Undecided => (config.hold.max(FIRST_VERDICT), Duration::MAX),
             Prospect::Nobody => (config.hold, Duration::MAX),
-            Prospect::Somebody if self.is_full(tried) => (config.timeouts.queue, Duration::MAX),
             Prospect::Somebody => (config.hold, AGAIN),
         }
     }

@@ -134,8 +134,8 @@ impl Worker {
     }
 
     /// The lease of a place that was waited for; `None` where its backend may serve the work no more.
-    pub fn seated(&self, view: &View, pool: u32, seat: Seat, wanted: Wanted) -> Option<Lease> {
-        view.pool(pool).seated(&mut view.locals[pool as usize].borrow_mut(), seat, wanted)
+    pub fn seated(&self, view: &View, pool: u32, ask: &Ask, seat: Seat, wanted: Wanted) -> Option<Lease> {
+        view.pool(pool).seated(&mut view.locals[pool as usize].borrow_mut(), seat, wanted, ask)
     }
 
     /// Who may serve this work.
@@ -160,7 +160,9 @@ impl Worker {
     pub fn may_be_full(&self, view: &View, pool: u32, ask: &Ask, tried: &[u32]) -> bool {
         let mut local = view.locals[pool as usize].borrow_mut();
         let ready = local.ready(view.pool(pool));
-        ready.is_limited() && ready.layout(ask).backends().any(|backend| !tried.contains(&backend.slot.index))
+        let mut all = ready.layout(ask).backends();
+        ready.is_limited()
+            && (view.pool(pool).own(ask, tried).is_some() || all.any(|backend| !tried.contains(&backend.slot.index)))
     }
 
     /// Gives places at the pool's backends that are free to those whose turn it is.

@@ -7,7 +7,7 @@ use prometheus::proto::{LabelPair, MetricFamily};
 use super::sample::{and, flag, histogram, label, made, sample};
 use crate::health::{Mode, State};
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES};
+use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES, STAYS};
 use crate::pool::{AlarmKind, Pool};
 use crate::route::Table;
 
@@ -54,6 +54,7 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
     families.push(made(&family::POOL_RESPONSE, response));
     families.push(made(&family::POOL_PROBE, probe));
     alarms(&pools, families);
+    sticky(&pools, families);
     leaders(table, &pools, families);
 }
 
@@ -69,6 +70,16 @@ fn alarms(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
         })
     });
     families.push(made(&family::POOL_ALARM, samples.collect()));
+}
+
+/// Whether clients stay, of the pools in which they do.
+fn sticky(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
+    let samples = pools.iter().filter(|(_, pool)| pool.sticky.is_some()).flat_map(|(labels, pool)| {
+        let count = |at: usize| pool.stats.sum(|it| &it.sticky[at]) as f64;
+        let results = STAYS.iter().enumerate();
+        results.map(move |(at, result)| sample(&family::POOL_STICKY, and(labels, "result", result), count(at)))
+    });
+    families.push(made(&family::POOL_STICKY, samples.collect()));
 }
 
 /// Who has the work, of the pools in which one of several has it.

@@ -8,6 +8,7 @@ mod http;
 mod mysql;
 mod rules;
 mod site;
+mod sticky;
 mod tls;
 mod wire;
 
@@ -28,6 +29,7 @@ pub use http::*;
 pub use mysql::*;
 pub use rules::*;
 pub use site::*;
+pub use sticky::*;
 pub use tls::*;
 pub use wire::*;
 
@@ -318,6 +320,8 @@ pub struct Pool {
     pub tunnels_max: Option<NonZeroU32>,
     /// Most requests or TCP connections at once at each backend that says nothing else; `None`: no limit.
     pub connections_max: Option<NonZeroU32>,
+    /// How clients stay with the backend that they have; `None`: they do not.
+    pub sticky: Option<Sticky>,
 }
 
 /// Where the work of a pool goes by preference. Zones are numbered in the order in which the pool's backends name them.

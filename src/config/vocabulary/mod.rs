@@ -365,6 +365,7 @@ pub(super) const EVERY: &[&Words] = &[
     &RESPOND,
     &POOL,
     &NO_LEADER,
+    &STICKY,
     &ALL_DOWN,
     &FLAPS,
     &OUTLIERS,

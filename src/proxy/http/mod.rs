@@ -9,5 +9,6 @@ mod moved;
 mod own;
 pub mod reply;
 pub mod rules;
+mod sticky;
 mod understand;
 pub mod upload;
