@@ -37,7 +37,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("x509_parser", &["config/certificate.rs", "config/holder.rs"]),
     // A MySQL server sends its key as PEM, and the password goes back encrypted by it, or signed as MariaDB wants it.
     ("rustls_pki_types", &["net", "config", "probe/mysql"]),
-    ("aws_lc_rs", &["net", "probe/mysql", "probe/postgres"]),
+    ("aws_lc_rs", &["net", "pool/sticky", "probe/mysql", "probe/postgres"]),
     ("ed25519_dalek", &["probe/mysql"]),
     // `http`, the words of `h2`, cannot be told from rooms of that name here; it is where `h2` is.
     ("h2", &["probe", "proxy/http/http2"]),

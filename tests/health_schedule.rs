@@ -158,6 +158,7 @@ impl House {
             weight: 1,
             standing: Standing::Regular,
             zone: None,
+            connections_max: None,
         });
         let config = model::Pool {
             name: Arc::from(name),
@@ -173,9 +174,17 @@ impl House {
             hold: Duration::ZERO,
             queue: 0,
             retry: Retry { attempts: 0, budget_ratio: 0.0, budget_min_per_second: 0, body_bytes: 0, statuses: vec![] },
-            timeouts: PoolTimeouts { connect: SECOND, response: SECOND, idle: SECOND, tunnel_idle: None },
+            timeouts: PoolTimeouts {
+                connect: SECOND,
+                queue: SECOND,
+                response: SECOND,
+                idle: SECOND,
+                tunnel_idle: None,
+            },
             idle_connections: 0,
             tunnels_max: None,
+            connections_max: None,
+            sticky: None,
         };
         Arc::new(Pool::new(Arc::new(config), backends.to_vec(), 1, Arc::clone(&self.bell)))
     }

@@ -4,6 +4,7 @@
 //! nothing here changes anything.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
@@ -84,7 +85,7 @@ pub struct PoolView {
     pub failed: BTreeMap<String, u64>,
     /// Further attempts made.
     pub retries: u64,
-    /// Requests that wait now because no backend can serve.
+    /// Requests that wait now, for a backend that serves or for a place at one that is full.
     pub waiting: u32,
     /// Backends in the order of the configuration.
     pub backends: Vec<BackendView>,
@@ -126,6 +127,9 @@ pub struct BackendView {
     pub since_seconds: f64,
     /// Requests, tunnels and TCP connections under way.
     pub in_flight: u32,
+    /// How many there may be at once, where there is a limit.
+    #[serde(default)]
+    pub connections_max: Option<u32>,
     /// Connections to it on which nothing is under way.
     pub idle_connections: u64,
     /// Sessions ended because its role was lost or the time of its drain was over.
@@ -295,6 +299,7 @@ fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>,
         disagreement: remarks.disagreement.map(|it| it.sentence().to_owned()),
         since_seconds: backend.in_state_for().as_secs_f64(),
         in_flight: backend.in_flight(),
+        connections_max: backend.connections_max().map(NonZeroU32::get),
         idle_connections: backend.stats.sum(|it| &it.idle),
         cut: backend.stats.sum(|it| &it.cut),
         latency_seconds: (latency > 0).then(|| f64::from(latency) / 1e6),

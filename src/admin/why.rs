@@ -4,6 +4,7 @@
 //! variables in their place.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,12 @@ pub struct Why {
     pub share_percent: u16,
     /// Requests, tunnels and TCP connections under way.
     pub in_flight: u32,
+    /// How many there may be at once, where there is a limit.
+    #[serde(default)]
+    pub connections_max: Option<u32>,
+    /// Requests of its pool that wait now, for a backend that serves or for a place at one that is full.
+    #[serde(default)]
+    pub waiting: u32,
     /// Why it is what it is, in sentences, the weightiest first.
     pub because: Vec<String>,
     /// The active backend of a pool that has one.
@@ -235,6 +242,7 @@ pub(super) async fn probe(state: &AdminState, pool: &str, backend: Option<&str>)
 /// What is known of one backend of `pool`.
 pub fn why(explanation: &Explanation, pool: &Pool, in_flight: u32) -> Why {
     let verdict = explanation.verdict;
+    let live = pool.backends.iter().find(|live| live.name == explanation.backend);
     let states: Vec<State> = pool
         .config
         .checks
@@ -259,6 +267,8 @@ pub fn why(explanation: &Explanation, pool: &Pool, in_flight: u32) -> Why {
         gets_reads: verdict.serves.reads(),
         share_percent: verdict.share,
         in_flight,
+        connections_max: live.and_then(|live| live.connections_max()).map(NonZeroU32::get),
+        waiting: pool.waiting(),
         because: explanation.because.clone(),
         active: explanation.active.as_ref().map(ToString::to_string),
         follows: explanation.follows.as_ref().map(ToString::to_string),

@@ -154,7 +154,7 @@ fn backends(pool: &PoolView, paint: Paint) -> String {
             state(backend),
             plain(span(backend.since_seconds)),
             plain(weight(backend)),
-            plain(backend.in_flight.to_string()),
+            in_flight(backend),
             plain(backend.picks.to_string()),
             plain(backend.failures.to_string()),
             plain(backend.latency_seconds.map_or_else(|| "-".to_owned(), latency)),
@@ -185,6 +185,17 @@ fn weight(backend: &BackendView) -> String {
     match backend.share_percent {
         100 => backend.weight.to_string(),
         share => format!("{share}% of {}", backend.weight),
+    }
+}
+
+/// What is under way, and how much may be where there is a limit.
+fn in_flight(backend: &BackendView) -> (String, Ink) {
+    match backend.connections_max {
+        None => (backend.in_flight.to_string(), Ink::None),
+        Some(most) => {
+            let ink = if backend.in_flight >= most { Ink::Yellow } else { Ink::None };
+            (format!("{} of {most}", backend.in_flight), ink)
+        }
     }
 }
 
@@ -237,6 +248,7 @@ mod tests {
             disagreement: None,
             since_seconds: 200.0,
             in_flight: 2,
+            connections_max: None,
             idle_connections: 0,
             cut: 0,
             latency_seconds: (state == "up").then_some(0.0012),

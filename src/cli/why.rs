@@ -160,7 +160,11 @@ fn standing(why: &Why) -> String {
         (false, false) => "it gets no work".to_owned(),
     });
     if why.in_flight > 0 {
-        words.push(format!("{} in flight", why.in_flight));
+        let most = why.connections_max.map_or_else(String::new, |most| format!(" of {most}"));
+        words.push(format!("{}{most} in flight", why.in_flight));
+    }
+    if why.connections_max.is_some() && why.waiting > 0 {
+        words.push(format!("{} of its pool wait for a place", why.waiting));
     }
     if let Some(active) = why.active.as_ref().filter(|active| **active != why.backend) {
         words.push(format!("the active one is {active}"));

@@ -114,6 +114,7 @@ mod tests {
             | "no_leader = { ... }"
             | "all_down = { ... }"
             | "flaps = { ... }"
+            | "sticky = { ... }"
             | "outliers = { ... }"
             | "disagree = { ... }"
             | "[pool.NAME.tls]" => &["[pool.web]"],

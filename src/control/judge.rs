@@ -153,7 +153,12 @@ mod tests {
         let backends: Vec<_> = backends.collect();
         let active = Verdict { role: Some(Role::Active), ..Verdict::plain(State::Up) };
         backends[0].set_verdict(active);
-        backends[1].set_verdict(Verdict { state: second.0, role: second.1, serves: Serves::Nothing, share: 100 });
+        backends[1].set_verdict(Verdict {
+            state: second.0,
+            role: second.1,
+            serves: Serves::Nothing,
+            ..Verdict::UNKNOWN
+        });
         backends[2].set_verdict(Verdict::plain(State::Down));
         let pool = Pool::new(Arc::new(of_pool), backends, 1, Arc::new(Bell::default()));
         judge(&config, &pool, &pool.backends[of], order, None, force)

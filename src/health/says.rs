@@ -1,5 +1,7 @@
-//! What is said of a backend beyond that its checks are good: a role, a share of the work, a wish to be left; and by
-//! the configuration, whether it works always.
+//! What is said of a backend beyond that its checks are good: a role, a share of the work, a limit, a wish to be left;
+//! and by the configuration, whether it works always.
+
+use std::num::NonZeroU16;
 
 /// What a backend is among its like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +56,8 @@ pub struct Says {
     pub role: Option<Role>,
     /// Percent of its configured weight that it wants, where the check tells; 0 is [`Wish::Drain`] said in numbers.
     pub share: Option<u16>,
+    /// How much work it takes at once, where the check tells; more than `connections_max` or less.
+    pub connections: Option<NonZeroU16>,
     /// Which of two leaders is the newer one, where the check tells: the greater number.
     pub epoch: Option<u64>,
 }

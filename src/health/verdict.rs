@@ -1,5 +1,7 @@
 //! What is decided of one backend: the state, the role, and which work it gets.
 
+use std::num::NonZeroU16;
+
 use super::{Role, State};
 
 /// What is decided of one backend. Small enough to be published as one number.
@@ -13,6 +15,8 @@ pub struct Verdict {
     pub serves: Serves,
     /// Percent of its configured weight: less while it starts slowly, or where a check, an agent or an operator says so.
     pub share: u16,
+    /// How much work it takes at once, where a check or an agent says so: then `connections_max` does not count.
+    pub connections: Option<NonZeroU16>,
 }
 
 /// Which work a backend gets.
@@ -43,18 +47,20 @@ impl Serves {
 
 impl Verdict {
     /// Nothing is known.
-    pub const UNKNOWN: Self = Self { state: State::Unknown, role: None, serves: Serves::Nothing, share: 100 };
+    pub const UNKNOWN: Self =
+        Self { state: State::Unknown, role: None, serves: Serves::Nothing, share: 100, connections: None };
 
     /// A state without any role: those that are up get all work.
     pub fn plain(state: State) -> Self {
         let serves = if state == State::Up { Serves::Both } else { Serves::Nothing };
-        Self { state, role: None, serves, share: 100 }
+        Self { state, role: None, serves, share: 100, connections: None }
     }
 
     /// As one number.
     pub fn pack(self) -> u64 {
         let role = self.role.map_or(0, |role| role as u64);
-        self.state as u64 | role << 8 | (self.serves as u64) << 16 | u64::from(self.share) << 32
+        let connections = self.connections.map_or(0, |most| u64::from(most.get()));
+        self.state as u64 | role << 8 | (self.serves as u64) << 16 | u64::from(self.share) << 32 | connections << 48
     }
 
     /// From one number, made by [`Verdict::pack`].
@@ -81,6 +87,7 @@ impl Verdict {
                 _ => Serves::Nothing,
             },
             share: (number >> 32) as u16,
+            connections: NonZeroU16::new((number >> 48) as u16),
         }
     }
 }
@@ -97,8 +104,9 @@ mod tests {
         for state in states {
             for role in roles {
                 for serves in all {
-                    for share in [0, 1, 100, u16::MAX] {
-                        let verdict = Verdict { state, role, serves, share };
+                    for (share, connections) in [(0, 0), (1, u16::MAX), (100, 1), (u16::MAX, 300)] {
+                        let connections = NonZeroU16::new(connections);
+                        let verdict = Verdict { state, role, serves, share, connections };
                         assert_eq!(Verdict::unpack(verdict.pack()), verdict);
                     }
                 }

@@ -67,7 +67,10 @@ families! {
     POOL_RETRIES: Counter "evenkeel_pool_retries_total" "Further attempts made after one that failed.";
     POOL_RETRIES_DENIED: Counter "evenkeel_pool_retries_denied_total" "Further attempts that the retry budget did not allow.";
     POOL_HELD: Counter "evenkeel_pool_held_total" "Requests that waited because no backend could serve.";
-    POOL_WAITING: Gauge "evenkeel_pool_waiting" "Requests that wait now because no backend can serve.";
+    POOL_STICKY: Counter "evenkeel_pool_sticky_total" "Requests and TCP connections of a pool with `sticky`, by result: kept at its backend, new to all, or moved to another; absent for other pools.";
+    POOL_WAITING: Gauge "evenkeel_pool_waiting" "Requests that wait now, for a backend that serves or for a place at one that is full.";
+    POOL_QUEUED: Counter "evenkeel_pool_queued_total" "Requests that waited because every backend that could serve was at its `connections_max`.";
+    POOL_QUEUE: Histogram "evenkeel_pool_queue_duration_seconds" "Time that requests waited for a backend or for a place at one; those that did not wait are not in it.";
     POOL_IN_FLIGHT: Gauge "evenkeel_pool_in_flight" "Requests, tunnels and TCP connections under way at the pool's backends.";
     POOL_CONNECT: Histogram "evenkeel_pool_connect_duration_seconds" "Time to open a connection to a backend.";
     POOL_RESPONSE: Histogram "evenkeel_pool_response_duration_seconds" "Time from the request sent to the head of the answer.";
@@ -87,6 +90,7 @@ families! {
     BACKEND_WEIGHT: Gauge "evenkeel_backend_weight" "Share of the work that the configuration gives to the backend.";
     BACKEND_SHARE: Gauge "evenkeel_backend_share_ratio" "The part of its configured weight that the backend has now: less while it starts slowly, or where a check, an agent or an operator says so.";
     BACKEND_IN_FLIGHT: Gauge "evenkeel_backend_in_flight" "Requests, tunnels and TCP connections under way at the backend.";
+    BACKEND_CONNECTIONS_MAX: Gauge "evenkeel_backend_connections_max" "How much the backend may have in flight at once, by `connections_max` or by what a check or an agent says; absent where there is no limit.";
     BACKEND_TUNNELS: Gauge "evenkeel_backend_tunnels" "Tunnels open at the backend, where `tunnels_max` limits them.";
     BACKEND_LATENCY: Gauge "evenkeel_backend_latency_seconds" "Response time of the recent past, peaks remembered; 0 before the first answer.";
     BACKEND_REQUESTS: Counter "evenkeel_backend_requests_total" "Answers given by the backend, by status class; 1xx, 3xx and other appear with their first answer.";

@@ -212,8 +212,14 @@ pub struct PoolStats {
     pub retries: Counter,
     /// Retries that the budget did not allow.
     pub retries_denied: Counter,
-    /// Requests that waited for a backend.
+    /// Requests that waited because no backend could serve.
     pub held: Counter,
+    /// Requests that waited because every backend was full.
+    pub queued: Counter,
+    /// How long either of them waited.
+    pub queue: Histogram,
+    /// Requests and connections by what became of their wish to stay, by [`STAYS`].
+    pub sticky: [Counter; STAYS.len()],
     /// From the start of a connect to its success.
     pub connect: Histogram,
     /// From the request sent to the answer's head.
@@ -224,8 +230,12 @@ pub struct PoolStats {
     pub sent_bytes: Counter,
 }
 
+/// What became of a client that stays with its backend: it was served there, it was nowhere yet, or it had to go
+/// elsewhere; positions of [`PoolStats::sticky`].
+pub const STAYS: [&str; 3] = ["kept", "new", "moved"];
+
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 19] = [
+pub const FAILURES: [&str; 20] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -245,6 +255,7 @@ pub const FAILURES: [&str; 19] = [
     "cut",
     "connection_lost",
     "tls_failed",
+    "queue_timeout",
 ];
 
 /// What a worker counts of a backend.

@@ -5,19 +5,24 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::queue::Queue;
 use super::slot::Slot;
 use crate::clock;
-use crate::config::model::{Address, Site};
+use crate::config::model::{Address, Reads, Site};
 pub use crate::health::Symptom;
 use crate::health::judge::{Disagreement, InARow, Tally};
 use crate::health::{Serves, State, Verdict};
 use crate::metrics::{BackendStats, Counter, PerWorker, ProbeStats};
+
+/// More leases than there can be.
+const UNLIMITED: u32 = u32::MAX;
 
 /// One backend of one pool, live.
 #[derive(Debug)]
@@ -42,8 +47,13 @@ pub struct Backend {
     verdict: AtomicU64,
     /// When the state last changed, [`clock::millis`]. Writer: control.
     since: AtomicU64,
-    /// Requests, tunnels and TCP connections that hold a lease. Writers: leases.
+    /// Requests, tunnels and TCP connections that hold a lease. Writers: leases. Where there is a limit it orders with
+    /// the queue's counts: see there.
     in_flight: AtomicU32,
+    /// How many of them there may be at once; [`UNLIMITED`]: no matter. Writer: control, through [`super::Pool::refresh`].
+    most: AtomicU32,
+    /// Who waits for a place. Set by the pool.
+    queue: OnceLock<Arc<Queue>>,
     /// Tunnels that are open, where they are limited. Writers: workers, by [`TunnelPlace`].
     tunnels: AtomicU32,
     /// Response time of the recent past, microseconds, decaying. Writers: workers; a lost update is harmless.
@@ -59,6 +69,8 @@ pub struct Backend {
     /// Work that was given by an earlier [`super::Pool::version`] is to end. Writer: control. Relaxed: whoever must
     /// notice is told.
     cut_before: AtomicU64,
+    /// Set when what it had was told to end, until its state changes: clients that stay with it come no more. Writer: control.
+    drained: AtomicBool,
     /// Set when no table names it any more. Writer: control.
     retired: AtomicBool,
     /// What its checks last said. Writer: control.
@@ -135,6 +147,8 @@ impl Backend {
             verdict: AtomicU64::new(Verdict::UNKNOWN.pack()),
             since: AtomicU64::new(clock::millis()),
             in_flight: AtomicU32::new(0),
+            most: AtomicU32::new(UNLIMITED),
+            queue: OnceLock::new(),
             tunnels: AtomicU32::new(0),
             latency_micros: AtomicU32::new(0),
             suspicions: AtomicU32::new(0),
@@ -142,6 +156,7 @@ impl Backend {
             remarks: AtomicU8::new(0),
             suspected: AtomicBool::new(false),
             cut_before: AtomicU64::new(0),
+            drained: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             checks: Mutex::new(Vec::new()),
             evidence,
@@ -189,6 +204,17 @@ impl Backend {
         verdict.state == State::Down && verdict.serves == Serves::Nothing
     }
 
+    /// Whether clients that have it may stay: it serves their kind of work, or lets what it has finish, till its time is
+    /// over.
+    pub fn is_stayed_with(&self, reads: Reads) -> bool {
+        let verdict = self.verdict();
+        let serves = match reads {
+            Reads::Standby => verdict.serves.reads(),
+            Reads::Active => verdict.serves.work(),
+        };
+        serves || (verdict.state == State::Draining && !self.drained.load(Relaxed))
+    }
+
     /// Whether it gets no work at all.
     #[inline]
     pub fn is_out(&self) -> bool {
@@ -205,6 +231,7 @@ impl Backend {
     pub fn set_verdict(&self, verdict: Verdict) {
         let was = Verdict::unpack(self.verdict.swap(verdict.pack(), Relaxed));
         if was.state != verdict.state {
+            self.drained.store(false, Relaxed);
             self.since.store(clock::millis(), Relaxed);
         }
     }
@@ -228,8 +255,47 @@ impl Backend {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn give_slot_back(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+    /// The same where there is a limit; false where there is no place left.
+    pub(super) fn try_slot(&self) -> bool {
+        let most = self.most.load(Relaxed);
+        self.in_flight.fetch_update(SeqCst, SeqCst, |now| (now < most).then_some(now + 1)).is_ok()
+    }
+
+    #[inline]
+    pub(super) fn give_slot_back(self: &Arc<Self>) {
+        // Whoever waits for a place waits for one at a backend that is full.
+        if self.in_flight.fetch_sub(1, SeqCst) >= self.most.load(Relaxed) {
+            self.offer_places();
+        }
+    }
+
+    /// Gives places that are free to those who wait for one.
+    #[cold]
+    pub(super) fn offer_places(self: &Arc<Self>) {
+        if let Some(queue) = self.queue.get() {
+            queue.offer(self);
+        }
+    }
+
+    /// Says where work waits for a place. Called once, by its pool.
+    pub(super) fn set_queue(&self, queue: &Arc<Queue>) {
+        self.queue.get_or_init(|| Arc::clone(queue));
+    }
+
+    /// How many leases there may be at once.
+    pub fn connections_max(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.most.load(Relaxed)).filter(|most| most.get() != UNLIMITED)
+    }
+
+    /// Sets how many there may be. What is under way beyond that goes on.
+    pub(super) fn set_connections_max(&self, most: Option<NonZeroU32>) {
+        self.most.store(most.map_or(UNLIMITED, NonZeroU32::get), Relaxed);
+    }
+
+    /// Whether it has a place for more.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.load(SeqCst) < self.most.load(Relaxed)
     }
 
     /// Tunnels that are open, or about to be.
@@ -355,6 +421,7 @@ impl Backend {
     /// Tells the work of earlier versions to end; [`super::Pool::cut`] wakes whoever must notice.
     pub(super) fn cut(&self, before: u64) {
         self.cut_before.store(before, Relaxed);
+        self.drained.store(true, Relaxed);
     }
 
     /// Whether no table names it any more: its idle connections are closed and none is kept.

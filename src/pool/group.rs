@@ -154,9 +154,25 @@ impl Group {
     pub(super) fn another(&self, balance: &Balance, rng: &mut Rng, tried: &[u32]) -> Option<usize> {
         let count = self.backends.len();
         let start = if *balance == Balance::First { 0 } else { rng.below(count as u32) as usize };
-        (0..count)
-            .map(|step| (start + step) % count)
-            .find(|position| !tried.contains(&self.backends[*position].slot.index))
+        self.untried_from(start, tried).next()
+    }
+
+    fn untried_from<'t>(&'t self, start: usize, tried: &'t [u32]) -> impl Iterator<Item = usize> + use<'t> {
+        let count = self.backends.len();
+        let positions = (0..count).map(move |step| (start + step) % count);
+        positions.filter(|position| !tried.contains(&self.backends[*position].slot.index))
+    }
+
+    /// The same for work whose first choice is full: those that are not, from a place drawn by chance on.
+    pub(super) fn others_with_room<'t>(
+        &'t self,
+        balance: &Balance,
+        rng: &mut Rng,
+        tried: &'t [u32],
+    ) -> impl Iterator<Item = usize> + use<'t> {
+        let count = self.backends.len() as u32;
+        let start = if *balance == Balance::First { 0 } else { rng.below(count.max(1)) as usize };
+        self.untried_from(start, tried).filter(|position| self.backends[*position].has_room())
     }
 }
 

@@ -8,13 +8,16 @@ pub mod group;
 pub mod overrides;
 pub mod pick;
 pub mod preferences;
+pub mod queue;
 pub mod ready;
 pub mod slot;
 pub mod spread;
+pub mod sticky;
 #[cfg(test)]
 mod town;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,8 +29,10 @@ pub use dress::Dress;
 pub use overrides::{Order, OrderKind, Override};
 pub use pick::{Ask, Lease, Local};
 pub use preferences::{Near, Preferences};
+pub use queue::{Displaced, Queue, Seat, Turn, Wanted};
 pub use ready::Ready;
 pub use slot::Slot;
+pub use sticky::{Stick, Sticky};
 
 use crate::config::model;
 pub use crate::health::judge::{Alarm, AlarmKind};
@@ -46,6 +51,8 @@ pub struct Pool {
     pub budget: Arc<Budget>,
     /// How its traffic agrees on TLS with its backends; `None`: not at all.
     pub tls: Option<Arc<Dress>>,
+    /// How its clients stay with a backend; `None`: they do not.
+    pub sticky: Option<Arc<Sticky>>,
     preferences: Preferences,
     live: Arc<Live>,
     bell: Arc<Bell>,
@@ -55,8 +62,10 @@ pub struct Pool {
 /// one sees what may serve now.
 #[derive(Debug)]
 struct Live {
-    /// Requests that wait for a backend.
+    /// Requests that wait, for a backend that serves or for a place at one.
     waiting: AtomicU32,
+    /// Whose turn it is for a place.
+    queue: Arc<Queue>,
     /// What may serve. Writer: control, through [`Pool::refresh`]; read by a worker once after each flip.
     ready: Mutex<Arc<Ready>>,
     /// Counts the changes of `ready`. Release pairs with Acquire: who sees the number finds the value.
@@ -104,9 +113,11 @@ impl Bell {
 impl Pool {
     /// A pool of these backends, one for each member of `config`.
     pub fn new(config: Arc<model::Pool>, backends: Vec<Arc<Backend>>, workers: usize, bell: Arc<Bell>) -> Self {
-        let preferences = Preferences::new(&config.zones);
+        let preferences = Preferences::of_pool(&config);
+        set_limits(&config, &backends);
         let live = Live {
             waiting: AtomicU32::new(0),
+            queue: Arc::default(),
             ready: Mutex::new(Arc::new(Ready::of(&config, &backends, &preferences))),
             version: AtomicU64::new(1),
             alarms: Mutex::new(Vec::new()),
@@ -116,7 +127,11 @@ impl Pool {
         let budget = Arc::new(budget_of(&config.retry));
         let stats = Arc::new(PerWorker::new(workers));
         let tls = config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)));
-        Self { config, backends, stats, budget, tls, preferences, live: Arc::new(live), bell }
+        for backend in &backends {
+            backend.set_queue(&live.queue);
+        }
+        let sticky = Sticky::new(&config, &backends, &preferences, None).map(Arc::new);
+        Self { config, backends, stats, budget, tls, sticky, preferences, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
@@ -128,18 +143,23 @@ impl Pool {
             Arc::new(budget_of(&config.retry))
         };
         let (stats, live, bell) = (Arc::clone(&self.stats), Arc::clone(&self.live), Arc::clone(&self.bell));
-        let preferences = Preferences::new(&config.zones);
+        let preferences = Preferences::of_pool(&config);
+        for backend in &backends {
+            backend.set_queue(&live.queue);
+        }
         // Kept where nothing has changed: sessions can be taken up again.
         let tls = if config.tls == self.config.tls {
             self.tls.clone()
         } else {
             config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)))
         };
-        Self { config, backends, stats, budget, tls, preferences, live, bell }
+        let sticky = Sticky::new(&config, &backends, &preferences, self.sticky.as_deref()).map(Arc::new);
+        Self { config, backends, stats, budget, tls, sticky, preferences, live, bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.
     pub fn refresh(&self) {
+        set_limits(&self.config, &self.backends);
         let ready = Arc::new(Ready::of(&self.config, &self.backends, &self.preferences));
         *self.live.ready.lock().unwrap_or_else(PoisonError::into_inner) = ready;
         self.live.version.fetch_add(1, Ordering::Release);
@@ -205,16 +225,39 @@ impl Pool {
         }
     }
 
-    /// A place in the queue of those who wait for a backend; `None` when it is full.
+    /// Room in the queue of those who wait; `None` when it is full.
     pub fn wait(&self) -> Option<Waiting<'_>> {
         let before = self.live.waiting.fetch_add(1, Ordering::Relaxed);
         let place = Waiting(self);
         (before < self.config.queue).then_some(place)
     }
 
-    /// Requests that wait for a backend.
+    /// The same for a place at a backend: where the queue is full, a client that has more in it gives way.
+    pub fn wait_for_place(&self, wanted: Wanted, client: IpAddr) -> Option<Waiting<'_>> {
+        self.wait().or_else(|| {
+            self.live.queue.displace(wanted, client).ok()?;
+            // Who was displaced gives its room back as soon as it runs.
+            self.live.waiting.fetch_add(1, Ordering::Relaxed);
+            Some(Waiting(self))
+        })
+    }
+
+    /// A turn for a place at a backend which is not among `tried`. Places that are free now must be offered then.
+    pub fn turn(&self, wanted: Wanted, client: IpAddr, tried: &[u32]) -> Turn {
+        self.live.queue.turn(wanted, client, tried)
+    }
+
+    /// Requests that wait.
     pub fn waiting(&self) -> u32 {
         self.live.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// What a check or an agent says counts, else what the backend's entry says, else what the pool says.
+fn set_limits(config: &model::Pool, backends: &[Arc<Backend>]) {
+    for (member, backend) in config.members.iter().zip(backends) {
+        let said = backend.verdict().connections.map(NonZeroU32::from);
+        backend.set_connections_max(said.or(member.connections_max).or(config.connections_max));
     }
 }
 
@@ -222,7 +265,7 @@ fn budget_of(retry: &model::Retry) -> Budget {
     Budget::new(retry.budget_ratio, retry.budget_min_per_second)
 }
 
-/// A place in a pool's queue; given back by drop.
+/// Room in a pool's queue; given back by drop.
 #[derive(Debug)]
 pub struct Waiting<'a>(&'a Pool);
 

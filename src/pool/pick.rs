@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::group::Group;
 use super::preferences::Near;
 use super::ready::{Far, Layout};
-use super::{Backend, Pool, Ready};
+use super::{Backend, Pool, Ready, Seat, Stick, Wanted};
 use crate::balance::Balance;
 use crate::balance::rng::Rng;
 use crate::config::model::Reads;
@@ -28,6 +28,8 @@ pub struct Ask {
     pub reads: Reads,
     /// Which zone comes first, by [`Pool::near`].
     pub near: Near,
+    /// Where it belongs, in pools whose clients stay.
+    pub stick: Stick,
 }
 
 /// One use of a backend. Held by whoever forwards; dropping it gives the slot back.
@@ -42,6 +44,12 @@ impl Lease {
     fn new(backend: Rc<Hold>, version: u64) -> Self {
         backend.0.take_slot();
         Self { backend, version }
+    }
+
+    /// Where there is a limit: `None` without a place.
+    fn within(backend: Rc<Hold>, version: u64) -> Option<Self> {
+        // Made only with a place: a lease that goes gives one back.
+        if backend.0.try_slot() { Some(Self { backend, version }) } else { None }
     }
 
     /// The backend.
@@ -87,6 +95,8 @@ struct Held {
     /// Of the first group, which most pools have and no other.
     first: Vec<Option<Rc<Hold>>>,
     others: Vec<Vec<Option<Rc<Hold>>>>,
+    /// Of those that clients stay with, by position in the pool.
+    stayed_with: Vec<Option<Rc<Hold>>>,
 }
 
 impl Held {
@@ -104,6 +114,13 @@ impl Held {
         held
     }
 
+    fn stayed_with(&mut self, at: usize, backend: &Arc<Backend>) -> Rc<Hold> {
+        if self.stayed_with.len() <= at {
+            self.stayed_with.resize(at + 1, None);
+        }
+        Rc::clone(self.stayed_with[at].get_or_insert_with(|| Rc::new(Hold(Arc::clone(backend)))))
+    }
+
     fn other(&mut self, group: usize) -> &mut Vec<Option<Rc<Hold>>> {
         if self.others.len() < group {
             self.others.resize_with(group, Vec::new);
@@ -114,6 +131,7 @@ impl Held {
     fn forget(&mut self) {
         self.first.clear();
         self.others.clear();
+        self.stayed_with.clear();
     }
 }
 
@@ -162,14 +180,105 @@ impl Pool {
     #[inline]
     pub fn pick(&self, local: &mut Local, rng: &mut Rng, ask: &Ask, tried: &[u32]) -> Option<Lease> {
         local.ready(self);
+        if ask.stick != Stick::Free {
+            match self.pick_own(local, rng, ask, tried) {
+                Own::Lease(lease) => return Some(lease),
+                Own::Full => return None,
+                Own::Gone => {}
+            }
+        }
         let Local { version, ready, turns, held } = local;
         let balance = &self.config.balance;
         let (group, position) = match ready.plain() {
             Some(group) if tried.is_empty() => (group, group.choose(balance, &mut turns.first, rng, ask.key)),
+            _ if ready.is_limited() => return self.pick_with_room(local, rng, ask, tried),
             _ => choose(balance, ready.layout(ask), turns, rng, ask.key, tried)?,
         };
         Some(Lease::new(held.of(group, position), *version))
     }
+
+    /// The same where there are limits: one that is full is passed over while others are not. `None` where all are, and
+    /// where others wait for a place already.
+    fn pick_with_room(&self, local: &mut Local, rng: &mut Rng, ask: &Ask, tried: &[u32]) -> Option<Lease> {
+        if self.live.queue.is_waited_for() {
+            return None;
+        }
+        let Local { version, ready, turns, held } = local;
+        let (balance, layout) = (&self.config.balance, ready.layout(ask));
+        let (group, position) = choose(balance, layout, turns, rng, ask.key, tried)?;
+        if let Some(lease) = Lease::within(held.of(group, position), *version) {
+            return Some(lease);
+        }
+        let groups = std::iter::once(&layout.near).chain(layout.far.as_ref().map(|far| &far.group));
+        for group in groups {
+            let mut others = group.others_with_room(balance, rng, tried);
+            let lease = others.find_map(|position| Lease::within(held.of(group, position), *version));
+            if lease.is_some() {
+                return lease;
+            }
+        }
+        None
+    }
+
+    /// The backend that work belongs to, which it may stay with and is not among `tried`.
+    pub fn own(&self, ask: &Ask, tried: &[u32]) -> Option<&Arc<Backend>> {
+        let Stick::To(at) = ask.stick else { return None };
+        let own = self.backends.get(at as usize)?;
+        let may_stay = own.is_stayed_with(ask.reads) && !own.is_retired();
+        (may_stay && !tried.contains(&own.slot.index)).then_some(own)
+    }
+
+    fn pick_own(&self, local: &mut Local, rng: &mut Rng, ask: &Ask, tried: &[u32]) -> Own {
+        let Local { version, ready, turns, held } = local;
+        match ask.stick {
+            Stick::Free => Own::Gone,
+            Stick::To(at) => {
+                let Some(own) = self.own(ask, tried) else { return Own::Gone };
+                Lease::within(held.stayed_with(at as usize, own), *version).map_or(Own::Full, Own::Lease)
+            }
+            Stick::In(near) => {
+                let Some(group) = ready.in_zone(ask, near) else { return Own::Gone };
+                let balance = &self.config.balance;
+                let first = group.choose(balance, turns.of(group.number), rng, ask.key);
+                let others = group.others_with_room(balance, rng, tried);
+                let untried = !tried.contains(&group.backends[first].slot.index);
+                let lease = untried
+                    .then_some(first)
+                    .into_iter()
+                    .chain(others)
+                    .find_map(|position| Lease::within(held.of(group, position), *version));
+                lease.map_or(Own::Gone, Own::Lease)
+            }
+        }
+    }
+
+    /// Gives the places that are free to those whose turn it is.
+    pub fn offer_places(&self, local: &mut Local, ask: &Ask) {
+        let free = local.ready(self).layout(ask).backends().chain(self.own(ask, &[]));
+        free.filter(|backend| backend.has_room()).for_each(|backend| self.live.queue.offer(backend));
+    }
+
+    /// What a pick would have given, where a place was waited for; `None` where that backend may serve the work no more.
+    pub fn seated(&self, local: &mut Local, seat: Seat, wanted: Wanted, ask: &Ask) -> Option<Lease> {
+        local.ready(self);
+        let verdict = seat.backend()?.verdict();
+        let serves = match wanted {
+            Wanted::Work => verdict.serves.work(),
+            Wanted::Reads => verdict.serves.reads(),
+            Wanted::One(_) => self.own(ask, &[]).is_some(),
+        };
+        let backend = if serves { seat.into_backend()? } else { return None };
+        Some(Lease { backend: Rc::new(Hold(backend)), version: local.version })
+    }
+}
+
+/// What the backend (or zone) that work belongs to has for it.
+enum Own {
+    Lease(Lease),
+    /// It is to wait for a place there.
+    Full,
+    /// It may go anywhere.
+    Gone,
 }
 
 /// A group, and a position in it.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::model::{ZoneIndex, Zones};
+use crate::config::model::{self, StickyScope, ZoneIndex, Zones};
 
 /// A zone that work prefers, by the number that a pool's [`Preferences`] give it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +45,29 @@ impl Preferences {
         all.v4 = Ranges::of(networks.iter().filter(|(network, _)| network.addr().is_ipv4()));
         all.v6 = Ranges::of(networks.iter().filter(|(network, _)| network.addr().is_ipv6()));
         all
+    }
+
+    /// What the work of a pool may prefer: where clients stay in a zone, each one.
+    pub(super) fn of_pool(config: &model::Pool) -> Self {
+        let mut all = Self::new(&config.zones);
+        if let Some(model::Sticky::Cookie(cookie)) = &config.sticky
+            && cookie.scope == StickyScope::Zone
+        {
+            let zones = (0..config.zones.names.len()).map(|zone| ZoneIndex(zone as u16));
+            zones.for_each(|zone| _ = all.number(zone));
+        }
+        all
+    }
+
+    /// The zone with this number.
+    pub(super) fn zone(&self, near: Near) -> Option<ZoneIndex> {
+        self.zones.get(near.index()).copied().flatten()
+    }
+
+    /// The number of a zone, where somebody may prefer it.
+    pub(super) fn number_of(&self, zone: ZoneIndex) -> Option<Near> {
+        let at = self.zones.iter().position(|known| *known == Some(zone))?;
+        Some(Near(at as u16))
     }
 
     /// By number; the first is the balancer's own, `None` where all backends are alike.

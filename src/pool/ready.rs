@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::Backend;
 use super::group::{Candidate, Group};
 use super::pick::Ask;
-use super::preferences::Preferences;
+use super::preferences::{Near, Preferences};
 use crate::balance::Balance;
 use crate::config::model::{self, Reads, Standing, ZoneIndex};
 use crate::health::{Serves, State};
@@ -33,6 +33,8 @@ pub struct Ready {
     work: Rack,
     /// Where other backends get reads than do the work.
     reads: Option<Box<Rack>>,
+    /// Whether some backend takes only so much at once.
+    is_limited: bool,
     /// Whether some backend has no verdict yet: then it is worth waiting for one.
     pub undecided: bool,
 }
@@ -51,6 +53,8 @@ pub struct Layout {
     pub near: Group,
     /// The others.
     pub far: Option<Box<Far>>,
+    /// Whether `near` is of one zone, because it is preferred.
+    pub(super) has_zone: bool,
 }
 
 /// The backends of other zones than the preferred one.
@@ -78,14 +82,27 @@ impl Ready {
         let undecided = all.iter().any(|it| it.verdict.state == State::Unknown);
         let work = plan.rack(&work, Serves::work);
         let reads = (!same).then(|| Box::new(plan.rack(&reads, Serves::reads)));
-        let is_plain = reads.is_none() && work.others.is_empty() && work.own.far.is_none() && !work.own.is_empty();
-        Self { is_plain, work, reads, undecided }
+        let is_limited = backends.iter().any(|backend| backend.connections_max().is_some());
+        let one_layout = reads.is_none() && work.others.is_empty() && work.own.far.is_none();
+        let is_plain = one_layout && !work.own.is_empty() && !is_limited && config.sticky.is_none();
+        Self { is_plain, work, reads, is_limited, undecided }
     }
 
     /// The one group that all work goes to, where that is all there is to say.
     #[inline]
     pub(super) fn plain(&self) -> Option<&Group> {
         self.is_plain.then_some(&self.work.own.near)
+    }
+
+    /// Whether some backend takes only so much at once.
+    pub fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
+    /// The backends of this zone that do the work, where there are any.
+    pub(super) fn in_zone(&self, ask: &Ask, near: Near) -> Option<&Group> {
+        let layout = self.layout(&Ask { near, ..*ask });
+        layout.has_zone.then_some(&layout.near)
     }
 
     /// The layout for this work. A pool of an older table may know other zones: its work goes by the own one meanwhile.
@@ -146,10 +163,11 @@ impl<'a> Plan<'a> {
         let is_near = |it: &Candidate<'_>| zone.is_none() || it.member.zone == zone;
         let (near, far): (Vec<_>, Vec<_>) = serving.iter().copied().partition(is_near);
         if near.is_empty() || far.is_empty() {
-            return Layout { near: self.group(serving), far: None };
+            let has_zone = zone.is_some() && !near.is_empty();
+            return Layout { near: self.group(serving), far: None, has_zone };
         }
         let stay = if self.config.balance == Balance::First { ALL } else { self.stay(&near, zone, kind) };
-        Layout { near: self.group(&near), far: Some(Box::new(Far { group: self.group(&far), stay })) }
+        Layout { near: self.group(&near), far: Some(Box::new(Far { group: self.group(&far), stay })), has_zone: true }
     }
 
     fn group(&mut self, chosen: &[Candidate<'_>]) -> Group {
@@ -190,8 +208,9 @@ mod tests {
     use crate::health::{Role, Verdict};
     use crate::pool::town::{Town, WELL};
 
-    const DOWN: Verdict = Verdict { state: State::Down, role: None, serves: Serves::Nothing, share: 100 };
-    const READS: Ask = Ask { key: None, reads: Reads::Standby, near: crate::pool::Near::OWN };
+    const DOWN: Verdict = Verdict { state: State::Down, role: None, serves: Serves::Nothing, ..Verdict::UNKNOWN };
+    const READS: Ask =
+        Ask { key: None, reads: Reads::Standby, near: crate::pool::Near::OWN, stick: crate::pool::Stick::Free };
 
     fn own(zones: &mut Zones) {
         zones.own = Some(ZoneIndex(0));

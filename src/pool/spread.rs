@@ -105,12 +105,12 @@ mod tests {
     use crate::config::model::{Reads, ZoneIndex};
     use crate::health::{Serves, State, Verdict};
     use crate::pool::town::{Town, WELL};
-    use crate::pool::{Ask, Near};
+    use crate::pool::{Ask, Near, Stick};
 
     const KEYS: u64 = 20_000;
 
     fn ask(key: u64) -> Ask {
-        Ask { key: Some(hash(&key.to_le_bytes())), reads: Reads::Active, near: Near::OWN }
+        Ask { key: Some(hash(&key.to_le_bytes())), reads: Reads::Active, near: Near::OWN, stick: Stick::Free }
     }
 
     /// Who serves each key.

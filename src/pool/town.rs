@@ -17,7 +17,8 @@ pub(super) struct Town {
 }
 
 /// Well, with all of its share.
-pub(super) const WELL: Verdict = Verdict { state: State::Up, role: None, serves: Serves::Both, share: 100 };
+pub(super) const WELL: Verdict =
+    Verdict { state: State::Up, role: None, serves: Serves::Both, share: 100, connections: None };
 
 impl Town {
     /// `backends` as the configuration has them, but for `zone`, which is a number; `keys` are further ones of the pool.

@@ -1,10 +1,11 @@
 //! `type = "agent"`: what an agent beside the backend says of it, in the words of `HAProxy`'s agents, unchanged.
 //!
-//! One line a visit: health (`up`, `down`, `fail`, `stopped`, with a `#reason`), will (`ready`, `drain`, `maint`) and
-//! weight (`75%`, `weight:128`), in any order and case, parted by blanks or commas. What a line leaves out stays as it
-//! was, and so does everything when the agent cannot be reached or says nothing that makes sense: only the agent takes
-//! back what the agent said, and one that was never heard says nothing against its backend.
+//! One line a visit: health (`up`, `down`, `fail`, `stopped`, with a `#reason`), will (`ready`, `drain`, `maint`), weight
+//! (`75%`, `weight:128`) and a limit (`maxconn:30`), in any order and case, parted by blanks or commas. What a line leaves
+//! out stays as it was, and so does everything when the agent cannot be reached or says nothing that makes sense: only the
+//! agent takes back what the agent said, and one that was never heard says nothing against its backend.
 
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::timeout;
@@ -32,6 +33,7 @@ struct Said {
     down: Option<String>,
     wish: Wish,
     share: Option<u16>,
+    connections: Option<NonZeroU16>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,8 +49,8 @@ struct Line {
     health: Option<Health>,
     wish: Option<Wish>,
     share: Option<u16>,
-    /// `maxconn:N`, which is taken and has no effect.
-    connections: Option<String>,
+    /// `maxconn:N`; 0 takes back what was said.
+    connections: Option<u16>,
     /// The first word that nobody knows.
     unknown: Option<String>,
 }
@@ -104,9 +106,6 @@ impl Said {
         if let Some(word) = &parsed.unknown {
             log.note(format!("`{word}` is no word of an agent"));
         }
-        if let Some(limit) = &parsed.connections {
-            log.note(format!("maxconn:{limit} is taken and has no effect"));
-        }
         if parsed.is_empty() {
             return Some(format!("`{}` says nothing", readable(line, WIDTH)));
         }
@@ -118,6 +117,7 @@ impl Said {
         }
         self.wish = parsed.wish.unwrap_or(self.wish);
         self.share = parsed.share.or(self.share);
+        self.connections = parsed.connections.map_or(self.connections, NonZeroU16::new);
         None
     }
 
@@ -138,8 +138,10 @@ impl Said {
             Wish::Maintenance => ", maint",
         };
         let share = self.share.map_or_else(String::new, |share| format!(", weight {share}%"));
-        let finding = Finding::new(format!("the agent says up{wish}{share}{silence}"));
-        Ok(finding.saying(Says { wish: self.wish, share: self.share, ..Says::default() }))
+        let most = self.connections.map_or_else(String::new, |most| format!(", {most} at once at most"));
+        let finding = Finding::new(format!("the agent says up{wish}{share}{most}{silence}"));
+        let says = Says { wish: self.wish, share: self.share, connections: self.connections, ..Says::default() };
+        Ok(finding.saying(says))
     }
 }
 
@@ -167,9 +169,9 @@ impl Line {
             "ready" => self.wish = Some(Wish::Work),
             "drain" => self.wish = Some(Wish::Drain),
             "maint" => self.wish = Some(Wish::Maintenance),
-            other => match (share(other), other.strip_prefix("maxconn:")) {
+            other => match (share(other), other.strip_prefix("maxconn:").and_then(digits)) {
                 (Some(share), _) => self.share = Some(share),
-                (None, Some(limit)) if limit.parse::<u32>().is_ok() => self.connections = Some(limit.to_owned()),
+                (None, Some(most)) => self.connections = Some(most),
                 _ => {
                     let word = readable(word.as_bytes(), WIDTH);
                     self.unknown.get_or_insert(word);
@@ -189,9 +191,13 @@ fn share(word: &str) -> Option<u16> {
         Some(number) => number.strip_suffix('%').unwrap_or(number),
         None => word.strip_suffix('%')?,
     };
-    // Digits only: no sign.
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| number.parse::<u16>().unwrap_or(SHARE_MAX).min(SHARE_MAX))
+    digits(number).map(|number| number.min(SHARE_MAX))
+}
+
+/// Digits only: no sign. What is too large for the number is as large as it can be.
+fn digits(text: &str) -> Option<u16> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]
@@ -224,7 +230,9 @@ mod tests {
             ("Weight:75%", Line { share: Some(75), ..Line::default() }),
             ("0%", Line { share: Some(0), ..Line::default() }),
             ("99999999%", Line { share: Some(SHARE_MAX), ..Line::default() }),
-            ("maxconn:30", Line { connections: Some("30".into()), ..Line::default() }),
+            ("maxconn:30", Line { connections: Some(30), ..Line::default() }),
+            ("maxconn:70000", Line { connections: Some(u16::MAX), ..Line::default() }),
+            ("maxconn:-1", Line { unknown: Some("maxconn:-1".into()), ..Line::default() }),
             ("drain", Line { wish: Some(Wish::Drain), ..Line::default() }),
             ("MAINT", Line { wish: Some(Wish::Maintenance), ..Line::default() }),
             (
@@ -233,7 +241,7 @@ mod tests {
                     health: Some(Health::Up),
                     wish: Some(Wish::Work),
                     share: Some(50),
-                    connections: Some("8".into()),
+                    connections: Some(8),
                     unknown: None,
                 },
             ),
@@ -273,7 +281,8 @@ mod tests {
             (&[Line_("maint"), Line_("down"), Line_("up")], Some((Wish::Maintenance, None)), "maint"),
             (&[Line_("maint"), Line_("ready")], Some((Wish::Work, None)), "says up"),
             (&[Line_("drain"), Silent], Some((Wish::Drain, None)), "nothing new since: why"),
-            (&[Line_("maxconn:5")], Some((Wish::Work, None)), "says up"),
+            (&[Line_("maxconn:5")], Some((Wish::Work, None)), "says up, 5 at once at most"),
+            (&[Line_("maxconn:5"), Line_("up")], Some((Wish::Work, None)), "up, 5 at once"),
         ];
         for (events, expected, words) in rows {
             let mut said = Said::default();

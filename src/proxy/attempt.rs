@@ -1,6 +1,7 @@
 //! Getting to a backend: waiting for one that may serve, and connecting to it.
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
+use crate::config::model::Reads;
 use crate::health::Mode;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
 use crate::net::stream::Stream;
 use crate::net::transport::Transport;
 use crate::net::wheel::Timer;
-use crate::pool::{Ask, Backend, Dress, Lease, Pool, Symptom};
+use crate::pool::{Ask, Backend, Displaced, Dress, Lease, Pool, Seat, Symptom, Turn, Waiting, Wanted};
 
 /// While backends have no verdict yet (the program has just started), a request waits this long for one even where
 /// `hold` is zero: the first probes take milliseconds.
@@ -134,17 +136,20 @@ impl<'a> Search<'a> {
     /// A backend that may serve and is not among `tried`, waited for as the pool allows, and how long that took. Whoever
     /// waits is asked now and then whether the client has `left`.
     ///
+    /// Where all that may serve are full, it waits for the turn of its `client` at one of them.
+    ///
     /// Where all that may serve have been tried, and the pool holds requests, the next verdict opens a new round; so
     /// does a fifth of a second, because a backend that was only restarting is back before any verdict. `tried` is empty
     /// then.
     ///
     /// # Errors
-    /// [`Cause::NoBackend`], [`Cause::QueueFull`] or [`Cause::ClientAbort`].
+    /// [`Cause::NoBackend`], [`Cause::QueueFull`], [`Cause::QueueTimeout`] or [`Cause::ClientAbort`].
     pub async fn lease(
         &self,
         tried: &mut Tried,
         timer: &Timer,
-        mut left: impl FnMut(&mut Context<'_>) -> bool,
+        client: IpAddr,
+        left: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<(Lease, Duration), Cause> {
         let pool = self.pool();
         if tried.as_of != 0 && tried.as_of != pool.version() {
@@ -153,30 +158,76 @@ impl<'a> Search<'a> {
         if let Some(lease) = self.pick(tried) {
             return Ok((lease, Duration::ZERO));
         }
-        if self.patience().0.is_zero() {
+        let begun = Instant::now();
+        let room = self.room(tried, client)?;
+        // Boxed: every connection would keep the room that few waits need.
+        let lease = Box::pin(self.wait(tried, timer, client, begun, left)).await;
+        drop(room);
+        let waited = begun.elapsed();
+        pool.stats.mine().queue.observe(waited);
+        lease.map(|lease| (lease, waited))
+    }
+
+    /// Room in the queue.
+    fn room(&self, tried: &Tried, client: IpAddr) -> Result<Waiting<'a>, Cause> {
+        let pool = self.pool();
+        if self.is_full(tried) {
+            let room = pool.wait_for_place(self.wanted(tried), client).ok_or(Cause::QueueFull)?;
+            pool.stats.mine().queued.inc();
+            return Ok(room);
+        }
+        // Whoever could be picked, but was not a moment ago, is looked at once more.
+        let is_picked = !tried.all && self.has_others(tried);
+        if self.patience(tried).0.is_zero() && !is_picked {
             return Err(Cause::NoBackend);
         }
-        let _place = pool.wait().ok_or(Cause::QueueFull)?;
+        let room = pool.wait().ok_or(Cause::QueueFull)?;
         pool.stats.mine().held.inc();
-        let begun = Instant::now();
+        Ok(room)
+    }
+
+    async fn wait(
+        &self,
+        tried: &mut Tried,
+        timer: &Timer,
+        client: IpAddr,
+        begun: Instant,
+        mut left: impl FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<Lease, Cause> {
+        let pool = self.pool();
         let mut version = pool.version();
+        let mut turn: Option<Turn> = None;
         loop {
             let mut changes = pin!(self.worker.ready_changes());
             changes.as_mut().enable();
             if std::mem::replace(&mut version, pool.version()) != version {
+                if !tried.is_empty() || turn.as_ref().is_some_and(|turn| !turn.is_for(self.wanted(tried))) {
+                    // It would not be called to where it may go now.
+                    turn = None;
+                }
                 tried.clear();
+                self.worker.offer_places(self.view, self.pool, &self.ask);
             }
-            if let Some(lease) = self.pick(tried) {
-                return Ok((lease, begun.elapsed()));
+            if turn.is_none() {
+                if let Some(lease) = self.pick(tried) {
+                    return Ok(lease);
+                }
+                if self.is_full(tried) {
+                    turn = Some(pool.turn(self.wanted(tried), client, tried));
+                    self.worker.offer_places(self.view, self.pool, &self.ask);
+                }
             }
-            let (hold, again) = self.patience();
+            let (patience, again) = self.patience(tried);
             let at_most = if tried.as_of != 0 { Duration::MAX } else { again };
-            let rest = hold.saturating_sub(begun.elapsed());
+            let rest = patience.saturating_sub(begun.elapsed());
             if rest.is_zero() {
-                return Err(Cause::NoBackend);
+                return Err(if turn.is_some() { Cause::QueueTimeout } else { Cause::NoBackend });
             }
             timer.set(rest.min(at_most));
             let news = poll_fn(|context| {
+                if let Some(Poll::Ready(seat)) = turn.as_mut().map(|turn| turn.poll(context)) {
+                    return Poll::Ready(News::Seat(seat));
+                }
                 if changes.as_mut().poll(context).is_ready() {
                     return Poll::Ready(News::Verdict);
                 }
@@ -187,19 +238,43 @@ impl<'a> Search<'a> {
             });
             match news.await {
                 News::Verdict => {}
+                News::Time if turn.is_some() => {}
                 News::Time => tried.clear(),
                 News::ClientLeft => return Err(Cause::ClientAbort),
+                News::Seat(Err(Displaced)) => return Err(Cause::QueueFull),
+                News::Seat(Ok(seat)) => {
+                    turn = None;
+                    if let Some(lease) = self.worker.seated(self.view, self.pool, &self.ask, seat, self.wanted(tried)) {
+                        return Ok(lease);
+                    }
+                }
             }
         }
     }
 
+    /// Whether somebody may serve it who has not been tried, and has no place for it now.
+    fn is_full(&self, tried: &Tried) -> bool {
+        !tried.all && self.worker.may_be_full(self.view, self.pool, &self.ask, tried)
+    }
+
+    fn wanted(&self, tried: &Tried) -> Wanted {
+        if let Some(own) = self.pool().own(&self.ask, tried) {
+            return Wanted::One(own.slot.serial);
+        }
+        match self.ask.reads {
+            Reads::Standby => Wanted::Reads,
+            Reads::Active => Wanted::Work,
+        }
+    }
+
     /// How long it is held in all, and how long before what has been tried is tried again.
-    fn patience(&self) -> (Duration, Duration) {
-        let hold = self.pool().config.hold;
+    fn patience(&self, tried: &Tried) -> (Duration, Duration) {
+        let config = &self.pool().config;
         match self.prospect() {
-            Prospect::Undecided => (hold.max(FIRST_VERDICT), Duration::MAX),
-            Prospect::Nobody => (hold, Duration::MAX),
-            Prospect::Somebody => (hold, AGAIN),
+            _ if self.is_full(tried) => (config.timeouts.queue, Duration::MAX),
+            Prospect::Undecided => (config.hold.max(FIRST_VERDICT), Duration::MAX),
+            Prospect::Nobody => (config.hold, Duration::MAX),
+            Prospect::Somebody => (config.hold, AGAIN),
         }
     }
 
@@ -220,6 +295,8 @@ impl<'a> Search<'a> {
 enum News {
     /// What may serve has changed somewhere.
     Verdict,
+    /// It is its turn at a backend, or there was too much in the queue.
+    Seat(Result<Seat, Displaced>),
     /// It is time to look again.
     Time,
     /// Nobody wants the answer any more.

@@ -44,6 +44,8 @@ pub enum Cause {
     ConnectionLost,
     /// The backend took the connection, and no TLS came about on it.
     TlsFailed,
+    /// No backend had a place for it in time.
+    QueueTimeout,
 }
 
 impl Cause {
@@ -60,7 +62,7 @@ impl Cause {
     /// The status that tells the client, and its reason phrase.
     pub fn status(self) -> (u16, &'static str) {
         match self {
-            Self::NoBackend | Self::QueueFull | Self::Local => (503, "Service Unavailable"),
+            Self::NoBackend | Self::QueueFull | Self::QueueTimeout | Self::Local => (503, "Service Unavailable"),
             Self::ConnectTimeout | Self::ResponseTimeout | Self::ConnectionLost => (504, "Gateway Timeout"),
             _ => (502, "Bad Gateway"),
         }
@@ -71,6 +73,7 @@ impl Cause {
         match self {
             Self::NoBackend => "No backend can serve this right now.",
             Self::QueueFull => "Too many requests are waiting for a backend.",
+            Self::QueueTimeout => "All backends are busy right now.",
             Self::Local => "The balancer cannot open another connection right now.",
             Self::ConnectRefused | Self::ConnectFailed => "The backend could not be reached.",
             Self::ConnectTimeout => "The backend did not take the connection in time.",
@@ -108,6 +111,7 @@ impl Cause {
             Self::RetriedStatus => Some(Symptom::Status),
             Self::NoBackend
             | Self::QueueFull
+            | Self::QueueTimeout
             | Self::BodyTimeout
             | Self::ClientAbort
             | Self::TunnelIdle
@@ -133,6 +137,7 @@ mod tests {
         assert_eq!(Cause::Cut.word(), "cut");
         assert_eq!(Cause::ConnectionLost.word(), "connection_lost");
         assert_eq!(Cause::TlsFailed.word(), "tls_failed");
-        assert_eq!(Cause::TlsFailed.index() + 1, FAILURES.len());
+        assert_eq!(Cause::QueueTimeout.word(), "queue_timeout");
+        assert_eq!(Cause::QueueTimeout.index() + 1, FAILURES.len());
     }
 }

@@ -1,6 +1,6 @@
 //! A TCP connection: pool by its routes, pick, connect with the next backend on failure, relay.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +16,8 @@ use crate::balance::Balance;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
-use crate::pool::{Ask, Lease, Pool};
+use crate::pool::sticky::{Stay, octets};
+use crate::pool::{Ask, Lease, Pool, Stick};
 use crate::route::Listener;
 
 /// What is noted of a connection for its log line.
@@ -50,11 +51,16 @@ pub async fn serve(
     let mut notes = Notes::default();
     let ip = address.ip().to_canonical();
     let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
-    let ask = Ask { key, reads, near: pool.near(ip) };
+    let stick = pool.sticky.as_ref().map_or(Stick::Free, |sticky| sticky.find(&octets(ip)));
+    let ask = Ask { key, reads, near: pool.near(ip), stick };
     let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
     let mut ended = false;
     let left = |context: &mut Context<'_>| has_left(context, &mut client, &mut early.client, &mut ended);
-    let reached = reach(&search, &timer, &mut notes, left).await;
+    // Boxed: every connection would keep the room that its first moments need.
+    let reached = Box::pin(reach(&search, &timer, address.ip().to_canonical(), &mut notes, left)).await;
+    if let Ok((lease, _)) = &reached {
+        settle(&pool, search.ask.stick, address.ip().to_canonical(), lease);
+    }
     // A connection may last for days: it must not keep its table that long.
     drop(view);
     let cause = match reached {
@@ -77,6 +83,16 @@ pub async fn serve(
     }
 }
 
+/// Counts where a client was served that may want to stay, and remembers it.
+fn settle(pool: &Pool, stick: Stick, client: IpAddr, lease: &Lease) {
+    let Some(sticky) = &pool.sticky else { return };
+    let stay = pool.stay(stick, lease.backend());
+    pool.stats.mine().sticky[stay as usize].inc();
+    if stay != Stay::Kept {
+        sticky.learn(&octets(client), lease.backend());
+    }
+}
+
 /// Whether a client whose connection is held has gone for good. Its end alone may be half a close: it still reads.
 fn has_left(context: &mut Context<'_>, client: &mut Stream, hand: &mut Option<Buffer>, ended: &mut bool) -> bool {
     if *ended {
@@ -90,6 +106,7 @@ fn has_left(context: &mut Context<'_>, client: &mut Stream, hand: &mut Option<Bu
 async fn reach(
     search: &Search<'_>,
     timer: &Timer,
+    client: IpAddr,
     notes: &mut Notes,
     mut left: impl FnMut(&mut Context<'_>) -> bool,
 ) -> Result<(Lease, Stream), Cause> {
@@ -98,7 +115,7 @@ async fn reach(
     let mut tried = Tried::default();
     pool.budget.request();
     loop {
-        let (lease, waited) = search.lease(&mut tried, timer, &mut left).await?;
+        let (lease, waited) = search.lease(&mut tried, timer, client, &mut left).await?;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);

@@ -17,7 +17,7 @@ use super::log::AccessLog;
 use crate::balance::hash;
 use crate::balance::rng::Rng;
 use crate::net::wheel;
-use crate::pool::{Ask, Lease, Local, Notice, Pool};
+use crate::pool::{Ask, Lease, Local, Notice, Pool, Seat, Wanted};
 use crate::route::{Listener, Published, Table};
 
 /// How often idle connections are looked through for those that are too old.
@@ -133,6 +133,11 @@ impl Worker {
         view.pool(pool).pick(&mut view.locals[pool as usize].borrow_mut(), &mut self.rng.borrow_mut(), ask, tried)
     }
 
+    /// The lease of a place that was waited for; `None` where its backend may serve the work no more.
+    pub fn seated(&self, view: &View, pool: u32, ask: &Ask, seat: Seat, wanted: Wanted) -> Option<Lease> {
+        view.pool(pool).seated(&mut view.locals[pool as usize].borrow_mut(), seat, wanted, ask)
+    }
+
     /// Who may serve this work.
     pub fn prospect(&self, view: &View, pool: u32, ask: &Ask) -> Prospect {
         let mut local = view.locals[pool as usize].borrow_mut();
@@ -149,6 +154,20 @@ impl Worker {
         let mut local = view.locals[pool as usize].borrow_mut();
         let mut backends = local.ready(view.pool(pool)).layout(ask).backends();
         backends.any(|backend| !tried.contains(&backend.slot.index))
+    }
+
+    /// Whether all that may serve this work and are not among `tried` may be full: some of them take only so much at once.
+    pub fn may_be_full(&self, view: &View, pool: u32, ask: &Ask, tried: &[u32]) -> bool {
+        let mut local = view.locals[pool as usize].borrow_mut();
+        let ready = local.ready(view.pool(pool));
+        let mut all = ready.layout(ask).backends();
+        ready.is_limited()
+            && (view.pool(pool).own(ask, tried).is_some() || all.any(|backend| !tried.contains(&backend.slot.index)))
+    }
+
+    /// Gives places at the pool's backends that are free to those whose turn it is.
+    pub fn offer_places(&self, view: &View, pool: u32, ask: &Ask) {
+        view.pool(pool).offer_places(&mut view.locals[pool as usize].borrow_mut(), ask);
     }
 
     /// Waits until what may serve changes somewhere.

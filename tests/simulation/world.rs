@@ -89,7 +89,13 @@ impl Machine {
     }
 
     fn says(&self) -> Says {
-        Says { wish: self.wish, role: self.role, share: self.share, epoch: self.role.map(|_| self.epoch) }
+        Says {
+            wish: self.wish,
+            role: self.role,
+            share: self.share,
+            epoch: self.role.map(|_| self.epoch),
+            ..Says::default()
+        }
     }
 }
 

@@ -101,6 +101,11 @@ impl<'t> Backends<'t> {
 
     pub(super) fn traffic(&self, families: &mut Vec<MetricFamily>) {
         families.push(self.single(&family::BACKEND_IN_FLIGHT, |it| f64::from(it.backend.in_flight())));
+        let limits = self.0.iter().filter_map(|it| Some((it, it.backend.connections_max()?.get())));
+        let limits = limits
+            .map(|(it, most)| sample(&family::BACKEND_CONNECTIONS_MAX, it.labels.clone(), f64::from(most)))
+            .collect();
+        families.push(made(&family::BACKEND_CONNECTIONS_MAX, limits));
         let limited = self.0.iter().filter(|it| it.has_tunnels_max);
         let tunnels =
             limited.map(|it| sample(&family::BACKEND_TUNNELS, it.labels.clone(), f64::from(it.backend.tunnels())));

@@ -7,7 +7,7 @@ use prometheus::proto::{LabelPair, MetricFamily};
 use super::sample::{and, flag, histogram, label, made, sample};
 use crate::health::{Mode, State};
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES};
+use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES, STAYS};
 use crate::pool::{AlarmKind, Pool};
 use crate::route::Table;
 
@@ -24,11 +24,13 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
     single(&family::POOL_RETRIES, &|pool| pool.stats.sum(|it| &it.retries) as f64);
     single(&family::POOL_RETRIES_DENIED, &|pool| pool.stats.sum(|it| &it.retries_denied) as f64);
     single(&family::POOL_HELD, &|pool| pool.stats.sum(|it| &it.held) as f64);
+    single(&family::POOL_QUEUED, &|pool| pool.stats.sum(|it| &it.queued) as f64);
     single(&family::POOL_RECEIVED, &|pool| pool.stats.sum(|it| &it.received_bytes) as f64);
     single(&family::POOL_SENT, &|pool| pool.stats.sum(|it| &it.sent_bytes) as f64);
 
     let mut requests = Vec::new();
     let mut failed = Vec::new();
+    let mut queue = Vec::new();
     let mut connect = Vec::new();
     let mut response = Vec::new();
     let mut probe = Vec::new();
@@ -40,16 +42,19 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
         for (at, cause) in FAILURES.iter().enumerate() {
             failed.push(sample(&family::POOL_FAILED, and(labels, "cause", cause), count(|it| &it.failed, at)));
         }
+        queue.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.queue)));
         connect.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.connect)));
         response.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.response)));
         probe.push(histogram(labels.clone(), pool.backends.iter().map(|it| &it.probes.duration)));
     }
     families.push(made(&family::POOL_REQUESTS, requests));
     families.push(made(&family::POOL_FAILED, failed));
+    families.push(made(&family::POOL_QUEUE, queue));
     families.push(made(&family::POOL_CONNECT, connect));
     families.push(made(&family::POOL_RESPONSE, response));
     families.push(made(&family::POOL_PROBE, probe));
     alarms(&pools, families);
+    sticky(&pools, families);
     leaders(table, &pools, families);
 }
 
@@ -65,6 +70,16 @@ fn alarms(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
         })
     });
     families.push(made(&family::POOL_ALARM, samples.collect()));
+}
+
+/// Whether clients stay, of the pools in which they do.
+fn sticky(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
+    let samples = pools.iter().filter(|(_, pool)| pool.sticky.is_some()).flat_map(|(labels, pool)| {
+        let count = |at: usize| pool.stats.sum(|it| &it.sticky[at]) as f64;
+        let results = STAYS.iter().enumerate();
+        results.map(move |(at, result)| sample(&family::POOL_STICKY, and(labels, "result", result), count(at)))
+    });
+    families.push(made(&family::POOL_STICKY, samples.collect()));
 }
 
 /// Who has the work, of the pools in which one of several has it.

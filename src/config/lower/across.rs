@@ -126,6 +126,14 @@ pub(super) fn pools(cx: &Cx<'_>, pools: &Pools<'_>, reads: &[PoolRead], listener
 pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], pools: &[PoolRead]) {
     for read in listeners.iter().filter(|read| read.protocol == Protocol::Tcp) {
         for (pool, at) in &read.uses {
+            if let Some(sticky) = pools.get(pool.0 as usize).and_then(|read| read.sticky_by_request) {
+                cx.report(
+                    Problem::error("needs-http", sticky, "this way to stay with a backend needs HTTP")
+                        .label("looks into the request")
+                        .second(*at, format!("used here by [listener.{}], which speaks tcp", read.name))
+                        .help("write sticky = { by = \"source\" }, or protocol = \"http\""),
+                );
+            }
             if let Some(balance) = pools.get(pool.0 as usize).and_then(|read| read.by_request) {
                 cx.report(
                     Problem::error("needs-http", balance, "this way to spread work needs HTTP")

@@ -8,6 +8,7 @@ mod http;
 mod mysql;
 mod rules;
 mod site;
+mod sticky;
 mod tls;
 mod wire;
 
@@ -28,6 +29,7 @@ pub use http::*;
 pub use mysql::*;
 pub use rules::*;
 pub use site::*;
+pub use sticky::*;
 pub use tls::*;
 pub use wire::*;
 
@@ -321,7 +323,7 @@ pub struct Pool {
     pub on_down: OnDown,
     /// How long a request waits for a backend when none may serve; zero: answered at once.
     pub hold: Duration,
-    /// Most requests that wait at once.
+    /// Most requests that wait at once, for a backend or for a place at one.
     pub queue: u32,
     /// When and how often a request is tried again.
     pub retry: Retry,
@@ -331,6 +333,10 @@ pub struct Pool {
     pub idle_connections: u32,
     /// Most tunnels at each backend; `None`: no limit.
     pub tunnels_max: Option<NonZeroU32>,
+    /// Most requests or TCP connections at once at each backend that says nothing else; `None`: no limit.
+    pub connections_max: Option<NonZeroU32>,
+    /// How clients stay with the backend that they have; `None`: they do not.
+    pub sticky: Option<Sticky>,
 }
 
 /// Where the work of a pool goes by preference. Zones are numbered in the order in which the pool's backends name them.
@@ -365,6 +371,8 @@ pub struct Member {
     pub standing: Standing,
     /// Where it stands, as [`Zones`] of its pool numbers it.
     pub zone: Option<ZoneIndex>,
+    /// Most requests or TCP connections at once, where it has a limit of its own.
+    pub connections_max: Option<NonZeroU32>,
 }
 
 /// Where something answers.
@@ -446,6 +454,8 @@ pub struct Retry {
 pub struct PoolTimeouts {
     /// One attempt at a connection.
     pub connect: Duration,
+    /// The wait for a place where every backend that may serve is at its limit (503).
+    pub queue: Duration,
     /// From the request sent to the answer's head (504).
     pub response: Duration,
     /// An idle connection to a backend.

@@ -41,7 +41,7 @@ pub const PRESETS: &[Preset] = &[
 ];
 
 /// Tables whose keys mean something only together: a pool's own replaces the preset's.
-const WHOLE: &[&str] = &["tls", "body", "all_down", "no_leader", "flaps", "client_zones"];
+const WHOLE: &[&str] = &["tls", "body", "all_down", "no_leader", "flaps", "client_zones", "sticky"];
 
 /// Gives every pool that names a preset its keys.
 pub(super) fn apply(cx: &Cx<'_>, root: &mut Table) {

@@ -392,6 +392,7 @@ pub(super) const EVERY: &[&Words] = &[
     &RESPOND,
     &POOL,
     &NO_LEADER,
+    &STICKY,
     &ALL_DOWN,
     &FLAPS,
     &OUTLIERS,

@@ -1,6 +1,7 @@
 //! What a judge knows of one backend: its checks, what traffic and operators say, and what follows for it alone.
 
 use std::borrow::Cow;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -383,6 +384,7 @@ impl Case {
             },
             role: verdict.role,
             share: Some(verdict.share),
+            connections: verdict.connections,
             epoch: None,
         });
         followed.into_iter().chain(self.checks.iter().filter(|check| check.is_up()).map(|check| check.says))
@@ -402,6 +404,11 @@ impl Case {
         let said = if said > SHARE_STEP { (said + SHARE_STEP / 2) / SHARE_STEP * SHARE_STEP } else { said };
         let share = u32::from(said.min(SHARE_MAX)) * u32::from(self.orders.weight.unwrap_or(100)) / 100;
         u16::try_from(share).unwrap_or(SHARE_MAX).clamp(1, SHARE_MAX)
+    }
+
+    /// How much work it takes at once, where a check tells.
+    pub(super) fn connections(&self) -> Option<NonZeroU16> {
+        self.answers().filter_map(|says| says.connections).min()
     }
 
     pub(super) fn standpoint(&self) -> Standpoint {

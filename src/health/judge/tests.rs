@@ -26,7 +26,7 @@ const QUICK: Timing = Timing {
 };
 
 const WELL: Answer = Answer::Good(SAYS_NOTHING);
-const SAYS_NOTHING: Says = Says { wish: Wish::Work, role: None, share: None, epoch: None };
+const SAYS_NOTHING: Says = Says { wish: Wish::Work, role: None, share: None, connections: None, epoch: None };
 
 fn role(role: Role) -> Answer {
     Answer::Good(Says { role: Some(role), ..SAYS_NOTHING })
@@ -796,7 +796,7 @@ fn who_follows_does_what_the_other_pool_does() {
     let mut court = Court::with("ab", Policy::usual(Expression::all_of(0)), 0, Source::Followed, None);
     court.conclude();
     assert_eq!(court.serves(), "??");
-    let verdict = |state, role, serves| Verdict { state, role, serves, share: 100 };
+    let verdict = |state, role, serves| Verdict { state, role, serves, ..Verdict::UNKNOWN };
     court.judge.followed(0, verdict(State::Up, Some(Role::Active), Serves::Work));
     court.judge.followed(1, verdict(State::Up, Some(Role::Standby), Serves::Reads));
     court.conclude();

@@ -110,7 +110,8 @@ impl Judge {
         for (at, case) in self.cases.iter_mut().enumerate() {
             let ramp = case.ramp.and_then(|ramp| ramp.share(now, length)).map_or(100, |(share, _)| u32::from(share));
             let share = u16::try_from(u32::from(case.share()) * ramp / 100).unwrap_or(u16::MAX).max(1);
-            let verdict = Verdict { state: field[at].state, role: field[at].role, serves: serves[at], share };
+            let (state, role) = (field[at].state, field[at].role);
+            let verdict = Verdict { state, role, serves: serves[at], share, connections: case.connections() };
             if verdict == case.verdict {
                 continue;
             }

@@ -458,6 +458,9 @@ fn compose(
     if let Some(rules) = incoming.rules.as_ref().filter(|_| !interim) {
         rules.amend(&answer, lease.backend(), edits.get_or_insert_default());
     }
+    if let (Some(sticky), Some(belongs), false) = (&pool.sticky, &incoming.belongs, interim) {
+        belongs.settle(pool, sticky, incoming.ask.stick, lease.backend(), &answer, &mut edits);
+    }
     let mut out = Buffer::take(Size::Small);
     answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());
     let (length, framing, reusable) = (answer.length, answer.framing, answer.keep_alive);

@@ -16,6 +16,7 @@ use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
 use super::reply::{Fit, Reply};
 use super::rules::Applied;
+use super::sticky::Belongs;
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
 use crate::metrics::status_class;
@@ -55,6 +56,8 @@ pub struct Incoming {
     pub line: Option<Box<Line>>,
     /// The rules that it has met; `None`: none.
     pub rules: Option<Box<Applied>>,
+    /// What it says of where it belongs, in pools whose clients stay.
+    pub(super) belongs: Option<Box<Belongs>>,
 }
 
 /// What becomes of the client's connection.
@@ -90,6 +93,7 @@ pub struct Notes {
 
 /// Carries one request through to its end.
 pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<Incoming>) -> After {
+    let incoming = &mut *incoming;
     let pool = Arc::clone(view.pool(incoming.pool));
     pool.budget.request();
     let limits = upload::Limits {
@@ -119,14 +123,14 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     };
     let worker = Rc::clone(&connection.worker);
     let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask };
-    let asked = ask(connection, &search, &incoming, &mut upload, &mut notes).await;
+    let asked = ask(connection, &search, incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
-        Ok(answered) => deliver(connection, &incoming, &pool, &mut upload, &mut notes, answered).await,
-        Err(trouble) => give_up(connection, &incoming, &pool, &upload, &mut notes, trouble).await,
+        Ok(answered) => deliver(connection, incoming, &pool, &mut upload, &mut notes, answered).await,
+        Err(trouble) => give_up(connection, incoming, &pool, &upload, &mut notes, trouble).await,
     };
     connection.timer.mark(None);
-    account(connection, &incoming, &pool, &upload, &notes, end);
+    account(connection, incoming, &pool, &upload, &notes, end);
     after
 }
 
@@ -145,10 +149,10 @@ async fn ask(
         let lease = if let Some(same) = notes.lease.take().filter(|_| fresh) {
             same
         } else {
-            let Connection { client, hand, timer, .. } = connection;
+            let Connection { client, hand, timer, ip, .. } = connection;
             // Nothing of it is with a backend: an end, too, is taken for a client that has given up.
             let left = |context: &mut Context<'_>| attempt::poll_end(context, client, hand).is_ready();
-            match search.lease(&mut tried, timer, left).await {
+            match search.lease(&mut tried, timer, *ip, left).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
                     tried.push(lease.backend().slot.index);

@@ -10,6 +10,7 @@ mod moved;
 mod own;
 pub mod reply;
 pub mod rules;
+mod sticky;
 mod understand;
 pub mod upload;
 pub mod version;

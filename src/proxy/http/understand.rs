@@ -13,11 +13,13 @@ use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
 use super::own::Own;
 use super::rules::{self, Met, fill::Facts};
+use super::sticky::Belongs;
 use crate::balance::{Balance, hash};
 use crate::config::model::{self, Destination, NO_ADDRESS, Reads, Redirect, Respond, Rules, Told, UnknownHost};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
-use crate::pool::Ask;
+use crate::pool::sticky::Channel;
+use crate::pool::{Ask, Stick};
 use crate::proxy::log::Line;
 use crate::proxy::worker::{View, Worker, source_key};
 use crate::route::Listener;
@@ -158,11 +160,19 @@ impl Connection {
         met: Option<Met>,
     ) -> Incoming {
         let live = view.pool(pool);
+        let (belongs, stick) = match &live.sticky {
+            None => (None, Stick::Free),
+            Some(sticky) => {
+                let channel = if sender.scheme == b"https" { Channel::Secure } else { Channel::Plain };
+                let (belongs, stick) = Belongs::of(sticky, request, self.ip, channel);
+                (Some(Box::new(belongs)), stick)
+            }
+        };
         let mut head = Buffer::take(Size::Small);
         let id = request.write(&mut head, sender, met.as_ref().map(|met| &met.edits));
         Incoming {
             pool,
-            ask: Ask { key: key(&live.config.balance, request, self.ip), reads, near: live.near(self.ip) },
+            ask: Ask { key: key(&live.config.balance, request, self.ip), reads, near: live.near(self.ip), stick },
             asked: answer::Asked { head: request.method == "HEAD", upgrade: request.upgrade.is_some() },
             idempotent: is_idempotent(request.method),
             version: request.version,
@@ -173,6 +183,7 @@ impl Connection {
             id,
             head,
             rules: met.map(|met| met.applied),
+            belongs,
         }
     }
 }

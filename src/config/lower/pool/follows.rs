@@ -160,10 +160,15 @@ fn complete(reads: &mut [PoolRead], chain: &[usize], base: usize) {
     };
 }
 
+/// A limit is one of a pool's own work: what the other pool may send there says nothing of it.
+fn unlimited(member: &Member) -> Member {
+    Member { connections_max: None, ..member.clone() }
+}
+
 /// The same backends at another port. One that is named after its address gets the name of the new one.
 fn members(members: &[Member], port: Option<u16>) -> Vec<Member> {
-    let Some(port) = port else { return members.to_vec() };
-    let moved = members.iter().map(|member| {
+    let Some(port) = port else { return members.iter().map(unlimited).collect() };
+    let moved = members.iter().map(unlimited).map(|member| {
         let address = match &member.address {
             Address::Socket(address) => Address::Socket((address.ip(), port).into()),
             Address::Name(name, _) => Address::Name(name.clone(), port),
@@ -171,7 +176,7 @@ fn members(members: &[Member], port: Option<u16>) -> Vec<Member> {
         };
         let named_by_address = *member.name == *member.address.to_string();
         let name: Arc<str> = if named_by_address { address.to_string().into() } else { member.name.clone() };
-        Member { name, address, ..member.clone() }
+        Member { name, address, ..member }
     });
     let mut moved: Vec<Member> = moved.collect();
     let mut taken = HashSet::with_capacity(moved.len());

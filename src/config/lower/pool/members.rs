@@ -1,6 +1,7 @@
 //! `backends` of a pool: addresses with names, weights and standing.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::config::address;
@@ -63,7 +64,14 @@ fn member<'a>(section: &Section<'a>, node: &'a Node, zones: &mut Names) -> Optio
                     return None;
                 }
             };
-            Some(Member { name: address.to_string().into(), address, weight, standing, zone: None })
+            Some(Member {
+                name: address.to_string().into(),
+                address,
+                weight,
+                standing,
+                zone: None,
+                connections_max: None,
+            })
         }
         _ => {
             let help = "write \"HOST:PORT\" or { name = \"a\", address = \"HOST:PORT\", weight = 2 }";
@@ -85,8 +93,15 @@ fn member_table<'a>(section: &Section<'a>, node: &'a Node, table: &'a Table, zon
         Some(true) => Standing::Backup,
         _ => Standing::Regular,
     };
+    let connections_max = connections_max(&section);
     let address = section.parsed("address", address::backend)?;
-    Some(Member { name: own_name.unwrap_or_else(|| address.to_string().into()), address, weight, standing, zone })
+    let name = own_name.unwrap_or_else(|| address.to_string().into());
+    Some(Member { name, address, weight, standing, zone, connections_max })
+}
+
+/// Of a pool, or of one of its backends.
+pub(super) fn connections_max(section: &Section<'_>) -> Option<NonZeroU32> {
+    section.integer("connections_max", 1..=1_000_000).and_then(|most| NonZeroU32::new(u32::try_from(most).ok()?))
 }
 
 fn weight(section: &Section<'_>) -> u16 {

@@ -7,6 +7,7 @@ pub(super) mod follows;
 mod members;
 mod outliers;
 mod policy;
+mod sticky;
 mod tls;
 mod zones;
 
@@ -49,6 +50,8 @@ pub(super) struct PoolRead {
     pub(super) pool: Option<Pool>,
     /// The place of `balance` where it looks into requests.
     pub(super) by_request: Option<At>,
+    /// The same of `sticky`.
+    pub(super) sticky_by_request: Option<At>,
     /// The pool that it takes its backends and verdicts from; `pool` is incomplete until [`follows::resolve`].
     pub(super) follows: Option<Following>,
 }
@@ -64,6 +67,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
     let by_request = matches!(balance, Some(Balance::Uri | Balance::Header(_) | Balance::Cookie(_)));
     let by_request = section.entry("balance").filter(|_| by_request).map(|entry| entry.node.at);
     let (retry, timeouts) = (retry(&section), timeouts(&section));
+    let sticky = sticky::sticky(&section);
     let small = |key: &str, range, usual: u32| {
         section.integer(key, range).map_or(usual, |number| u32::try_from(number).unwrap_or(u32::MAX))
     };
@@ -82,6 +86,8 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         tunnels_max: section
             .integer("tunnels_max", 1..=1_000_000)
             .and_then(|most| NonZeroU32::new(u32::try_from(most).ok()?)),
+        connections_max: members::connections_max(&section),
+        sticky: sticky.sticky,
         retry,
         timeouts,
         balance,
@@ -92,7 +98,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         zones: decided.zones,
     });
     let pool = pool.filter(|_| !section.has("follows") || follows.is_some());
-    PoolRead { pool, by_request, follows }
+    PoolRead { pool, by_request, sticky_by_request: sticky.by_request, follows }
 }
 
 /// Who is in a pool and who of them works: all that a pool which follows another one takes from there.
@@ -172,8 +178,10 @@ fn retried_statuses(retry: &Section<'_>) -> Vec<u16> {
 fn timeouts(pool: &Section<'_>) -> PoolTimeouts {
     let section = pool.section("timeouts", &POOL_TIMEOUTS);
     let deadline = |key: &str| section.as_ref().and_then(|timeouts| timeouts.positive_duration(key));
+    let connect = deadline("connect").unwrap_or(Duration::from_secs(5));
     PoolTimeouts {
-        connect: deadline("connect").unwrap_or(Duration::from_secs(5)),
+        connect,
+        queue: deadline("queue").unwrap_or(connect),
         response: deadline("response").unwrap_or(Duration::from_secs(60)),
         idle: deadline("idle").unwrap_or(Duration::from_secs(4)),
         tunnel_idle: deadline("tunnel"),
