@@ -11,6 +11,7 @@ const PLAIN: &[(&str, Variable)] = &[
     ("client_ip", Variable::ClientIp),
     ("scheme", Variable::Scheme),
     ("host", Variable::Host),
+    ("hostname", Variable::Hostname),
     ("method", Variable::Method),
     ("path", Variable::Path),
     ("query", Variable::Query),

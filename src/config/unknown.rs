@@ -105,7 +105,8 @@ mod tests {
             | "certificates = [{ ... }]"
             | "request_headers = { ... } and response_headers"
             | "hsts = { ... }"
-            | "respond = { ... }" => &["[listener.web]"],
+            | "respond = { ... }"
+            | "redirect = { ... }" => &["[listener.web]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]"],
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],

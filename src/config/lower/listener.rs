@@ -1,7 +1,6 @@
 //! `[listener.NAME]`: where it accepts, what it speaks, where its work goes.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,8 +8,7 @@ use ipnet::IpNet;
 use super::super::Cx;
 use super::super::address;
 use super::super::model::{
-    Destination, Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Redirect, Rules, Site,
-    UnknownHost,
+    Destination, Listener, ListenerLimits, ListenerTimeouts, PoolIndex, Protocol, Reads, Site, UnknownHost,
 };
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
@@ -18,8 +16,9 @@ use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
 use super::certificates;
 use super::http;
-use super::route::{self, READS, RouteRead};
-use super::{Pools, connections, rules};
+use super::route::{self, Above, READS, RouteRead};
+use super::rules::{self, DESTINATIONS, Destined};
+use super::{Pools, connections};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -79,30 +78,29 @@ pub(super) fn listener<'a>(
     let section = Section::new(cx, table, entry.key_at, format!("listener.{}", entry.key), &LISTENER);
     let protocol = section.choice("protocol", &PROTOCOL).unwrap_or(Protocol::Http);
     let binds = binds(&section);
-    let pool = pools.find(&section, "pool");
     let reads = reads(&section);
     rules::refuse_elsewhere(&section, protocol);
     let rules = rules::read(&section, None);
-    let destination = destination(&section, pool);
-    let routes = routes(&section, protocol, pools, rules.as_ref());
+    let Destined { destination, mut uses } = rules::destination(&section, pools);
+    let tls_at = section.table.get("tls").map(|entry| entry.key_at);
+    let redirect_at = section.table.get("redirect").map_or(entry.key_at, |entry| entry.key_at);
+    rules::refuse_circle(destination.as_ref(), redirect_at, tls_at, &section);
+    let routes = routes(&section, &Above { pools, rules: rules.as_ref(), tls: tls_at, protocol });
     let tls = certificates::listener_tls(&section, protocol);
     no_effect(&section, protocol, &["http"]);
     let http = http::spoken(&section, protocol);
-    let (redirect, unknown_host) = (redirect(&section, protocol), unknown_host(&section, protocol));
+    let unknown_host = unknown_host(&section, protocol);
     let trusted_proxies = trusted_proxies(&section, protocol);
     let accept_proxy = accept_proxy(&section, &trusted_proxies);
-    let idle = ["pool", "respond", "route"].iter().all(|key| !section.has(key)) && redirect == Redirect::Off;
-    if idle && !section.has("redirect") {
+    let is_destined = DESTINATIONS.iter().any(|key| section.has(key));
+    let idle = !is_destined && !section.has("route");
+    if idle {
         section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
     }
-    let mut uses: Vec<(PoolIndex, At)> = Vec::new();
-    if let (Some(pool), Some(entry)) = (pool, section.entry("pool")) {
-        uses.push((pool, entry.node.at));
-    }
-    uses.extend(routes.iter().flat_map(RouteRead::uses));
-    let from_standbys = from_standbys(&section, pool.filter(|_| reads == Reads::Standby), &routes);
+    uses.extend(routes.iter().flat_map(|read| read.uses.iter().copied()));
+    let from_standbys = from_standbys(&section, destination.as_ref().filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);
-    let found = destination.is_some() || !(section.has("pool") || section.has("respond"));
+    let found = destination.is_some() || !is_destined;
     let complete = !idle && !binds.is_empty() && found && tls.is_some();
     let limits = limits(&section, protocol, process);
     let timeouts = timeouts(&section, protocol);
@@ -116,7 +114,6 @@ pub(super) fn listener<'a>(
         protocol,
         http,
         tls: tls.flatten(),
-        redirect,
         unknown_host,
         trusted_proxies,
         accept_proxy,
@@ -131,49 +128,15 @@ pub(super) fn listener<'a>(
 }
 
 /// The pools whose standbys are asked for, its own and those of its routes.
-fn from_standbys(section: &Section<'_>, own: Option<PoolIndex>, routes: &[RouteRead]) -> Vec<(PoolIndex, At)> {
-    let own = own.zip(section.entry("reads").map(|entry| entry.node.at));
+fn from_standbys(section: &Section<'_>, own: Option<&Destination>, routes: &[RouteRead]) -> Vec<(PoolIndex, At)> {
+    let at = section.entry("reads").map(|entry| entry.node.at);
+    let own = own.into_iter().flat_map(Destination::pools).filter_map(|pool| Some((pool, at?)));
     let of_routes = routes.iter().filter_map(|read| {
         let route = read.route.as_ref().filter(|route| route.reads == Reads::Standby)?;
         Some(route.destination.pools().map(|pool| (pool, read.reads_at)).collect::<Vec<_>>())
     });
     let of_routes = of_routes.flatten().filter_map(|(pool, at)| Some((pool, at?)));
-    own.into_iter().chain(of_routes).collect()
-}
-
-/// Where a listener or a route sends requests: to its pool, or nowhere.
-pub(super) fn destination(section: &Section<'_>, pool: Option<PoolIndex>) -> Option<Destination> {
-    if let (Some(entry), true) = (section.table.get("pool"), section.has("respond")) {
-        section.cx.report(
-            Problem::error("conflict", entry.key_at, "`pool` beside `respond`")
-                .label("nothing would get there")
-                .help("keep one of them"),
-        );
-        return None;
-    }
-    if section.has("respond") {
-        return rules::respond(section).map(Destination::Respond);
-    }
-    pool.map(Destination::Pool)
-}
-
-const REDIRECT: Choice<Redirect> = Choice {
-    words: &[("https", Redirect::Https)],
-    foreign: &[("301", "https"), ("308", "https"), ("tls", "https"), ("ssl", "https"), ("true", "https")],
-    later: &[],
-};
-
-fn redirect(section: &Section<'_>, protocol: Protocol) -> Redirect {
-    let Some(redirect) = section.choice("redirect", &REDIRECT) else { return Redirect::Off };
-    no_effect(section, protocol, &["redirect"]);
-    for entry in ["pool", "respond", "route", "tls"].iter().filter_map(|key| section.table.get(key)) {
-        section.cx.report(
-            Problem::error("conflict", entry.key_at, format!("`{}` beside redirect = \"https\"", entry.key))
-                .label("every request is sent away before it gets here")
-                .help("write the redirect in a listener of its own, on the port for plain HTTP"),
-        );
-    }
-    redirect
+    own.chain(of_routes).collect()
 }
 
 const UNKNOWN_HOST: Choice<UnknownHost> = Choice {
@@ -189,7 +152,9 @@ fn unknown_host(section: &Section<'_>, protocol: Protocol) -> UnknownHost {
 
 /// Which backends of the listener's own pool get its work; routes say so for theirs.
 fn reads(section: &Section<'_>) -> Reads {
-    if let Some(entry) = section.table.get("reads").filter(|_| !section.has("pool") && section.has("route")) {
+    if let Some(entry) =
+        section.table.get("reads").filter(|_| !section.has("pool") && !section.has("split") && section.has("route"))
+    {
         section.cx.report(
             Problem::warning(
                 "no-effect",
@@ -240,7 +205,7 @@ fn binds(section: &Section<'_>) -> Vec<(Site, At)> {
     section.parsed_list("bind", address::bind).unwrap_or_default()
 }
 
-fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>, rules: Option<&Arc<Rules>>) -> Vec<RouteRead> {
+fn routes(section: &Section<'_>, above: &Above<'_>) -> Vec<RouteRead> {
     let Some(entry) = section.entry("route") else { return Vec::new() };
     let path = section.path_of("route");
     let Value::List(list) = &entry.node.value else {
@@ -255,7 +220,7 @@ fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>, rules: O
         section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
         None
     });
-    tables.map(|(node, table)| route::route(section.cx, (node, table), &path, protocol, pools, rules)).collect()
+    tables.map(|(node, table)| route::route(section.cx, node, table, &path, above)).collect()
 }
 
 fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {

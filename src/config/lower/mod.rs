@@ -63,11 +63,14 @@ struct Pools<'a> {
 impl Pools<'_> {
     /// The pool that a key names.
     fn find(&self, section: &Section<'_>, key: &str) -> Option<PoolIndex> {
-        let name = section.text(key)?;
+        self.named(section, section.text(key)?, section.entry(key)?.node.at)
+    }
+
+    /// The pool of this name, which stands there.
+    fn named(&self, section: &Section<'_>, name: &str, at: At) -> Option<PoolIndex> {
         if let Some(index) = self.by_name.get(name) {
             return Some(*index);
         }
-        let at = section.entry(key)?.node.at;
         let problem = Problem::error("unknown-pool", at, format!("there is no pool `{name}`"))
             .label(format!("no section [pool.{name}]"))
             .absence();

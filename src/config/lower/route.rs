@@ -13,24 +13,17 @@ use super::super::section::{Choice, Section};
 use super::super::tree::{Node, Table, Value};
 use super::super::units::Fault;
 use super::super::vocabulary::{ROUTE, ROUTE_HEADER};
-use super::{Pools, listener, rules};
+use super::{Pools, rules};
 
 /// What was read of a route.
 pub(super) struct RouteRead {
     /// The whole of it.
     pub(super) at: At,
-    /// The name of its pool.
-    pub(super) pool_at: At,
+    /// The pools that it names, with the place of each name.
+    pub(super) uses: Vec<(PoolIndex, At)>,
     /// The word after `reads`.
     pub(super) reads_at: Option<At>,
     pub(super) route: Option<Route>,
-}
-
-impl RouteRead {
-    /// The pools that it leads to, with the place that names them.
-    pub(super) fn uses(&self) -> impl Iterator<Item = (PoolIndex, At)> {
-        self.route.iter().flat_map(|route| route.destination.pools()).map(|pool| (pool, self.pool_at))
-    }
 }
 
 /// `reads` of a listener or route.
@@ -49,18 +42,23 @@ pub(super) const READS: Choice<Reads> = Choice {
     later: &["any", "nearest"],
 };
 
-pub(super) fn route<'a>(
-    cx: &'a Cx<'a>,
-    (node, table): (&'a Node, &'a Table),
-    path: &str,
-    protocol: Protocol,
-    pools: &Pools<'_>,
-    above: Option<&Arc<Rules>>,
-) -> RouteRead {
+/// What stands above a route.
+pub(super) struct Above<'a> {
+    /// All pools.
+    pub(super) pools: &'a Pools<'a>,
+    /// The rules of the listener.
+    pub(super) rules: Option<&'a Arc<Rules>>,
+    /// Where its TLS is, if it has any.
+    pub(super) tls: Option<At>,
+    /// What the listener speaks.
+    pub(super) protocol: Protocol,
+}
+
+pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: &str, of: &Above<'_>) -> RouteRead {
     let section = Section::new(cx, table, node.at, path.to_owned(), &ROUTE);
-    rules::refuse_elsewhere(&section, protocol);
-    refuse_requests(&section, protocol);
-    if !["pool", "redirect", "respond", "split"].iter().any(|key| section.has(key)) {
+    rules::refuse_elsewhere(&section, of.protocol);
+    refuse_requests(&section, of.protocol);
+    if !rules::DESTINATIONS.iter().any(|key| section.has(key)) {
         section.missing("pool", "write pool = \"NAME\": where the requests of this route go");
     }
     let values = |list: Option<Vec<(HostPattern, At)>>| list.unwrap_or_default().into_iter().map(|(host, _)| host);
@@ -70,13 +68,14 @@ pub(super) fn route<'a>(
     let clients: Vec<(IpNet, At)> = section.parsed_list("client", address::network).unwrap_or_default();
     let headers = headers(&section);
     let reads = section.choice("reads", &READS).unwrap_or_default();
-    let destination = listener::destination(&section, pools.find(&section, "pool"));
-    let rules = rules::read(&section, above);
+    let destined = rules::destination(&section, of.pools);
+    rules::refuse_circle(destined.destination.as_ref(), node.at, of.tls, &section);
+    let rules = rules::read(&section, of.rules);
     RouteRead {
         at: node.at,
-        pool_at: section.entry("pool").map_or(node.at, |entry| entry.node.at),
+        uses: destined.uses,
         reads_at: section.entry("reads").map(|entry| entry.node.at),
-        route: destination.map(|destination| Route {
+        route: destined.destination.map(|destination| Route {
             hosts,
             path,
             methods: methods.into_iter().map(|(method, _)| method).collect(),

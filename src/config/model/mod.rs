@@ -4,6 +4,7 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod destination;
 mod http;
 mod mysql;
 mod rules;
@@ -25,6 +26,7 @@ use crate::health::Policy;
 
 pub use crate::health::Standing;
 pub use check::*;
+pub use destination::*;
 pub use http::*;
 pub use mysql::*;
 pub use rules::*;
@@ -158,8 +160,6 @@ pub struct Listener {
     pub http: Spoken,
     /// What it speaks it inside of; `None`: nothing.
     pub tls: Option<Arc<ListenerTls>>,
-    /// `redirect = "https"`: every request is sent to the same place by https.
-    pub redirect: Redirect,
     /// What becomes of requests for a host that neither a route nor a certificate names.
     pub unknown_host: UnknownHost,
     /// Proxies in front of this one, whose word on who the client is counts.
@@ -178,15 +178,6 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// Its deadlines.
     pub timeouts: ListenerTimeouts,
-}
-
-/// `listener.NAME.redirect`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Redirect {
-    /// Nobody is sent away.
-    Off,
-    /// To the same host, path and query by https, on its usual port.
-    Https,
 }
 
 /// `listener.NAME.unknown_host`.

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::PoolIndex;
-
 /// The rules of one route, or of a listener for what no route matches. Those of the listener are in it already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
@@ -68,6 +66,8 @@ pub enum Variable {
     Scheme,
     /// The host that was asked for, as it came.
     Host,
+    /// The same without port.
+    Hostname,
     /// The method.
     Method,
     /// The path, without query.
@@ -97,35 +97,4 @@ impl Variable {
     pub fn is_of_answer(&self) -> bool {
         matches!(self, Self::Backend | Self::Status)
     }
-}
-
-/// Where requests go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// To a backend of this pool.
-    Pool(PoolIndex),
-    /// To nobody: the balancer answers by itself.
-    Respond(Arc<Respond>),
-}
-
-impl Destination {
-    /// The pools that it may lead to.
-    pub fn pools(&self) -> impl Iterator<Item = PoolIndex> {
-        let pool = match self {
-            Self::Pool(pool) => Some(*pool),
-            Self::Respond(_) => None,
-        };
-        pool.into_iter()
-    }
-}
-
-/// `respond = { … }`: an answer from the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: u16,
-    /// `Content-Type`.
-    pub kind: Arc<str>,
-    /// The body.
-    pub body: Arc<[u8]>,
 }

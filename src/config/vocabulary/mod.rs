@@ -4,10 +4,12 @@
 //! explains each known key; a test compares the two.
 
 mod check;
+mod foreign;
 mod pool;
 mod rules;
 
 pub(super) use check::*;
+pub(super) use foreign::FOREIGN;
 pub(super) use pool::*;
 pub(super) use rules::*;
 
@@ -119,6 +121,8 @@ pub(super) const LISTENER: Words = Words {
         "trusted_proxies",
         "accept_proxy",
         "pool",
+        "split",
+        "split_by",
         "reads",
         "route",
         "limits",
@@ -313,8 +317,11 @@ pub(super) const ROUTE: Words = Words {
         "header",
         "client",
         "pool",
+        "split",
+        "split_by",
         "reads",
         "respond",
+        "redirect",
         "allow",
         "deny",
         "request_headers",
@@ -323,8 +330,6 @@ pub(super) const ROUTE: Words = Words {
     ],
     later: &[
         "query",
-        "split",
-        "redirect",
         "rewrite",
         "basic_auth",
         "forward_auth",
@@ -358,6 +363,10 @@ pub(super) const ROUTE: Words = Words {
         ("add_header", "response_headers = { add = { \"X-Name\" = \"value\" } }"),
         ("proxy_set_header", "request_headers = { set = { \"X-Name\" = \"value\" } }"),
         ("to", "pool"),
+        ("weights", "split = { blue = 90, green = 10 }"),
+        ("weighted", "split = { blue = 90, green = 10 }"),
+        ("split_clients", "split = { blue = 90, green = 10 }"),
+        ("weightedClusters", "split = { blue = 90, green = 10 }"),
         ("backend", "pool"),
         ("service", "pool"),
     ],
@@ -390,6 +399,7 @@ pub(super) const EVERY: &[&Words] = &[
     &FIELD_EDITS,
     &HSTS,
     &RESPOND,
+    &REDIRECT,
     &POOL,
     &NO_LEADER,
     &STICKY,
@@ -418,50 +428,4 @@ pub(super) const EVERY: &[&Words] = &[
     &REPLICA,
     &CHECK_TLS,
     &POOL_TLS,
-];
-
-/// What other programs say, whatever the section.
-pub(super) const FOREIGN: &[(&str, &str)] = &[
-    ("proxy_pass", "pool = \"NAME\" in [listener.NAME] or [[listener.NAME.route]]"),
-    ("reverse_proxy", "pool = \"NAME\" in [listener.NAME]"),
-    ("server_name", "host = \"NAME\" in [[listener.NAME.route]]"),
-    ("location", "path = \"/prefix\" in [[listener.NAME.route]]"),
-    ("upstream", "[pool.NAME]"),
-    ("upstreams", "[pool.NAME]"),
-    ("cluster", "[pool.NAME]"),
-    ("clusters", "[pool.NAME]"),
-    ("backend", "[pool.NAME]; one of its servers is an entry of `backends`"),
-    ("backends", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("server", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("servers", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("targets", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("nodes", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("members", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("endpoints", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("hosts", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("peers", "backends = [\"HOST:PORT\"] in [pool.NAME]"),
-    ("loadBalancer", "[pool.NAME] with `backends` and `balance`"),
-    ("load_balancer", "[pool.NAME] with `backends` and `balance`"),
-    ("services", "[pool.NAME]"),
-    ("service", "[pool.NAME]"),
-    ("routers", "[[listener.NAME.route]]"),
-    ("entryPoints", "[listener.NAME]"),
-    ("entrypoints", "[listener.NAME]"),
-    ("frontend", "[listener.NAME]"),
-    ("frontends", "[listener.NAME]"),
-    ("listen", "bind = \"0.0.0.0:PORT\" in [listener.NAME]"),
-    ("default_backend", "pool = \"NAME\" in [listener.NAME]"),
-    ("use_backend", "pool = \"NAME\" in [[listener.NAME.route]]"),
-    ("healthCheck", "[pool.NAME.check.NAME]"),
-    ("health_checks", "[pool.NAME.check.NAME]"),
-    ("httpchk", "[pool.NAME.check.NAME] with type = \"http\""),
-    ("mysql-check", "[pool.NAME.check.NAME] with type = \"mysql\""),
-    ("lb_policy", "balance"),
-    ("lb_method", "balance"),
-    ("algorithm", "balance"),
-    ("policy", "balance"),
-    ("certificates", "[listener.NAME.tls] certificates"),
-    ("ssl_certificate", "[listener.NAME.tls] certificates"),
-    ("stick-table", "sticky, which is not supported yet"),
-    ("acl", "host, path, method, header and client in [[listener.NAME.route]]"),
 ];

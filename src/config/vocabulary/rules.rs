@@ -23,6 +23,19 @@ pub(in super::super) const HSTS: Words = Words {
     foreign: &[("includeSubDomains", "subdomains"), ("include_subdomains", "subdomains"), ("maxage", "max_age")],
 };
 
+pub(in super::super) const REDIRECT: Words = Words {
+    place: "redirect = { ... }",
+    keys: &["to", "status"],
+    later: &[],
+    foreign: &[
+        ("code", "status"),
+        ("url", "to"),
+        ("location", "to"),
+        ("scheme", "to = \"https\""),
+        ("permanent", "status = 308"),
+    ],
+};
+
 pub(in super::super) const RESPOND: Words = Words {
     place: "respond = { ... }",
     keys: &["status", "text", "file", "type"],

@@ -15,13 +15,13 @@ use super::own::Own;
 use super::rules::{self, Met, fill::Facts};
 use super::sticky::Belongs;
 use crate::balance::{Balance, hash};
-use crate::config::model::{self, Destination, NO_ADDRESS, Reads, Redirect, Respond, Rules, Told, UnknownHost};
+use crate::config::model::{self, Destination, NO_ADDRESS, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::pool::sticky::Channel;
 use crate::pool::{Ask, Stick};
 use crate::proxy::log::Line;
-use crate::proxy::worker::{View, Worker, source_key};
+use crate::proxy::worker::{Prospect, View, Worker, source_key};
 use crate::route::Listener;
 
 /// What is in hand.
@@ -67,11 +67,6 @@ impl Connection {
             return Ok(Head::Incomplete);
         };
         let length = request.length;
-        if config.redirect == Redirect::Https {
-            let own = moved::by_https(&request)?;
-            self.consume(length);
-            return Ok(Head::Own(Box::new(own)));
-        }
         if config.unknown_host == UnknownHost::Refuse && !is_named(&listener, request.host.unwrap_or_default()) {
             return Err(Reject::UnknownHost);
         }
@@ -110,24 +105,48 @@ impl Connection {
         sender: &Sender<'_>,
     ) -> Result<Result<Box<Incoming>, Box<Own>>, Reject> {
         let pool = match found.destination {
-            Destination::Pool(pool) => Some(*pool),
-            Destination::Respond(_) => None,
+            Destination::Pool(pool) => Some(pool.0),
+            Destination::Split(split) => Some(self.side(view, split, found.reads, request)),
+            Destination::Respond(_) | Destination::Redirect(_) => None,
         };
+        let name = pool.map_or("", |pool| &view.pool(pool).config.name);
         let met = match found.rules {
             None => None,
-            Some(rules) => {
-                let pool = pool.map_or("", |pool| &view.pool(pool.0).config.name);
-                Some(rules::meet(rules, &self.facts(request, sender, listener, pool))?)
-            }
+            Some(rules) => Some(rules::meet(rules, &self.facts(request, sender, listener, name))?),
         };
-        match (found.destination, pool) {
-            (Destination::Respond(respond), _) => {
-                let own = respond_with(request, respond, met.as_ref());
-                Ok(Err(Box::new(self.identified(own, request, sender))))
-            }
-            (_, Some(pool)) => Ok(Ok(Box::new(self.incoming(view, pool.0, found.reads, request, sender, met)))),
-            (_, None) => Err(Reject::NoRoute),
+        if let Some(pool) = pool {
+            return Ok(Ok(Box::new(self.incoming(view, pool, found.reads, request, sender, met))));
         }
+        let mut own = match found.destination {
+            Destination::Redirect(redirect) => {
+                moved::elsewhere(&self.facts(request, sender, listener, name), redirect)?
+            }
+            Destination::Respond(respond) => respond_with(request, respond),
+            Destination::Pool(_) | Destination::Split(_) => return Err(Reject::NoRoute),
+        };
+        if let Some(met) = met {
+            own.lines.extend_from_slice(&met.applied.own_lines(own.status));
+        }
+        Ok(Err(Box::new(self.identified(own, request, sender))))
+    }
+
+    /// The pool of a split that this request goes to. One of which nobody is up leaves its work to the next.
+    fn side(&self, view: &View, split: &Split, reads: Reads, request: &Request<'_>) -> u32 {
+        let value = match &split.by {
+            SplitBy::Request => None,
+            // Not the number that picks the backend: it would leave each side with a part of the clients' numbers only.
+            SplitBy::Client => Some(hash(&source_key(self.ip).to_le_bytes())),
+            SplitBy::Header(name) => request.header(name).map(hash),
+            SplitBy::Cookie(name) => request.cookie(name).map(hash),
+        };
+        let first = split.position(value.unwrap_or_else(|| self.worker.random()));
+        let count = split.shares.len();
+        let mut others = (0..count).map(|step| split.shares[(first + step) % count].pool.0);
+        let works = |pool: &u32| {
+            let ask = Ask { key: None, reads, near: view.pool(*pool).near(self.ip) };
+            self.worker.prospect(view, *pool, &ask) != Prospect::Nobody
+        };
+        others.find(works).unwrap_or(split.shares[first].pool.0)
     }
 
     fn facts<'a, 'b>(
@@ -188,13 +207,9 @@ impl Connection {
     }
 }
 
-fn respond_with(request: &Request<'_>, respond: &Respond, met: Option<&Met>) -> Own {
-    let mut own = Own::sentence(request, respond.status, "This is the balancer's own answer.", "respond")
-        .body(&respond.kind, &respond.body);
-    if let Some(met) = met {
-        own.lines = met.applied.own_lines(respond.status);
-    }
-    own
+fn respond_with(request: &Request<'_>, respond: &Respond) -> Own {
+    Own::sentence(request, respond.status, "This is the balancer's own answer.", "respond")
+        .body(&respond.kind, &respond.body)
 }
 
 #[inline]

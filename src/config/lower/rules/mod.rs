@@ -3,7 +3,9 @@
 //! [`read`] is called for a listener first and then for each route, with what the listener says: a key of the route
 //! replaces the same key of its listener.
 
+mod destination;
 mod fields;
+mod location;
 mod respond;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use super::super::address;
 use super::super::model::{Protocol, Rules};
 use super::super::problem::Problem;
 use super::super::section::Section;
-pub(super) use respond::respond;
+pub(super) use destination::{DESTINATIONS, Destined, destination, refuse_circle};
 
 /// The keys that [`read`] knows.
 const KEYS: &[&str] = &["allow", "deny", "request_headers", "response_headers", "hsts"];
@@ -50,7 +52,9 @@ pub(super) fn refuse_elsewhere(section: &Section<'_>, protocol: Protocol) {
     if protocol == Protocol::Http {
         return;
     }
-    for entry in KEYS.iter().chain(&["respond"]).filter_map(|key| section.table.get(key)) {
+    for entry in
+        KEYS.iter().chain(&["split", "split_by", "respond", "redirect"]).filter_map(|key| section.table.get(key))
+    {
         section.cx.report(
             Problem::error("no-effect", entry.key_at, format!("`{}` needs a listener of HTTP", entry.key))
                 .label("a rule for requests, which this listener does not see")

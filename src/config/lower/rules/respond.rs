@@ -27,7 +27,7 @@ const KINDS: &[(&str, &str)] = &[
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer; `respond = 503` is one without a body of its own.
-pub(in super::super) fn respond(section: &Section<'_>) -> Option<Arc<Respond>> {
+pub(super) fn respond(section: &Section<'_>) -> Option<Arc<Respond>> {
     let entry = section.entry("respond")?;
     if matches!(entry.node.value, Value::Integer(_)) {
         let status = section.integer("respond", 200..=599)?;

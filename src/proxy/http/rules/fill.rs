@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::super::http1::edits::push_line;
 use super::super::http1::request::Request;
+use super::super::moved::without_port;
 use crate::config::model::{FieldLine, Piece, Template, Variable};
 
 /// What is known of a request.
@@ -43,6 +44,7 @@ impl Facts<'_, '_> {
             Variable::ClientIp => self.client_text.as_bytes(),
             Variable::Scheme => self.scheme,
             Variable::Host => request.host.unwrap_or_default().as_bytes(),
+            Variable::Hostname => without_port(request.host.unwrap_or_default()).as_bytes(),
             Variable::Method => request.method.as_bytes(),
             Variable::Path => request.path(),
             Variable::Query => request.query(),
