@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod connect;
+pub mod datagram;
 pub mod listen;
 pub mod proxy_protocol;
 pub mod stream;
