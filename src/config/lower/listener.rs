@@ -19,7 +19,7 @@ use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
 use super::certificates;
 use super::http;
 use super::route::{self, READS, RouteRead};
-use super::{Pools, connections, rules};
+use super::{Pools, connections, rules, udp};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -46,7 +46,7 @@ pub(super) struct ListenerRead {
 }
 
 const PROTOCOL: Choice<Protocol> = Choice {
-    words: &[("http", Protocol::Http), ("tcp", Protocol::Tcp)],
+    words: &[("http", Protocol::Http), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
     foreign: &[
         ("https", "write \"http\", with the certificates in [listener.NAME.tls]"),
         ("tls", "write \"tcp\": with [listener.NAME.tls] to end TLS here, without to pass it through"),
@@ -65,8 +65,12 @@ const PROTOCOL: Choice<Protocol> = Choice {
         ("layer4", "tcp"),
         ("l4", "tcp"),
         ("l7", "http"),
+        ("dns", "udp"),
+        ("syslog", "udp"),
+        ("datagram", "udp"),
+        ("dtls", "write \"udp\": what is encrypted inside is passed on as it is"),
     ],
-    later: &["udp", "http3", "quic"],
+    later: &["http3", "quic"],
 };
 
 pub(super) fn listener<'a>(
@@ -108,6 +112,8 @@ pub(super) fn listener<'a>(
     let timeouts = timeouts(&section, protocol);
     let sites: Vec<Site> = binds.iter().map(|(site, _)| site.clone()).collect();
     let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
+    let responses = udp::responses(&section, protocol);
+    udp::refuse_unix(&section, protocol, &binds);
     let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
     let listener = routes.filter(|_| complete).map(|routes| Listener {
         name: entry.key.as_str().into(),
@@ -126,6 +132,7 @@ pub(super) fn listener<'a>(
         routes,
         limits,
         timeouts,
+        responses,
     });
     ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
 }
@@ -263,7 +270,13 @@ fn routes(section: &Section<'_>, protocol: Protocol, pools: &Pools<'_>, rules: O
         section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
         None
     });
-    tables.map(|(node, table)| route::route(section.cx, node, table, &path, pools, rules)).collect()
+    let read = |(node, table)| {
+        if protocol == Protocol::Udp {
+            udp::route(section.cx, table);
+        }
+        route::route(section.cx, node, table, &path, pools, rules)
+    };
+    tables.map(read).collect()
 }
 
 fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {
@@ -295,6 +308,7 @@ fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> Lis
         headers: u16::try_from(headers).unwrap_or(u16::MAX),
         body_bytes: limits.and_then(body),
         streams: u32::try_from(streams).unwrap_or(u32::MAX),
+        flows: udp::flows(limits, protocol),
     }
 }
 
@@ -320,6 +334,7 @@ fn timeouts(section: &Section<'_>, protocol: Protocol) -> ListenerTimeouts {
         client_idle: deadline("client_idle", 60),
         body_idle: deadline("body_idle", 60),
         tunnel_idle: deadline("tunnel_idle", 60 * 60),
+        flow_idle: udp::flow_idle(timeouts.as_ref(), protocol),
     }
 }
 
@@ -330,9 +345,13 @@ pub(super) fn no_effect(section: &Section<'_>, protocol: Protocol, keys: &[&str]
     }
     for entry in keys.iter().filter_map(|key| section.table.get(key)) {
         section.cx.report(
-            Problem::warning("no-effect", entry.key_at, format!("`{}` has no effect on a tcp listener", entry.key))
-                .label("looks at HTTP only")
-                .help("take it out, or write protocol = \"http\""),
+            Problem::warning(
+                "no-effect",
+                entry.key_at,
+                format!("`{}` has no effect on a {} listener", entry.key, protocol.word()),
+            )
+            .label("looks at HTTP only")
+            .help("take it out, or write protocol = \"http\""),
         );
     }
 }

@@ -14,6 +14,7 @@ mod pool;
 mod route;
 mod rules;
 mod tls;
+mod udp;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -109,6 +110,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::listeners(&top, &listeners, &admin);
     across::pools(cx, &names, &pools, &listeners, listener_sections(root));
     across::balance(cx, &listeners, &pools);
+    udp::pools(cx, &listeners, &pools);
     across::reads(cx, &names, &listeners, &pools);
     Some(Config {
         admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },
