@@ -194,6 +194,11 @@ fn share(word: &str) -> Option<u16> {
     is_number.then(|| number.parse::<u16>().unwrap_or(SHARE_MAX).min(SHARE_MAX))
 }
 
+/// For [`super::parsers`].
+pub(super) fn feed(said: &[u8]) {
+    let _ = Line::parse(&String::from_utf8_lossy(said)).is_empty();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
