@@ -43,6 +43,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("h2", &["probe", "proxy/http/http2"]),
     ("bytes", &["proxy/http/http2"]),
     ("socket2", &["net"]),
+    ("nix", &["net/datagram.rs"]),
     ("md5", &["probe/postgres"]),
     ("rustix", &["probe/exec.rs"]),
     ("hyper", &["probe", "admin", "cli"]),

@@ -234,10 +234,7 @@ fn listener_view(listener: &crate::route::Listener) -> ListenerView {
     ListenerView {
         name: listener.config.name.to_string(),
         binds: listener.config.binds.iter().map(ToString::to_string).collect(),
-        protocol: match listener.config.protocol {
-            model::Protocol::Http => "http".to_owned(),
-            model::Protocol::Tcp => "tcp".to_owned(),
-        },
+        protocol: listener.config.protocol.word().to_owned(),
         tls: listener.config.tls.is_some(),
         connections: listener.open.load(Relaxed),
         responses: seen(&STATUS_CLASSES, |at| listener.stats.sum(|it| &it.responses[at])),

@@ -107,8 +107,9 @@ mod tests {
             | "hsts = { ... }"
             | "respond = { ... }"
             | "redirect = { ... }" => &["[listener.web]"],
-            "[listener.NAME.limits]" => &["[listener.web.limits]"],
-            "[listener.NAME.timeouts]" => &["[listener.web.timeouts]"],
+            "[listener.NAME.udp]" => &["[listener.names.udp]"],
+            "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
+            "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],
             "[pool.NAME]" => &["[pool.web]", "[pool.follower]"],
             "an entry of `backends`"
@@ -173,7 +174,7 @@ mod tests {
                     |prefix: &str| sections.iter().any(|(header, _)| header.contains(&format!("{prefix}{key}")));
                 let section = match words.place {
                     "the top of the file" => inner("["),
-                    "[listener.NAME]" => inner("[listener.web."),
+                    "[listener.NAME]" => inner("[listener.web.") || inner("[listener.names."),
                     "[pool.NAME]" => inner("[pool.web."),
                     _ => false,
                 };

@@ -54,6 +54,11 @@ families! {
     LISTENER_HANDSHAKES: Counter "evenkeel_listener_tls_handshakes_total" "TLS handshakes with clients, by result: ok, failed, late, or what was wrong with the certificate of the client.";
     HTTP2_FLOODS: Counter "evenkeel_http2_floods_total" "Connections of HTTP/2 that were closed because of what their client sent, by its kind.";
     LISTENER_CERTIFICATE: Gauge "evenkeel_listener_certificate_expiry_timestamp_seconds" "When a certificate that the listener shows expires, seconds since 1970, by its file.";
+    LISTENER_FLOWS: Gauge "evenkeel_listener_flows" "Flows of a UDP listener open now.";
+    LISTENER_FLOWS_BEGUN: Counter "evenkeel_listener_flows_total" "Flows of a UDP listener begun.";
+    LISTENER_FLOWS_ENDED: Counter "evenkeel_listener_flows_ended_total" "Flows of a UDP listener ended, by how: answered, idle, unanswered, displaced or closed.";
+    LISTENER_DATAGRAMS: Counter "evenkeel_listener_datagrams_total" "Datagrams of a UDP listener, by direction: received from clients or sent to them.";
+    LISTENER_DROPPED: Counter "evenkeel_listener_dropped_total" "Datagrams of a UDP listener that went nowhere, by reason.";
     LISTENER_RECEIVED: Counter "evenkeel_listener_received_bytes_total" "Bytes received from clients.";
     LISTENER_SENT: Counter "evenkeel_listener_sent_bytes_total" "Bytes sent to clients.";
 
@@ -63,7 +68,7 @@ families! {
     POOL_LEADER: Gauge "evenkeel_pool_leader" "The backend that has the work of a pool where one of several has it, as a label; always 1, and absent while nobody has it.";
     POOL_LEADER_CHANGES: Counter "evenkeel_pool_leader_changes_total" "Times that another backend got the work of such a pool, or nobody had it any more.";
     POOL_REQUESTS: Counter "evenkeel_pool_requests_total" "Requests answered for the pool, by the status class of the answer.";
-    POOL_FAILED: Counter "evenkeel_pool_failed_total" "Requests and connections of the pool that failed, by cause.";
+    POOL_FAILED: Counter "evenkeel_pool_failed_total" "Requests, connections and datagrams of the pool that failed, by cause.";
     POOL_RETRIES: Counter "evenkeel_pool_retries_total" "Further attempts made after one that failed.";
     POOL_RETRIES_DENIED: Counter "evenkeel_pool_retries_denied_total" "Further attempts that the retry budget did not allow.";
     POOL_HELD: Counter "evenkeel_pool_held_total" "Requests that waited because no backend could serve.";

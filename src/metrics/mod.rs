@@ -141,7 +141,31 @@ pub struct ListenerStats {
     pub received_bytes: Counter,
     /// Bytes to clients.
     pub sent_bytes: Counter,
+    /// What is counted where datagrams come; `connections` counts flows there.
+    pub udp: UdpStats,
 }
+
+/// What a worker counts of a UDP listener.
+#[derive(Debug, Default)]
+pub struct UdpStats {
+    /// Datagrams from clients.
+    pub received: Counter,
+    /// Datagrams to clients.
+    pub sent: Counter,
+    /// Datagrams that went nowhere, by [`DROPS`].
+    pub dropped: [Counter; DROPS.len()],
+    /// Flows that have ended, by [`FLOW_ENDS`].
+    pub ended: [Counter; FLOW_ENDS.len()],
+}
+
+/// Why a datagram went nowhere; positions of [`UdpStats::dropped`]. `not_passed` and `not_returned`: the system did not
+/// take it for the backend or for the client; `overflow`: the system dropped it before we had seen it.
+pub const DROPS: [&str; 8] =
+    ["no_route", "no_backend", "flows", "draining", "local", "not_passed", "not_returned", "overflow"];
+
+/// How a flow ended; positions of [`UdpStats::ended`]. `unanswered`: answers were due and none came; `displaced`: it made
+/// room for another; `closed`: its listener is gone.
+pub const FLOW_ENDS: [&str; 5] = ["answered", "idle", "unanswered", "displaced", "closed"];
 
 /// What became of a handshake; positions of [`ListenerStats::handshakes`]. From the fourth on it is the client's
 /// certificate that was missing or not trusted.

@@ -247,6 +247,15 @@ fn block(header: &[u8]) -> Option<Option<SocketAddr>> {
     }
 }
 
+/// What a whole header says, for tests that have a client say anything; `None`: it is none.
+pub fn understand(header: &[u8]) -> Option<Option<SocketAddr>> {
+    if header.starts_with(&SIGNATURE) {
+        let length = block_length(header)?;
+        return block(header.get(..FIXED + length)?);
+    }
+    line(header)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -200,6 +200,11 @@ fn digits(text: &str) -> Option<u16> {
     is_number.then(|| text.parse().unwrap_or(u16::MAX))
 }
 
+/// For [`super::parsers`].
+pub(super) fn feed(said: &[u8]) {
+    let _ = Line::parse(&String::from_utf8_lossy(said)).is_empty();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

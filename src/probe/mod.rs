@@ -21,6 +21,7 @@ mod mysql;
 mod names;
 mod news;
 mod orders;
+pub mod parsers;
 mod postgres;
 mod question;
 mod redis;

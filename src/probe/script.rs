@@ -12,7 +12,7 @@ use super::report::{Failure, Finding, Layer};
 use super::tls::Opener;
 use super::transcript::{Log, printable, readable};
 use super::wire::{Security, Wire, security};
-use crate::config::model::{Address, ScriptCheck, Site, Step};
+use crate::config::model::{Address, ScriptCheck, Site, Step, Transport};
 
 /// Longest text that is quoted.
 const WIDTH: usize = 120;
@@ -46,7 +46,7 @@ pub(super) async fn ask(
         return Err(Failure::new(Layer::Local, "this is no question by script"));
     };
     let deadline = log.began() + question.timeout;
-    let mut play = Play { question, prepared, address, log, wire: None };
+    let mut play = Play { question, prepared, transport: check.transport, address, log, wire: None };
     if !matches!(check.steps.first(), Some(Step::Connect(_))) {
         match timeout_at(deadline, play.connect(address)).await {
             Ok(connected) => connected?,
@@ -73,6 +73,7 @@ pub(super) async fn ask(
 struct Play<'a> {
     question: &'a Question,
     prepared: &'a Prepared,
+    transport: Transport,
     address: &'a Site,
     log: &'a Log,
     wire: Option<Wire>,
@@ -119,6 +120,11 @@ impl Play<'_> {
             Ok(opener) => opener.as_ref(),
             Err(why) => return Err(Failure::new(Layer::Tls, why.clone())),
         };
+        if self.transport == Transport::Udp {
+            let refused = || Failure::new(Layer::Local, "a unix socket takes no datagrams of ours");
+            self.wire = Some(Wire::towards(self.question, site.ip().ok_or_else(refused)?, self.log)?);
+            return Ok(());
+        }
         self.wire = Some(Wire::open_with(self.question, opener, site, self.log).await?);
         Ok(())
     }

@@ -98,6 +98,13 @@ fn expect_good(answer: &Answer, place: &str) -> Result<(), Failure> {
     Err(Failure::new(Layer::Answer, format!("{} {place}: {words} (it says: {})", answer.code, answer.text)))
 }
 
+/// For [`super::parsers`].
+pub(super) fn feed(said: &[u8]) {
+    for line in said.split(|byte| *byte == b'\n') {
+        let _ = parse(line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! Used by `postgres`, `redis`, `smtp`, `ldap`, `script` and `agent`. Never holds more than [`MAX_HAND`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +16,7 @@ use super::report::{Failure, Layer};
 use super::tls::{self, Opener};
 use super::transcript::{Log, Recorder};
 use crate::config::model::{Address, CheckTls, Site};
+use crate::net::datagram;
 
 /// Most that may come before it is understood: no answer of a check is longer.
 pub(super) const MAX_HAND: usize = 64 * 1024;
@@ -55,6 +57,15 @@ impl Wire {
     pub(super) async fn open(question: &Question, address: &Site, log: &Log) -> Result<Self, Failure> {
         let stream = question.connect(address, log).await?;
         let line = Recorder::new(Line::Plain(stream), log);
+        Ok(Self { line, hand: Vec::new(), log: log.clone(), deadline: log.began() + question.timeout })
+    }
+
+    /// Makes a socket for datagrams to `address`. A datagram beyond [`PIECE`] is cut off there.
+    pub(super) fn towards(question: &Question, address: SocketAddr, log: &Log) -> Result<Self, Failure> {
+        let socket = datagram::Line::from_to(question.source, address);
+        let socket = socket.map_err(|error| Failure::connecting(&error, question.timeout))?;
+        log.connected(socket.local_address().ok(), address.into());
+        let line = Recorder::new(Line::Datagrams(socket), log);
         Ok(Self { line, hand: Vec::new(), log: log.clone(), deadline: log.began() + question.timeout })
     }
 

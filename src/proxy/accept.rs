@@ -88,10 +88,10 @@ pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver
 }
 
 /// A table, and the listener as that table has it.
-type Seat = (Rc<View>, Arc<Listener>);
+pub(super) type Seat = (Rc<View>, Arc<Listener>);
 
 /// The newest table that has the listener. Table and name change one after the other: between them it goes on as before.
-fn newest<'a>(
+pub(super) fn newest<'a>(
     worker: &Worker,
     name: &watch::Receiver<Option<Arc<str>>>,
     seat: &'a mut Option<Seat>,
@@ -142,6 +142,8 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: Transport, addres
                 }
             }
             Protocol::Tcp => tcp::serve(worker, view, listener, stream, address).await,
+            // Its sockets are others: what was bound for connections is closed.
+            Protocol::Udp => {}
         }
         stats.mine().connections_ended.inc();
         drop(place);

@@ -423,7 +423,8 @@ async fn watched<T>(
     result
 }
 
-fn cause_of(error: &std::io::Error) -> Cause {
+/// What a failed connect says.
+pub(super) fn cause_of(error: &std::io::Error) -> Cause {
     match error.kind() {
         _ if is_local(error) => Cause::Local,
         std::io::ErrorKind::ConnectionRefused => Cause::ConnectRefused,

@@ -83,9 +83,21 @@ fn write_all(buffers: &Receiver<String>) {
     }
 }
 
+/// What a line is about, where that is no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A TCP connection.
+    #[default]
+    Tcp,
+    /// A flow of datagrams.
+    Udp,
+}
+
 /// What is known of a request when it begins.
 #[derive(Debug, Default)]
 pub struct Line {
+    /// What it was, where it was no request.
+    pub kind: Kind,
     /// Method; empty for TCP.
     pub method: String,
     /// Host.
@@ -94,6 +106,13 @@ pub struct Line {
     pub target: String,
     /// Request id.
     pub id: String,
+}
+
+impl Line {
+    /// Of a flow of datagrams.
+    pub fn datagrams() -> Self {
+        Self { kind: Kind::Udp, ..Self::default() }
+    }
 }
 
 /// What is known when it has ended.
@@ -181,7 +200,10 @@ fn write_json(out: &mut String, line: &Line, ended: &Ended<'_>) {
 
 fn write_text(out: &mut String, line: &Line, ended: &Ended<'_>) {
     let request = if line.method.is_empty() {
-        "tcp".to_owned()
+        match line.kind {
+            Kind::Tcp => "tcp".to_owned(),
+            Kind::Udp => "udp".to_owned(),
+        }
     } else {
         format!("\"{} {}{}\" {}", line.method, line.host.escape_default(), line.target.escape_default(), ended.status)
     };

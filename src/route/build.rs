@@ -80,7 +80,7 @@ fn server(listener: &model::Listener, tls: &model::ListenerTls, kept: Option<&Ar
 /// What is spoken inside TLS (ALPN).
 fn protocols(listener: &model::Listener) -> &'static [&'static str] {
     match (listener.protocol, listener.http) {
-        (model::Protocol::Tcp, _) => &[],
+        (model::Protocol::Tcp | model::Protocol::Udp, _) => &[],
         (model::Protocol::Http, model::Spoken::V1) => &["http/1.1"],
         (model::Protocol::Http, model::Spoken::V2) => &["h2"],
         (model::Protocol::Http, model::Spoken::Both) => &["h2", "http/1.1"],

@@ -17,7 +17,7 @@ use super::workers::Workers;
 use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
-use crate::config::model::{Site, Watch};
+use crate::config::model::{Protocol, Site, Watch};
 use crate::control::orders::{Around, Orders};
 use crate::control::state_file;
 use crate::control::{Life, Phase, ReloadRequest};
@@ -302,7 +302,7 @@ async fn shut_down(control: &mut Control, stops: &mut mpsc::Receiver<()>, calls:
     // The workers first take what waits to be accepted.
     let mut looked = false;
     loop {
-        let open = control.workers.open.load(Relaxed);
+        let open = control.workers.open.load(Relaxed) + flows(&control.published.load());
         if open == 0 && std::mem::replace(&mut looked, true) {
             return Stopped::InOrder;
         }
@@ -315,6 +315,13 @@ async fn shut_down(control: &mut Control, stops: &mut mpsc::Receiver<()>, calls:
             return Stopped::AtOnce;
         }
     }
+}
+
+/// Flows of UDP that are open. They do not count as connections: whoever sends datagrams from many addresses must not
+/// keep connections out.
+fn flows(table: &Table) -> u32 {
+    let listeners = table.listeners.iter().filter(|listener| listener.config.protocol == Protocol::Udp);
+    listeners.map(|listener| listener.open.load(Relaxed)).sum()
 }
 
 async fn told_to_stop(calls: &mut Option<[Signal; 3]>, stops: &mut mpsc::Receiver<()>) {

@@ -1,18 +1,52 @@
 //! Listening sockets over generations: what stays keeps its sockets, what is new is bound before anything changes.
 
 use std::collections::HashMap;
+use std::net::UdpSocket;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::StartError;
 use super::workers::Workers;
-use crate::config::model::{Config, Listener, Site};
-use crate::net::listen;
+use crate::config::model::{Config, Listener, Protocol, Site};
 use crate::net::unix::SocketFile;
+use crate::net::{datagram, listen};
 
-/// What a socket is known by: its configured address; with port 0, which is a different port each time, its listener too.
-type Key = (Site, Option<Arc<str>>);
+/// What a socket is known by: its transport and its configured address; with port 0, which is a different port each time,
+/// its listener too.
+type Key = (Transport, Site, Option<Arc<str>>);
+
+/// Ports of the two have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Transport {
+    Stream,
+    Datagram,
+}
+
+impl Transport {
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http | Protocol::Tcp => Self::Stream,
+            Protocol::Udp => Self::Datagram,
+        }
+    }
+
+    fn bind(self, site: &Site, listener: &Listener, workers: usize) -> std::io::Result<Opened> {
+        match (self, site) {
+            (Self::Stream, _) => listen::bind(site, listener.socket_mode, workers).map(Opened::Stream),
+            (Self::Datagram, Site::Ip(address)) => datagram::bind(*address, workers).map(Opened::Datagram),
+            // Refused by the configuration.
+            (Self::Datagram, Site::Unix(_)) => Err(std::io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// One socket for each worker.
+#[derive(Debug)]
+enum Opened {
+    Stream(listen::Bound),
+    Datagram(Vec<UdpSocket>),
+}
 
 /// The sockets that are open.
 #[derive(Debug, Default)]
@@ -31,14 +65,15 @@ struct Open {
 
 /// Sockets that are bound and not yet used.
 #[derive(Debug, Default)]
-pub(super) struct Bound(Vec<(Key, Arc<str>, listen::Bound)>);
+pub(super) struct Bound(Vec<(Key, Arc<str>, Opened)>);
 
-fn key(name: &Arc<str>, site: &Site) -> Key {
-    (site.clone(), site.is_any_port().then(|| Arc::clone(name)))
+fn key(listener: &Listener, site: &Site) -> Key {
+    let name = site.is_any_port().then(|| Arc::clone(&listener.name));
+    (Transport::of(listener.protocol), site.clone(), name)
 }
 
 fn sites(listener: &Listener) -> impl Iterator<Item = (Key, &Listener)> {
-    listener.binds.iter().map(move |site| (key(&listener.name, site), listener))
+    listener.binds.iter().map(move |site| (key(listener, site), listener))
 }
 
 impl Listeners {
@@ -50,11 +85,11 @@ impl Listeners {
         let mut bound = Bound::default();
         for listener in &config.listeners {
             for site in &listener.binds {
-                let key = key(&listener.name, site);
+                let key = key(listener, site);
                 if self.open.contains_key(&key) {
                     continue;
                 }
-                let opened = listen::bind(site, listener.socket_mode, workers).map_err(|error| StartError::Bind {
+                let opened = key.0.bind(site, listener, workers).map_err(|error| StartError::Bind {
                     what: format!("listener `{}`", listener.name),
                     site: site.clone(),
                     error,
@@ -84,20 +119,34 @@ impl Listeners {
             });
             stays
         });
-        for (key, name, listen::Bound { sockets, site, file }) in bound.0 {
+        for (key, name, opened) in bound.0 {
             let (sender, receiver) = watch::channel(Some(name));
-            workers.accept(sockets, &receiver);
+            let (site, file) = match opened {
+                Opened::Stream(listen::Bound { sockets, site, file }) => {
+                    workers.accept(sockets, &receiver);
+                    (site, file)
+                }
+                Opened::Datagram(sockets) => {
+                    let local = sockets.first().and_then(|socket| socket.local_addr().ok());
+                    workers.receive(sockets, &receiver);
+                    (local.map_or_else(|| key.1.clone(), Site::from), None)
+                }
+            };
             self.open.insert(key, Open { name: sender, site, file });
         }
     }
 
-    /// Closes all of them.
+    /// Closes all that accept connections. Answers of flows under way go out by the sockets of their listeners: these stay
+    /// to the end, and workers that drain begin no flow.
     pub(super) fn close(&mut self) {
-        for open in self.open.values() {
-            // Nobody listens any more: it is closed already.
-            let _ = open.name.send(None);
-        }
-        self.open.clear();
+        self.open.retain(|(transport, ..), open| {
+            let stays = *transport == Transport::Datagram;
+            if !stays {
+                // Nobody listens any more: it is closed already.
+                let _ = open.name.send(None);
+            }
+            stays
+        });
     }
 
     /// Where each listener really accepts.

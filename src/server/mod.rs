@@ -62,7 +62,7 @@ fn bind_advice(error: &std::io::Error, site: &Site) -> String {
     };
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("another program listens there; `ss -ltnp 'sport = :{}'` shows which", address.port())
+            format!("another program listens there; `ss -lntup 'sport = :{}'` shows which", address.port())
         }
         std::io::ErrorKind::PermissionDenied => format!(
             "ports below 1024 need a right; run as root, or give CAP_NET_BIND_SERVICE, or lower \

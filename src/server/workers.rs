@@ -1,5 +1,6 @@
 //! The data-path threads: started once, told what to do through a channel each, ended together.
 
+use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -15,6 +16,7 @@ use crate::net::wheel;
 use crate::pool::{Bell, Notice};
 use crate::proxy::accept;
 use crate::proxy::log::{AccessLog, AccessLogs};
+use crate::proxy::udp;
 use crate::proxy::worker::Worker;
 use crate::route::Published;
 
@@ -26,6 +28,8 @@ const EVENT_INTERVAL: u32 = 61;
 enum Order {
     /// Accept on this socket for the listener that `name` says, until it says none.
     Accept { socket: Unserved, name: watch::Receiver<Option<Arc<str>>> },
+    /// Take datagrams from this socket for the listener that `name` says, until it says none.
+    Receive { socket: UdpSocket, name: watch::Receiver<Option<Arc<str>>> },
     /// Let connections end after what they are at.
     Drain,
     /// Drop everything and end.
@@ -92,6 +96,13 @@ impl Workers {
         }
     }
 
+    /// The same for datagrams.
+    pub(super) fn receive(&self, sockets: Vec<UdpSocket>, name: &watch::Receiver<Option<Arc<str>>>) {
+        for (order, socket) in self.orders.iter().zip(sockets) {
+            tell(order, Order::Receive { socket, name: name.clone() });
+        }
+    }
+
     /// Lets connections end after what they are at.
     pub(super) fn drain(&self) {
         self.orders.iter().for_each(|order| tell(order, Order::Drain));
@@ -137,6 +148,9 @@ async fn live(start: Start) {
         match order {
             Order::Accept { socket, name } => {
                 tokio::task::spawn_local(accept::run(Rc::clone(&worker), socket, name));
+            }
+            Order::Receive { socket, name } => {
+                tokio::task::spawn_local(udp::run(Rc::clone(&worker), socket, name));
             }
             Order::Drain => worker.drain(),
             Order::End => break,

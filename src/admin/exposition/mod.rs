@@ -7,6 +7,7 @@
 mod backends;
 mod pools;
 mod sample;
+mod udp;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Registry, TextEncoder};
 
 use super::AdminState;
-use crate::config::model::Spoken;
+use crate::config::model::{Protocol, Spoken};
 use crate::control::Phase;
 use crate::metrics::family::{self, Family};
 use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, REJECTIONS, STATUS_CLASSES};
@@ -112,8 +113,11 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     let listeners: Vec<_> =
         table.listeners.iter().map(|listener| (vec![label("listener", &listener.config.name)], listener)).collect();
     let mut single = |family: &Family, value: &dyn Fn(&Listener) -> f64| {
-        let samples = listeners.iter().map(|(labels, it)| sample(family, labels.clone(), value(it)));
-        families.push(made(family, samples.collect()));
+        // Where datagrams come, there are no connections.
+        let about_connections = [&family::LISTENER_OPEN, &family::LISTENER_CONNECTIONS].map(|it| it.name);
+        let has = |it: &Listener| it.config.protocol != Protocol::Udp || !about_connections.contains(&family.name);
+        let having = listeners.iter().filter(|(_, it)| has(it));
+        families.push(made(family, having.map(|(labels, it)| sample(family, labels.clone(), value(it))).collect()));
     };
     single(&family::LISTENER_OPEN, &|listener| f64::from(listener.open.load(Relaxed)));
     single(&family::LISTENER_CONNECTIONS, &|listener| listener.stats.sum(|it| &it.connections) as f64);
@@ -136,6 +140,7 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     families.push(made(&family::LISTENER_REQUESTS, requests));
     tls(&listeners, families);
     http2(&listeners, families);
+    udp::collect(&listeners, families);
     families.push(made(&family::LISTENER_REJECTED, rejected));
 }
 

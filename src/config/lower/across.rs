@@ -11,7 +11,8 @@ use super::pool::PoolRead;
 use super::{AdminRead, Pools};
 use crate::health::Mode;
 
-/// Addresses taken so far: exactly, by port for every address of a family, and by port for any single address.
+/// Addresses taken so far by one transport: exactly, by port for every address of a family, and by port for any single
+/// address.
 #[derive(Default)]
 struct Taken {
     exact: HashMap<Site, (At, String)>,
@@ -64,9 +65,11 @@ pub(super) fn listeners(top: &Section<'_>, listeners: &[ListenerRead], admin: &A
                 .absence(),
         );
     }
-    let mut taken = Taken::default();
+    // A port of TCP and one of UDP have nothing to do with each other.
+    let (mut taken, mut by_udp) = (Taken::default(), Taken::default());
     for read in listeners {
         let who = format!("[listener.{}]", read.name);
+        let taken = if read.protocol == Protocol::Udp { &mut by_udp } else { &mut taken };
         for (site, at) in &read.binds {
             if let Some(clash) = taken.take(site, *at, &who) {
                 top.cx.report(clashing(site, *at, clash));
@@ -124,7 +127,7 @@ pub(super) fn pools(cx: &Cx<'_>, pools: &Pools<'_>, reads: &[PoolRead], listener
 
 /// Pools spread by a part of the request, used by a listener that sees no requests.
 pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], pools: &[PoolRead]) {
-    for read in listeners.iter().filter(|read| read.protocol == Protocol::Tcp) {
+    for read in listeners.iter().filter(|read| read.protocol != Protocol::Http) {
         for (pool, at) in &read.uses {
             if let Some(sticky) = pools.get(pool.0 as usize).and_then(|read| read.sticky_by_request) {
                 cx.report(
@@ -138,7 +141,10 @@ pub(super) fn balance(cx: &Cx<'_>, listeners: &[ListenerRead], pools: &[PoolRead
                 cx.report(
                     Problem::error("needs-http", balance, "this way to spread work needs HTTP")
                         .label("looks into the request")
-                        .second(*at, format!("used here by [listener.{}], which speaks tcp", read.name))
+                        .second(
+                            *at,
+                            format!("used here by [listener.{}], which speaks {}", read.name, read.protocol.word()),
+                        )
                         .help("write balance = \"source\" to keep a client with its backend, or protocol = \"http\""),
                 );
             }

@@ -18,7 +18,7 @@ use super::certificates;
 use super::http;
 use super::route::{self, Above, READS, RouteRead};
 use super::rules::{self, DESTINATIONS, Destined};
-use super::{Pools, connections};
+use super::{Pools, connections, udp};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -45,7 +45,7 @@ pub(super) struct ListenerRead {
 }
 
 const PROTOCOL: Choice<Protocol> = Choice {
-    words: &[("http", Protocol::Http), ("tcp", Protocol::Tcp)],
+    words: &[("http", Protocol::Http), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
     foreign: &[
         ("https", "write \"http\", with the certificates in [listener.NAME.tls]"),
         ("tls", "write \"tcp\": with [listener.NAME.tls] to end TLS here, without to pass it through"),
@@ -64,8 +64,12 @@ const PROTOCOL: Choice<Protocol> = Choice {
         ("layer4", "tcp"),
         ("l4", "tcp"),
         ("l7", "http"),
+        ("dns", "udp"),
+        ("syslog", "udp"),
+        ("datagram", "udp"),
+        ("dtls", "write \"udp\": what is encrypted inside is passed on as it is"),
     ],
-    later: &["udp", "http3", "quic"],
+    later: &["http3", "quic"],
 };
 
 pub(super) fn listener<'a>(
@@ -106,6 +110,8 @@ pub(super) fn listener<'a>(
     let timeouts = timeouts(&section, protocol);
     let sites: Vec<Site> = binds.iter().map(|(site, _)| site.clone()).collect();
     let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
+    let responses = udp::responses(&section, protocol);
+    udp::refuse_unix(&section, protocol, &binds);
     let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
     let listener = routes.filter(|_| complete).map(|routes| Listener {
         name: entry.key.as_str().into(),
@@ -123,6 +129,7 @@ pub(super) fn listener<'a>(
         routes,
         limits,
         timeouts,
+        responses,
     });
     ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
 }
@@ -220,7 +227,13 @@ fn routes(section: &Section<'_>, above: &Above<'_>) -> Vec<RouteRead> {
         section.wrong_type(node, "route", "a section", &format!("write [[{path}]]"));
         None
     });
-    tables.map(|(node, table)| route::route(section.cx, node, table, &path, above)).collect()
+    let read = |(node, table)| {
+        if above.protocol == Protocol::Udp {
+            udp::route(section.cx, table);
+        }
+        route::route(section.cx, node, table, &path, above)
+    };
+    tables.map(read).collect()
 }
 
 fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {
@@ -252,6 +265,7 @@ fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> Lis
         headers: u16::try_from(headers).unwrap_or(u16::MAX),
         body_bytes: limits.and_then(body),
         streams: u32::try_from(streams).unwrap_or(u32::MAX),
+        flows: udp::flows(limits, protocol),
     }
 }
 
@@ -277,6 +291,7 @@ fn timeouts(section: &Section<'_>, protocol: Protocol) -> ListenerTimeouts {
         client_idle: deadline("client_idle", 60),
         body_idle: deadline("body_idle", 60),
         tunnel_idle: deadline("tunnel_idle", 60 * 60),
+        flow_idle: udp::flow_idle(timeouts.as_ref(), protocol),
     }
 }
 
@@ -287,9 +302,13 @@ pub(super) fn no_effect(section: &Section<'_>, protocol: Protocol, keys: &[&str]
     }
     for entry in keys.iter().filter_map(|key| section.table.get(key)) {
         section.cx.report(
-            Problem::warning("no-effect", entry.key_at, format!("`{}` has no effect on a tcp listener", entry.key))
-                .label("looks at HTTP only")
-                .help("take it out, or write protocol = \"http\""),
+            Problem::warning(
+                "no-effect",
+                entry.key_at,
+                format!("`{}` has no effect on a {} listener", entry.key, protocol.word()),
+            )
+            .label("looks at HTTP only")
+            .help("take it out, or write protocol = \"http\""),
         );
     }
 }

@@ -16,6 +16,7 @@ mod rules;
 mod staple;
 mod tickets;
 mod tls;
+mod udp;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -114,6 +115,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::listeners(&top, &listeners, &admin);
     across::pools(cx, &names, &pools, &listeners, listener_sections(root));
     across::balance(cx, &listeners, &pools);
+    udp::pools(cx, &listeners, &pools);
     across::reads(cx, &names, &listeners, &pools);
     Some(Config {
         admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },

@@ -90,7 +90,7 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
 
 /// A route of a tcp listener that looked at requests would never match.
 fn refuse_requests(section: &Section<'_>, protocol: Protocol) {
-    if protocol == Protocol::Http {
+    if protocol != Protocol::Tcp {
         return;
     }
     for entry in ["path", "method", "header"].into_iter().filter_map(|key| section.table.get(key)) {

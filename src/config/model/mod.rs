@@ -178,6 +178,9 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// Its deadlines.
     pub timeouts: ListenerTimeouts,
+    /// `listener.NAME.udp.responses`: a flow has ended when so many answers have come for each datagram of the client;
+    /// `None`: nobody knows how many come.
+    pub responses: Option<NonZeroU32>,
 }
 
 /// `listener.NAME.unknown_host`.
@@ -207,6 +210,19 @@ pub enum Protocol {
     Http,
     /// Bytes.
     Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Protocol {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// `[listener.NAME.limits]`.
@@ -224,6 +240,8 @@ pub struct ListenerLimits {
     pub body_bytes: Option<u64>,
     /// Requests at once on one connection of HTTP/2.
     pub streams: u32,
+    /// Flows of a UDP listener at once; at the limit, one that nobody has gone on with makes room.
+    pub flows: NonZeroU32,
 }
 
 /// `[listener.NAME.timeouts]`.
@@ -237,6 +255,8 @@ pub struct ListenerTimeouts {
     pub body_idle: Duration,
     /// Longest silence of a tunnel (WebSocket) or a TCP connection, both ways.
     pub tunnel_idle: Duration,
+    /// Longest silence of a UDP flow, both ways.
+    pub flow_idle: Duration,
 }
 
 /// `[[listener.NAME.route]]`: every condition given must hold; within a list one suffices.

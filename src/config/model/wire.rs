@@ -118,6 +118,17 @@ pub struct ScriptCheck {
     pub steps: Vec<Step>,
     /// TLS at every connection from its first byte on; `None`: plain.
     pub tls: Option<CheckTls>,
+    /// What carries it.
+    pub transport: Transport,
+}
+
+/// `transport` of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A connection.
+    Tcp,
+    /// Datagrams, one for each `send`.
+    Udp,
 }
 
 /// One step of a script.

@@ -138,7 +138,8 @@ pub(in super::super) const CHECK_SMTP: Words =
     check_words!("smtp", ["helo", "ehlo", "tls"], ["starttls", "user", "password", "mail"]);
 pub(in super::super) const CHECK_LDAP: Words =
     check_words!("ldap", ["user", "password", "tls"], ["starttls", "search", "base", "filter"]);
-pub(in super::super) const CHECK_SCRIPT: Words = check_words!("script", ["steps", "tls"], [], STEPS_FOREIGN);
+pub(in super::super) const CHECK_SCRIPT: Words =
+    check_words!("script", ["steps", "tls", "transport"], [], STEPS_FOREIGN);
 pub(in super::super) const CHECK_AGENT: Words = check_words!("agent", ["send"], ["tls"]);
 pub(in super::super) const CHECK_EXEC: Words =
     check_words!("exec", ["command"], ["environment", "env", "user", "folder"], EXEC_FOREIGN);
@@ -147,6 +148,9 @@ const STEPS_FOREIGN: &[(&str, &str)] = foreign![
     ("send", "type = \"script\" with steps = [{ send = \"text\" }]"),
     ("expect", "type = \"script\" with steps = [{ expect = \"text\" }]"),
     ("step", "type = \"script\" with steps = [{ send = \"text\" }]"),
+    ("udp", "transport = \"udp\""),
+    ("protocol", "transport"),
+    ("network", "transport"),
     ("ssl", "tls"),
 ];
 

@@ -35,6 +35,7 @@ pub(super) const ROOT: Words = Words {
         ("http", "[listener.NAME] with protocol = \"http\""),
         ("tcp", "[listener.NAME] with protocol = \"tcp\""),
         ("stream", "[listener.NAME] with protocol = \"tcp\""),
+        ("udp", "[listener.NAME] with protocol = \"udp\""),
         ("global", "[limits], [log] and [shutdown]"),
         ("defaults", "each [pool.NAME] and [listener.NAME] has its own settings"),
         ("metrics", "[admin], which serves /metrics"),
@@ -127,6 +128,7 @@ pub(super) const LISTENER: Words = Words {
         "route",
         "limits",
         "timeouts",
+        "udp",
         "respond",
         "allow",
         "deny",
@@ -146,7 +148,6 @@ pub(super) const LISTENER: Words = Words {
         "fast_open",
         "mark",
         "tcp",
-        "udp",
         "normalize",
         "rewrite",
     ],
@@ -187,6 +188,26 @@ pub(super) const LISTENER: Words = Words {
         ("strict_transport_security", "hsts"),
         ("timeout", "[listener.NAME.timeouts]"),
         ("client_max_body_size", "[listener.NAME.limits] body"),
+        ("proxy_responses", "[listener.NAME.udp] responses"),
+        ("responses", "[listener.NAME.udp] responses"),
+        ("proxy_timeout", "[listener.NAME.timeouts] tunnel_idle, or flow_idle for udp"),
+    ],
+};
+
+pub(super) const LISTENER_UDP: Words = Words {
+    place: "[listener.NAME.udp]",
+    keys: &["responses"],
+    later: &["datagram_max", "requests", "sticky"],
+    foreign: &[
+        ("proxy_responses", "responses"),
+        ("answers", "responses"),
+        ("replies", "responses"),
+        ("proxy_requests", "responses: a flow ends when so many answers have come for each datagram"),
+        ("idle", "[listener.NAME.timeouts] flow_idle"),
+        ("idle_timeout", "[listener.NAME.timeouts] flow_idle"),
+        ("timeout", "[listener.NAME.timeouts] flow_idle"),
+        ("proxy_timeout", "[listener.NAME.timeouts] flow_idle"),
+        ("sessions", "[listener.NAME.limits] flows"),
     ],
 };
 
@@ -274,7 +295,7 @@ pub(super) const CERTIFICATE: Words = Words {
 
 pub(super) const LISTENER_LIMITS: Words = Words {
     place: "[listener.NAME.limits]",
-    keys: &["connections", "head", "target", "headers", "body", "streams"],
+    keys: &["connections", "head", "target", "headers", "body", "streams", "flows"],
     later: &["rate", "connections_per_client", "header_list", "handshakes"],
     foreign: &[
         ("maxconn", "connections"),
@@ -288,12 +309,14 @@ pub(super) const LISTENER_LIMITS: Words = Words {
         ("url", "target"),
         ("body_size", "body"),
         ("client_max_body_size", "body"),
+        ("sessions", "flows"),
+        ("max_sessions", "flows"),
     ],
 };
 
 pub(super) const LISTENER_TIMEOUTS: Words = Words {
     place: "[listener.NAME.timeouts]",
-    keys: &["head", "client_idle", "body_idle", "tunnel_idle"],
+    keys: &["head", "client_idle", "body_idle", "tunnel_idle", "flow_idle"],
     later: &["handshake", "lifetime", "request"],
     foreign: &[
         ("idle", "client_idle"),
@@ -305,6 +328,9 @@ pub(super) const LISTENER_TIMEOUTS: Words = Words {
         ("body", "body_idle"),
         ("tunnel", "tunnel_idle"),
         ("websocket", "tunnel_idle"),
+        ("udp", "flow_idle"),
+        ("session", "flow_idle"),
+        ("proxy_timeout", "tunnel_idle, or flow_idle for udp"),
     ],
 };
 
@@ -391,6 +417,7 @@ pub(super) const EVERY: &[&Words] = &[
     &LISTENER_TLS,
     &CLIENTS,
     &TICKETS,
+    &LISTENER_UDP,
     &CERTIFICATE,
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,

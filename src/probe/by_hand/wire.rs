@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Place, limited, seconds, whole_seconds};
 use crate::config::model::{
     AgentCheck, Check, CheckTls, ExecCheck, Hello, LdapCheck, PostgresCheck, RedisCheck, ScriptCheck, SmtpCheck, Step,
-    Telling, Verify,
+    Telling, Transport, Verify,
 };
 use crate::config::model::{MasterLink, PostgresAccount};
 use crate::probe::shell::Line;
@@ -131,6 +131,9 @@ pub(super) fn script(check: &Check, script: &ScriptCheck, at: &Place) -> String 
     line.word(&escaped(&said)).plain("|");
     let time = whole_seconds(check.timing.timeout);
     match &script.tls {
+        None if script.transport == Transport::Udp => {
+            line.plain("nc -u -w").word(&time).word(&at.host()).word(&port.to_string());
+        }
         None => _ = line.plain("nc -w").word(&time).word(&at.host()).word(&port.to_string()),
         Some(tls) => {
             let name = tls.server_name.as_deref().unwrap_or(&at.name);

@@ -253,3 +253,19 @@ async fn leave(wire: Wire, version: String, address: Site, keep: Keep) -> Option
     wire.end(Goodbye::Quit).await;
     None
 }
+
+/// For [`super::parsers`]: each packet with a byte before it that says its length.
+pub(super) fn feed(said: &[u8]) {
+    let mut reader = rows::Reader::new();
+    let mut rest = said;
+    while let Some((length, more)) = rest.split_first() {
+        let (packet, after) = more.split_at(usize::from(*length).min(more.len()));
+        let _ = packet::Greeting::parse(packet);
+        let _ = packet::Reply::parse(packet);
+        match reader.take(packet) {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => reader = rows::Reader::new(),
+        }
+        rest = after;
+    }
+}

@@ -92,7 +92,7 @@ impl Wire {
     /// Whether others can read along.
     pub(super) fn channel(&mut self) -> Channel {
         match self.stream.unseen() {
-            Line::Plain(_) => Channel::Plain,
+            Line::Plain(_) | Line::Datagrams(_) => Channel::Plain,
             Line::Tls(_) => Channel::Tls,
         }
     }

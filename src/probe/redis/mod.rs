@@ -154,6 +154,15 @@ fn judge(check: &RedisCheck, reply: &Reply) -> Result<Finding, Failure> {
     Ok(if check.role == Telling::Told { finding.with_role(role) } else { finding })
 }
 
+/// For [`super::parsers`].
+pub(super) fn feed(said: &[u8]) {
+    let mut rest = said;
+    while let Ok(Some((reply, length))) = resp::parse(rest) {
+        let _ = reply.text();
+        rest = &rest[length.max(1)..];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

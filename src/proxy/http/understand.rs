@@ -283,5 +283,6 @@ fn line(request: &Request<'_>, id: &[u8]) -> Line {
         host: request.host.unwrap_or_default().to_owned(),
         target: request.origin_target.to_owned(),
         id: String::from_utf8_lossy(id).into_owned(),
+        ..Line::default()
     }
 }

@@ -134,8 +134,10 @@ const TYPE: Choice<Type> = Choice {
         ("external", "exec"),
         ("external-check", "exec"),
         ("command", "exec"),
+        ("udp", "write type = \"script\" with transport = \"udp\""),
+        ("udp-check", "write type = \"script\" with transport = \"udp\""),
     ],
-    later: &["udp", "dns", "galera"],
+    later: &["dns", "galera"],
 };
 
 const INITIAL: Choice<Initial> = Choice {

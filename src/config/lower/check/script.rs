@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{body, tls};
-use crate::config::model::{CheckTls, Pattern, ScriptCheck, Step};
+use crate::config::model::{CheckTls, Pattern, ScriptCheck, Step, Transport};
 use crate::config::problem::Problem;
-use crate::config::section::Section;
+use crate::config::section::{Choice, Section};
 use crate::config::tree::{Node, Text, Value};
 use crate::config::units::Fault;
 use crate::config::vocabulary::STEP;
@@ -16,6 +16,12 @@ const STEPS_MAX: usize = 64;
 const BYTES_MAX: usize = 8 * 1024;
 
 const FORM: &str = "write steps = [{ send = \"PING\\r\\n\" }, { expect = \"+PONG\" }]";
+
+const TRANSPORT: Choice<Transport> = Choice {
+    words: &[("tcp", Transport::Tcp), ("udp", Transport::Udp)],
+    foreign: &[("datagram", "udp"), ("stream", "tcp")],
+    later: &["unix"],
+};
 
 pub(super) fn script(section: &Section<'_>) -> Option<ScriptCheck> {
     let tls = tls::tls(section);
@@ -34,12 +40,20 @@ pub(super) fn script(section: &Section<'_>) -> Option<ScriptCheck> {
     let steps: Vec<Step> = steps.into_iter().collect::<Option<_>>()?;
     let tls = tls?;
     refuse_tls_twice(section, nodes, &steps, tls.as_ref())?;
+    let transport = section.choice("transport", &TRANSPORT).unwrap_or(Transport::Tcp);
+    let secured = nodes.iter().zip(&steps).find(|(_, step)| matches!(step, Step::Tls(_))).map(|(node, _)| node.at);
+    let secured = tls.as_ref().and(section.entry("tls")).map(|entry| entry.key_at).or(secured);
+    if let Some(at) = secured.filter(|_| transport == Transport::Udp) {
+        let problem = Problem::error("conflict", at, "TLS over datagrams").label("needs a connection");
+        section.cx.report(problem.help("take it out, or write transport = \"tcp\""));
+        return None;
+    }
     if !steps.iter().any(|step| matches!(step, Step::Expect(_) | Step::Matches(_))) {
         let entry = section.entry("steps")?;
         let problem = Problem::warning("no-effect", entry.key_at, "this script expects nothing");
         section.cx.report(problem.label("proves only that the port is open").help("add { expect = \"text\" }"));
     }
-    Some(ScriptCheck { steps, tls })
+    Some(ScriptCheck { steps, tls, transport })
 }
 
 fn step<'a>(section: &Section<'a>, node: &'a Node) -> Option<Step> {

@@ -24,7 +24,7 @@ use crate::config::units::Fault;
 use crate::config::vocabulary::{NO_LEADER, POOL, POOL_TIMEOUTS, RETRY};
 use crate::health::{Expression, Policy};
 
-use super::{Pools, check};
+use super::{Pools, check, udp};
 use follows::Following;
 
 const ON_DOWN: Choice<OnDown> = Choice {
@@ -52,6 +52,10 @@ pub(super) struct PoolRead {
     pub(super) by_request: Option<At>,
     /// The same of `sticky`.
     pub(super) sticky_by_request: Option<At>,
+    /// The place of `tls` where it speaks TLS with its backends.
+    pub(super) tls_at: Option<At>,
+    /// The places of checks that ask for the backend's own port by TCP.
+    pub(super) knocks: Vec<At>,
     /// The pool that it takes its backends and verdicts from; `pool` is incomplete until [`follows::resolve`].
     pub(super) follows: Option<Following>,
 }
@@ -98,7 +102,10 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         zones: decided.zones,
     });
     let pool = pool.filter(|_| !section.has("follows") || follows.is_some());
-    PoolRead { pool, by_request, sticky_by_request: sticky.by_request, follows }
+    let speaks_tls = pool.as_ref().is_some_and(|pool| pool.tls.is_some());
+    let tls_at = section.entry("tls").filter(|_| speaks_tls).map(|entry| entry.key_at);
+    let knocks = pool.as_ref().map_or_else(Vec::new, |pool| udp::knocks(&section, &pool.checks));
+    PoolRead { pool, by_request, sticky_by_request: sticky.by_request, tls_at, knocks, follows }
 }
 
 /// Who is in a pool and who of them works: all that a pool which follows another one takes from there.
