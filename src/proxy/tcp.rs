@@ -17,7 +17,7 @@ use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::pool::sticky::{Stay, octets};
-use crate::pool::{Ask, Lease, Pool, Stick};
+use crate::pool::{Ask, Backend, Lease, Pool, Stick};
 use crate::route::Listener;
 
 /// What is noted of a connection for its log line.
@@ -59,7 +59,7 @@ pub async fn serve(
     // Boxed: every connection would keep the room that its first moments need.
     let reached = Box::pin(reach(&search, &timer, address.ip().to_canonical(), &mut notes, left)).await;
     if let Ok((lease, _)) = &reached {
-        settle(&pool, search.ask.stick, address.ip().to_canonical(), lease);
+        settle(&pool, search.ask.stick, address.ip().to_canonical(), lease.backend());
     }
     // A connection may last for days: it must not keep its table that long.
     drop(view);
@@ -84,12 +84,12 @@ pub async fn serve(
 }
 
 /// Counts where a client was served that may want to stay, and remembers it.
-fn settle(pool: &Pool, stick: Stick, client: IpAddr, lease: &Lease) {
+pub(super) fn settle(pool: &Pool, stick: Stick, client: IpAddr, backend: &Arc<Backend>) {
     let Some(sticky) = &pool.sticky else { return };
-    let stay = pool.stay(stick, lease.backend());
+    let stay = pool.stay(stick, backend);
     pool.stats.mine().sticky[stay as usize].inc();
     if stay != Stay::Kept {
-        sticky.learn(&octets(client), lease.backend());
+        sticky.learn(&octets(client), backend);
     }
 }
 

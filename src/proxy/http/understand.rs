@@ -143,7 +143,7 @@ impl Connection {
         let count = split.shares.len();
         let mut others = (0..count).map(|step| split.shares[(first + step) % count].pool.0);
         let works = |pool: &u32| {
-            let ask = Ask { key: None, reads, near: view.pool(*pool).near(self.ip) };
+            let ask = Ask { reads, near: view.pool(*pool).near(self.ip), ..Ask::default() };
             self.worker.prospect(view, *pool, &ask) != Prospect::Nobody
         };
         others.find(works).unwrap_or(split.shares[first].pool.0)

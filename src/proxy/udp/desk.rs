@@ -15,10 +15,12 @@ use super::leg::Leg;
 use crate::balance::Balance;
 use crate::config::model::Reads;
 use crate::net::datagram::{Arrived, Face, LONGEST};
-use crate::pool::Ask;
+use crate::pool::sticky::octets;
+use crate::pool::{Ask, Stick};
 use crate::proxy::accept::Seat;
 use crate::proxy::attempt::{Search, Tried};
 use crate::proxy::outcome::Cause;
+use crate::proxy::tcp::settle;
 use crate::proxy::worker::{Worker, source_key};
 use crate::route::Listener;
 use crate::route::routes::Question;
@@ -129,6 +131,7 @@ impl Desk {
         if leg.asked == 0 {
             return Err(Dropped::NotPassed);
         }
+        settle(search.pool(), search.ask.stick, key.client.ip().to_canonical(), leg.backend());
         listener.stats.mine().connections.inc();
         let flow = Rc::new(Flow::new(key, leg, seat, FlowPlace::take(listener), bytes.len()));
         self.flows.borrow_mut().add(&flow);
@@ -171,7 +174,9 @@ impl Desk {
         let (pool, reads) = destination(listener, client)?;
         let ip = client.ip().to_canonical();
         let key = (view.pool(pool).config.balance == Balance::Source).then(|| source_key(ip));
-        let ask = Ask { key, reads, near: view.pool(pool).near(ip) };
+        let sticky = view.pool(pool).sticky.as_ref();
+        let stick = sticky.map_or(Stick::Free, |sticky| sticky.find(&octets(ip)));
+        let ask = Ask { key, reads, near: view.pool(pool).near(ip), stick };
         Some(Search { worker: &self.worker, view, pool, ask })
     }
 
