@@ -9,4 +9,5 @@ pub mod log;
 pub mod outcome;
 pub mod relay;
 pub mod tcp;
+pub mod websocket;
 pub mod worker;
