@@ -414,3 +414,93 @@ fn whoever_sends_what_is_no_work_is_closed_within_a_second() {
     }
     assert_eq!(client::get(lb.addr("web"), "/").text(), "ok");
 }
+
+// === frames (RFC 9113, sections 4 to 6) ===
+
+#[test]
+fn frames_that_break_the_protocol_end_the_connection() {
+    let origin = Origin::http().reply("ok").start();
+    let lb = both(&[origin.addr()], "");
+    let get = |stream: u32| frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(&ask("/")));
+    let begun = |stream: u32| frame(HEADERS, 0, stream, &block(&ask("/")));
+    let setting = |key: u16, value: u32| [&key.to_be_bytes()[..], &value.to_be_bytes()].concat();
+    for (what, bytes) in [
+        ("DATA on stream 0", frame(DATA, 0, 0, b"x")),
+        ("DATA on an idle stream", frame(DATA, 0, 5, b"x")),
+        ("HEADERS on stream 0", frame(HEADERS, END_HEADERS, 0, &block(&ask("/")))),
+        ("HEADERS on an even stream", get(2)),
+        ("HEADERS on a stream before the last one", [get(5), get(3)].concat()),
+        ("fields that cannot be decoded", frame(HEADERS, END_HEADERS, 1, &[0xff; 8])),
+        ("padding longer than the frame", frame(HEADERS, END_HEADERS | 0x8, 1, &[200, 0, 0])),
+        ("PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5])),
+        ("RST_STREAM on stream 0", frame(RST_STREAM, 0, 0, &[0; 4])),
+        ("RST_STREAM of an idle stream", frame(RST_STREAM, 0, 1, &[0; 4])),
+        ("RST_STREAM of three bytes", [begun(1), frame(RST_STREAM, 0, 1, &[0; 3])].concat()),
+        ("SETTINGS on a stream", frame(SETTINGS, 0, 1, &[])),
+        ("SETTINGS of five bytes", frame(SETTINGS, 0, 0, &[0; 5])),
+        ("acknowledged SETTINGS that hold some", frame(SETTINGS, 1, 0, &setting(3, 1))),
+        ("ENABLE_PUSH of 2", frame(SETTINGS, 0, 0, &setting(2, 2))),
+        ("a window beyond its limit", frame(SETTINGS, 0, 0, &setting(4, 0x8000_0000))),
+        ("frames smaller than allowed", frame(SETTINGS, 0, 0, &setting(5, 100))),
+        ("frames larger than allowed", frame(SETTINGS, 0, 0, &setting(5, 1 << 24))),
+        ("PUSH_PROMISE of a client", frame(5, END_HEADERS, 1, &[0, 0, 0, 2])),
+        ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
+        ("PING of seven bytes", frame(PING, 0, 0, &[0; 7])),
+        ("GOAWAY on a stream", frame(7, 0, 1, &[0; 8])),
+        ("WINDOW_UPDATE of nothing", frame(WINDOW_UPDATE, 0, 0, &[0; 4])),
+        ("WINDOW_UPDATE of nothing on a stream", [get(1), frame(WINDOW_UPDATE, 0, 1, &[0; 4])].concat()),
+        ("WINDOW_UPDATE of three bytes", frame(WINDOW_UPDATE, 0, 0, &[0; 3])),
+        ("a window that overflows", frame(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes())),
+        ("CONTINUATION of nothing", frame(CONTINUATION, END_HEADERS, 1, &block(&[("x", "1")]))),
+        ("another frame within fields", [begun(1), frame(PING, 0, 0, &[0; 8])].concat()),
+        ("another stream's CONTINUATION", [begun(1), frame(CONTINUATION, END_HEADERS, 3, &[])].concat()),
+        ("a frame larger than ours may be", frame(DATA, 0, 1, &[0; 16_385])),
+    ] {
+        let mut raw = Raw::connect(lb.addr("web"));
+        raw.frame(SETTINGS, 1, 0, &[]);
+        let _ = raw.try_send(&bytes);
+        let code = raw.goaway();
+        assert!(code.is_none_or(|code| code != 0), "{what}: {code:?}");
+    }
+    let mut raw = Raw::silent(lb.addr("web"));
+    raw.send(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
+    raw.end();
+    assert_eq!(lb.get("/").text(), "ok");
+}
+
+#[test]
+fn what_is_wrong_with_one_stream_ends_that_one() {
+    let origin = Origin::http().stalls_before_answer().at("/ok", Origin::http().reply("ok")).start();
+    let lb = both(&[origin.addr()], "");
+    let mut raw = Raw::connect(lb.addr("web"));
+    for (stream, then) in [
+        (3, frame(WINDOW_UPDATE, 0, 3, &0x7fff_ffff_u32.to_be_bytes())),
+        (5, frame(DATA, END_STREAM, 5, b"after the end")),
+    ] {
+        raw.get(stream, "/");
+        raw.send(&then);
+        assert!(matches!(raw.verdict(stream), Verdict::Reset(_)), "stream {stream}");
+    }
+    // A stream that depends on itself, in HEADERS with a priority.
+    let on_itself = [&[0, 0, 0, 7, 16][..], &block(&ask("/"))].concat();
+    raw.frame(HEADERS, END_STREAM | END_HEADERS | 0x20, 7, &on_itself);
+    assert!(matches!(raw.verdict(7), Verdict::Reset(PROTOCOL_ERROR)));
+    raw.get(9, "/ok");
+    assert_eq!(raw.verdict(9), Verdict::Answer(200));
+}
+
+#[test]
+fn what_is_not_known_is_passed_over() {
+    let origin = Origin::http().reply("ok").start();
+    let lb = both(&[origin.addr()], "");
+    let mut raw = Raw::with_settings(lb.addr("web"), &[(0xff, 7)]);
+    raw.frame(0xee, 0xff, 0, b"whatever");
+    raw.frame(PING, 0x7e, 0, &[3; 8]);
+    // Fields in three frames, with padding and a priority.
+    let fields = block(&ask("/"));
+    let (one, two) = fields.split_at(10);
+    raw.frame(HEADERS, END_STREAM | 0x8 | 0x20, 1, &[&[4, 0, 0, 0, 0, 7][..], one, &[0; 4]].concat());
+    raw.frame(CONTINUATION, 0, 1, &two[..5]);
+    raw.frame(CONTINUATION, END_HEADERS, 1, &two[5..]);
+    assert_eq!(raw.verdict(1), Verdict::Answer(200));
+}

@@ -259,7 +259,7 @@ pub struct PoolStats {
 pub const STAYS: [&str; 3] = ["kept", "new", "moved"];
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 20] = [
+pub const FAILURES: [&str; 21] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -280,6 +280,7 @@ pub const FAILURES: [&str; 20] = [
     "connection_lost",
     "tls_failed",
     "queue_timeout",
+    "deadline",
 ];
 
 /// What a worker counts of a backend.

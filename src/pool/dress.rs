@@ -1,9 +1,10 @@
 //! TLS from a pool to its backends: one set of terms for all, and for each backend the name that it must prove.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Backend;
-use crate::config::model::PoolTls;
+use crate::config::model::{HttpVersion, PoolTls};
 use crate::net::tls::{Client, Resume, Terms, TlsSocket};
 use crate::net::transport::Transport;
 
@@ -17,13 +18,17 @@ pub struct Dress {
 }
 
 impl Dress {
-    pub(super) fn new(tls: &PoolTls) -> Self {
+    pub(super) fn new(tls: &PoolTls, http: HttpVersion) -> Self {
+        let h2 = [Arc::from("h2")];
         let terms = Terms {
             verify: &tls.verify,
             resume: Resume::Allowed,
             least: tls.least,
             identity: tls.identity.as_ref(),
-            protocols: &[],
+            protocols: match http {
+                HttpVersion::V1_1 => &[],
+                HttpVersion::V2 => &h2,
+            },
         };
         // The name of a pool without one is never asked for: each backend has its own.
         let name = tls.server_name.as_deref().unwrap_or("backend");

@@ -126,7 +126,7 @@ impl Pool {
         };
         let budget = Arc::new(budget_of(&config.retry));
         let stats = Arc::new(PerWorker::new(workers));
-        let tls = config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)));
+        let tls = config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls, config.http)));
         for backend in &backends {
             backend.set_queue(&live.queue);
         }
@@ -148,10 +148,10 @@ impl Pool {
             backend.set_queue(&live.queue);
         }
         // Kept where nothing has changed: sessions can be taken up again.
-        let tls = if config.tls == self.config.tls {
+        let tls = if config.tls == self.config.tls && config.http == self.config.http {
             self.tls.clone()
         } else {
-            config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls)))
+            config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls, config.http)))
         };
         let sticky = Sticky::new(&config, &backends, &preferences, self.sticky.as_deref()).map(Arc::new);
         Self { config, backends, stats, budget, tls, sticky, preferences, live, bell }

@@ -390,7 +390,7 @@ async fn agree(
 
 /// Waits for what is done with a backend before it can be asked, while anybody still wants it to be done there. A probe
 /// looks at a backend that is silent for long.
-async fn watched<T>(
+pub(super) async fn watched<T>(
     lease: &Lease,
     deadline: Duration,
     timer: &Timer,

@@ -10,4 +10,5 @@ pub mod outcome;
 pub mod relay;
 pub mod tcp;
 pub mod udp;
+pub mod websocket;
 pub mod worker;

@@ -46,6 +46,8 @@ pub enum Cause {
     TlsFailed,
     /// No backend had a place for it in time.
     QueueTimeout,
+    /// The time that the client had given is over (`grpc-timeout`).
+    Deadline,
 }
 
 impl Cause {
@@ -63,7 +65,9 @@ impl Cause {
     pub fn status(self) -> (u16, &'static str) {
         match self {
             Self::NoBackend | Self::QueueFull | Self::QueueTimeout | Self::Local => (503, "Service Unavailable"),
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::ConnectionLost => (504, "Gateway Timeout"),
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::ConnectionLost | Self::Deadline => {
+                (504, "Gateway Timeout")
+            }
             _ => (502, "Bad Gateway"),
         }
     }
@@ -78,6 +82,7 @@ impl Cause {
             Self::ConnectRefused | Self::ConnectFailed => "The backend could not be reached.",
             Self::ConnectTimeout => "The backend did not take the connection in time.",
             Self::ResponseTimeout | Self::ConnectionLost => "The backend did not answer in time.",
+            Self::Deadline => "The time that was given for this call is over.",
             Self::TlsFailed => "No trusted connection to the backend came about.",
             Self::BadAnswer => "The backend sent an invalid answer.",
             Self::Cut => "The backend was taken out of service before it answered.",
@@ -117,6 +122,7 @@ impl Cause {
             | Self::TunnelIdle
             | Self::BackendDown
             | Self::Local
+            | Self::Deadline
             | Self::Cut => None,
         }
     }
@@ -138,6 +144,7 @@ mod tests {
         assert_eq!(Cause::ConnectionLost.word(), "connection_lost");
         assert_eq!(Cause::TlsFailed.word(), "tls_failed");
         assert_eq!(Cause::QueueTimeout.word(), "queue_timeout");
-        assert_eq!(Cause::QueueTimeout.index() + 1, FAILURES.len());
+        assert_eq!(Cause::Deadline.word(), "deadline");
+        assert_eq!(Cause::Deadline.index() + 1, FAILURES.len());
     }
 }

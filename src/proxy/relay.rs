@@ -17,10 +17,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::outcome::Cause;
+use super::websocket::{Frames, goodbye, masked_goodbye};
 use crate::config::model::{self, OnDown};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
@@ -39,6 +40,8 @@ struct Way {
     streaming: bool,
     ended: bool,
     passed_on: bool,
+    /// Of a WebSocket: what has been passed on.
+    frames: Option<Frames>,
 }
 
 /// How a relay ended.
@@ -65,6 +68,18 @@ pub struct Terms<'a> {
     pub lost_after: Duration,
     /// … and for so long when it is down.
     pub lost_after_fall: Duration,
+    /// What is relayed.
+    pub what: What,
+}
+
+/// What goes through a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Bytes.
+    Bytes,
+    /// The frames of a WebSocket, for the client behind so many bytes of a head: when it is ended before its time, both
+    /// sides are told.
+    WebSocket(usize),
 }
 
 /// How closely the system watches the connection to the backend.
@@ -104,7 +119,7 @@ impl<'a> Terms<'a> {
         let idle = pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle);
         let lost_after = pool.timeouts.response.min(idle).max(LOST_AFTER_MIN);
         let lost_after_fall = pool.timeouts.connect.clamp(LOST_AFTER_MIN, lost_after);
-        Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall }
+        Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall, what: What::Bytes }
     }
 
     /// How closely the connection is watched, where it is watched like this while all is well; or why it ends.
@@ -139,8 +154,12 @@ pub async fn relay(
     timer: &Timer,
     terms: &Terms<'_>,
 ) -> Relayed {
-    let mut up = Way { buffer: early.client.take(), ..Way::default() };
-    let mut down = Way { buffer: early.backend.take(), ..Way::default() };
+    let (for_backend, for_client) = match terms.what {
+        What::Bytes => (None, None),
+        What::WebSocket(head) => (Some(Frames::default()), Some(Frames::behind(head))),
+    };
+    let mut up = Way { buffer: early.client.take(), frames: for_backend, ..Way::default() };
+    let mut down = Way { buffer: early.backend.take(), frames: for_client, ..Way::default() };
     let peer = terms.lease.backend();
     timer.mark(Some(peer.slot.index));
     let mut watch = Watch::NotYet;
@@ -188,6 +207,13 @@ pub async fn relay(
     })
     .await;
     timer.mark(None);
+    let is_told = matches!(cause, Some(Cause::Cut | Cause::BackendDown));
+    if is_told && down.may_say_goodbye() && say(client, &goodbye()) {
+        client.is_unfinished(false);
+    }
+    if is_told && up.may_say_goodbye() && say(backend, &masked_goodbye()) {
+        backend.is_unfinished(false);
+    }
     if matches!(cause, None | Some(Cause::TunnelIdle)) {
         client.is_unfinished(false);
         backend.is_unfinished(false);
@@ -198,6 +224,16 @@ pub async fn relay(
         _ => {}
     }
     Relayed { received: up.moved, sent: down.moved, cause }
+}
+
+/// Says a last word, as far as it can be said without waiting; whether all of it was.
+fn say(to: &mut Stream, word: &[u8]) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    let said = matches!(to.poll_write(&mut context, word), Poll::Ready(Ok(written)) if written == word.len());
+    if said {
+        to.finish_sending();
+    }
+    said
 }
 
 /// Moves what can be moved; ready when both sides have ended or one has broken.
@@ -219,6 +255,11 @@ fn poll_both(
 }
 
 impl Way {
+    /// Whether a frame may be put in behind what was passed on.
+    fn may_say_goodbye(&self) -> bool {
+        !self.passed_on && self.frames.is_some_and(|frames| frames.may_follow())
+    }
+
     fn poll(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Broken>> {
         let stop_at = self.moved + TURN;
         loop {
@@ -229,6 +270,9 @@ impl Way {
                     else {
                         return Poll::Pending;
                     };
+                    if let Some(frames) = &mut self.frames {
+                        frames.see(&buffer.filled()[..written]);
+                    }
                     buffer.consume(written);
                     self.moved += written as u64;
                 }

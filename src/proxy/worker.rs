@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::http::http2::links::Links;
 use super::idle::Idle;
 use super::log::AccessLog;
 use crate::balance::hash;
@@ -28,6 +29,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Worker {
     /// Idle connections to backends.
     pub idle: Idle,
+    /// Connections of HTTP/2 to backends.
+    pub links: Links,
     /// The access log.
     pub log: AccessLog,
     /// Client connections open in the whole process.
@@ -101,6 +104,7 @@ impl Worker {
         let view = View::new(published.load(), &mut rng);
         Rc::new(Self {
             idle: Idle::default(),
+            links: Links::default(),
             log,
             open,
             workers,
@@ -200,6 +204,7 @@ impl Worker {
                 Notice::Ready => self.ready.notify_waiters(),
                 Notice::Down(backend) | Notice::Cut(backend) => {
                     self.idle.forget(&backend);
+                    self.links.forget(&backend);
                     wheel::wake_marked(backend.slot.index);
                 }
             }
@@ -212,6 +217,7 @@ impl Worker {
         loop {
             interval.tick().await;
             self.idle.sweep();
+            self.links.sweep();
             self.log.flush();
             // Neither a worker without traffic nor its idle connections may live by an old table.
             let generation = self.view.borrow().table.generation;

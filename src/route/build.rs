@@ -91,7 +91,7 @@ fn build_pool(config: &Arc<model::Pool>, previous: Option<&Arc<Pool>>, foundatio
     let before: HashMap<&str, &Arc<Backend>, FixedState> = previous
         .map(|pool| pool.backends.iter().map(|backend| (backend.name.as_ref(), backend)).collect())
         .unwrap_or_default();
-    let same_tls = previous.is_none_or(|pool| pool.config.tls == config.tls);
+    let same_tls = previous.is_none_or(|pool| pool.config.tls == config.tls && pool.config.http == config.http);
     let backends = config
         .members
         .iter()

@@ -15,6 +15,7 @@ pub mod client;
 pub mod eventually;
 pub mod fake;
 pub mod h2;
+pub mod h2_origin;
 pub mod load;
 pub mod mysql;
 pub mod open_loop;

@@ -1,6 +1,7 @@
-//! Versions of HTTP that the clients of a listener may speak. What backends are asked by is chosen from the same words.
+//! Versions of HTTP: those that clients of a listener may speak, and the one that a pool's backends are spoken to in.
 
 use super::super::model::{HttpVersion, Protocol, Spoken};
+use super::super::problem::Problem;
 use super::super::section::{Choice, Section};
 
 pub(super) const VERSION: Choice<HttpVersion> = Choice {
@@ -34,4 +35,18 @@ pub(super) fn spoken(section: &Section<'_>, protocol: Protocol) -> Spoken {
         (false, true) => Spoken::V2,
         (false, false) => usual,
     }
+}
+
+/// `pool.NAME.http`.
+pub(super) fn backends(section: &Section<'_>) -> HttpVersion {
+    let version = section.choice("http", &VERSION).unwrap_or(HttpVersion::V1_1);
+    let unused = (version == HttpVersion::V2).then(|| section.entry("idle_connections")).flatten();
+    if let Some(entry) = unused {
+        section.cx.report(
+            Problem::warning("no-effect", entry.key_at, "`idle_connections` has no effect with http = \"2\"")
+                .label("a connection carries many requests at once there")
+                .help("take it out"),
+        );
+    }
+    version
 }

@@ -326,6 +326,8 @@ pub struct Pool {
     pub follows: Option<PoolIndex>,
     /// What happens to open sessions of a backend that is the active one no more (`on_role_loss`).
     pub on_role_loss: OnDown,
+    /// The version of HTTP that its backends are spoken to in.
+    pub http: HttpVersion,
     /// TLS to its backends; `None`: plain.
     pub tls: Option<Arc<PoolTls>>,
     /// Where its work goes by preference.

@@ -11,7 +11,9 @@ use super::connection::{Connection, head_may_be_complete};
 use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
+use super::http2::links;
 use super::upload::{Trouble, Upload};
+use crate::config::model::HttpVersion;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
@@ -31,6 +33,12 @@ const MAX_INTERIM: u8 = 16;
 pub struct Answered {
     /// The connection that it comes on.
     pub backend: Stream,
+    /// Its head.
+    pub head: Head,
+}
+
+/// A head of an answer, for the client.
+pub struct Head {
     /// Its status.
     pub status: u16,
     /// How its body is delimited.
@@ -51,6 +59,8 @@ pub struct Failed {
     pub trouble: Trouble,
     /// It went over a connection that had been idle, which the backend may have been closing.
     pub stale: bool,
+    /// The backend has said that it has not worked on it.
+    pub untouched: bool,
 }
 
 /// The way to a backend.
@@ -65,6 +75,8 @@ struct Attempt {
     grace: Option<Instant>,
     /// Attempts before this one.
     retries: u8,
+    /// The client waits no longer.
+    until: Option<Instant>,
 }
 
 /// How long an answer may take.
@@ -89,7 +101,8 @@ impl Attempt {
             // Seen here and not by the wheel, which turns by ticks: bytes that drip faster would put it off for ever.
             self.goes_on(wait.patience, backend)?;
         }
-        let due = if wait.slow && self.grace.is_none() { wait.body_idle } else { self.due(wait.patience) };
+        let due =
+            if wait.slow && self.grace.is_none() { self.at_most(wait.body_idle) } else { self.due(wait.patience) };
         timer.set(due);
         self.again = true;
         Ok(())
@@ -106,13 +119,22 @@ impl Attempt {
         next.saturating_sub(passed)
     }
 
+    /// The same time, or what is left of the client's.
+    fn at_most(&self, time: Duration) -> Duration {
+        self.until.map_or(time, |until| time.min(until.saturating_duration_since(Instant::now())))
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
     /// It has come: a probe is asked for, or the wait is over.
     fn goes_on(&mut self, patience: Patience, backend: &Arc<Backend>) -> Result<(), Trouble> {
         if let Some(end) = self.grace {
             return if Instant::now() >= end { Err(Trouble::Backend(Cause::Cut)) } else { Ok(()) };
         }
         if self.suspected || patience.suspicious >= patience.response {
-            return Err(Trouble::Backend(Cause::ResponseTimeout));
+            return Err(Trouble::Backend(if self.is_overdue() { Cause::Deadline } else { Cause::ResponseTimeout }));
         }
         self.suspected = true;
         backend.suspect(Symptom::Silent);
@@ -133,7 +155,12 @@ pub async fn try_one(
     tried: &[u32],
 ) -> Result<Answered, Failed> {
     let wanted = if incoming.idempotent { Wanted::Repeatable } else { Wanted::Once };
-    let idle = if fresh { None } else { connection.worker.idle.take(lease.backend(), wanted, notes.begun) };
+    let worker = &connection.worker;
+    let idle = match search.pool().config.http {
+        HttpVersion::V2 => worker.links.take(lease.backend()),
+        HttpVersion::V1_1 if fresh => None,
+        HttpVersion::V1_1 => worker.idle.take(lease.backend(), wanted, notes.begun),
+    };
     let reused = idle.is_some();
     let stream = match idle {
         Some(stream) => {
@@ -142,23 +169,24 @@ pub async fn try_one(
         }
         None => match open(connection, search, notes, lease, tried).await {
             Ok(stream) => stream,
-            Err(cause) => return Err(Failed { trouble: Trouble::Backend(cause), stale: false }),
+            Err(cause) => return Err(Failed { trouble: Trouble::Backend(cause), stale: false, untouched: false }),
         },
     };
     let at_once = reused && notes.retries == 0 && notes.queued.is_zero();
     let sent_at = if at_once { notes.begun } else { Instant::now() };
-    let attempt =
-        Attempt { backend: stream, sent_at, again: false, suspected: false, grace: None, retries: notes.retries };
+    let (retries, until) = (notes.retries, notes.until);
+    let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false, grace: None, retries, until };
     // Until the exchange is over: `exchange` takes the mark back.
     connection.timer.mark(Some(lease.backend().slot.index));
-    match answer(connection, search, incoming, upload, lease, attempt, tried).await {
-        Ok((answered, response)) => {
-            notes.response = response;
-            Ok(answered)
+    match answer(connection, search, incoming, upload, lease, &mut attempt, tried).await {
+        Ok(head) => {
+            notes.response = attempt.sent_at.elapsed();
+            Ok(Answered { backend: attempt.backend, head })
         }
         Err(trouble) => {
-            let stale = reused && sent_at.elapsed() < STALE && is_stale(trouble);
-            Err(Failed { trouble, stale })
+            let untouched = is_stale(trouble) && attempt.backend.is_untouched();
+            let stale = untouched || (reused && sent_at.elapsed() < STALE && is_stale(trouble));
+            Err(Failed { trouble, stale, untouched })
         }
     }
 }
@@ -171,29 +199,35 @@ async fn open(
     tried: &[u32],
 ) -> Result<Stream, Cause> {
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
-    let (stream, took) = attempt::open(search.pool(), lease, deadline, &connection.timer).await?;
+    let (stream, took) = match search.pool().config.http {
+        HttpVersion::V1_1 => attempt::open(search.pool(), lease, deadline, &connection.timer).await?,
+        // Boxed: every connection would keep the room that few of its moments need.
+        HttpVersion::V2 => {
+            Box::pin(links::open(&connection.worker, search.pool(), lease, deadline, &connection.timer)).await?
+        }
+    };
     search.pool().stats.mine().connect.observe(took);
     notes.connect = took;
     Ok(stream)
 }
 
-/// The answer to a request that is sent now, and how long its head took. Interim answers are passed on.
+/// The head of the answer to a request that is sent now. Interim answers are passed on.
 async fn answer(
     connection: &mut Connection,
     search: &Search<'_>,
     incoming: &Incoming,
     upload: &mut Upload,
     lease: &Lease,
-    mut attempt: Attempt,
+    attempt: &mut Attempt,
     tried: &[u32],
-) -> Result<(Answered, Duration), Trouble> {
+) -> Result<Head, Trouble> {
     let mut hand = None;
     let mut interim = 0;
     let mut judged = 0;
     loop {
         // What came together with an interim answer is read before more is waited for.
         if hand.is_none() || judged > 0 {
-            wait(connection, search, incoming, upload, lease, &mut attempt, &mut hand, tried).await?;
+            wait(connection, search, incoming, upload, lease, attempt, &mut hand, tried).await?;
         }
         if !is_worth_a_look(hand.as_ref(), &mut judged) {
             continue;
@@ -213,9 +247,7 @@ async fn answer(
             }
             Some(Composed::Interim(_)) => return Err(Trouble::Backend(Cause::BadAnswer)),
             Some(Composed::Final { status, framing, reusable, next, out }) => {
-                let response = attempt.sent_at.elapsed();
-                let backend = attempt.backend;
-                return Ok((Answered { backend, status, framing, reusable, next, out, hand }, response));
+                return Ok(Head { status, framing, reusable, next, out, hand });
             }
         }
     }
@@ -245,7 +277,7 @@ async fn wait(
     tried: &[u32],
 ) -> Result<(), Trouble> {
     let backend = lease.backend();
-    let mut wait = Wait::new(connection, search.pool(), upload, backend);
+    let mut wait = Wait::new(connection, search.pool(), incoming, upload, attempt, backend);
     attempt.begin(&wait, backend, &connection.timer)?;
     let Connection { client, hand: request, timer, .. } = connection;
     poll_fn(|context| {
@@ -258,7 +290,8 @@ async fn wait(
         }
         if timer.poll_elapsed(context) {
             if wait.sending && wait.slow && attempt.grace.is_none() {
-                return Poll::Ready(Err(late(upload)));
+                let is_overdue = attempt.is_overdue();
+                return Poll::Ready(Err(if is_overdue { Trouble::Backend(Cause::Deadline) } else { late(upload) }));
             }
             attempt.goes_on(wait.patience, backend)?;
             timer.set(attempt.due(wait.patience));
@@ -299,11 +332,20 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(connection: &Connection, pool: &Pool, upload: &Upload, backend: &Backend) -> Self {
+    fn new(
+        connection: &Connection,
+        pool: &Pool,
+        incoming: &Incoming,
+        upload: &Upload,
+        attempt: &Attempt,
+        backend: &Backend,
+    ) -> Self {
         let sending = !upload.is_over();
+        let response = pool.config.timeouts.response;
+        let left = attempt.until.map_or(response, |until| until.saturating_duration_since(attempt.sent_at));
         Self {
-            patience: Patience::new(backend, pool.config.timeouts.response),
-            body_idle: connection.listener.config.timeouts.body_idle,
+            patience: Patience::new(backend, response.min(left)),
+            body_idle: incoming.silence(&connection.listener.config, &pool.config),
             sending,
             slow: sending && !upload.has_all(),
             moved: upload.received(),
@@ -343,7 +385,7 @@ impl Wait {
             Poll::Pending if upload.received() != self.moved => {
                 self.moved = upload.received();
                 if attempt.grace.is_none() {
-                    timer.set(self.body_idle);
+                    timer.set(attempt.at_most(self.body_idle));
                 }
             }
             Poll::Pending => {}

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::exchange::{self, After, Incoming};
+use super::grpc::{self, Kind};
 use super::http1::{Reject, Version};
 use super::own::Own;
 use super::reply::{Fit, Reply};
@@ -285,17 +286,22 @@ impl Connection {
 
     /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted. Says how many
     /// bytes went out, too.
-    pub async fn refuse(&mut self, reject: Reject) -> (After, u64) {
+    pub(super) async fn refuse(&mut self, reject: Reject, kind: Kind) -> (After, u64) {
         self.listener.stats.mine().rejected[reject.index()].inc();
         let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
         let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "", lines: b"" };
-        let (sent, whole) = self.reply(Reply::Refused(reject), fit).await;
+        let reply = match kind {
+            Kind::Plain => Reply::Refused(reject),
+            Kind::Grpc => Reply::Grpc(grpc::code_of_status(reject.status().0), reject.sentence()),
+        };
+        let (sent, whole) = self.reply(reply, fit).await;
         (if whole { After::Close } else { After::Reset }, sent)
     }
 
     /// The same, for one that has not come as far as the exchange, which would log it.
     pub async fn refuse_head(&mut self, reject: Reject) -> After {
-        let (after, sent) = self.refuse(reject).await;
+        let kind = self.hand.as_ref().map_or(Kind::Plain, |hand| grpc::kind_of(hand.filled()));
+        let (after, sent) = self.refuse(reject, kind).await;
         if self.worker.log.is_on() {
             let line = Line { method: "-".into(), ..Line::default() };
             self.log_own(&line, reject.status().0, sent, reject.word());

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::asking::{Answered, GRACE, try_one};
+use super::asking::{Answered, GRACE, Head, try_one};
 use super::connection::Connection;
 use super::download::Download;
+use super::grpc::{self, Grpc, Kind};
 use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
 use super::reply::{Fit, Reply};
@@ -19,6 +20,7 @@ use super::rules::Applied;
 use super::sticky::Belongs;
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
+use crate::config::model;
 use crate::metrics::status_class;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
@@ -26,7 +28,7 @@ use crate::pool::{Ask, Lease, Pool, TunnelPlace};
 use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::log::{Ended, Line};
 use crate::proxy::outcome::Cause;
-use crate::proxy::relay::{Early, Terms, relay};
+use crate::proxy::relay::{self, Early, What, relay};
 use crate::proxy::worker::{Prospect, View};
 
 /// A request as the exchange needs it.
@@ -54,10 +56,26 @@ pub struct Incoming {
     pub head: Buffer,
     /// For the access log, when it is on.
     pub line: Option<Box<Line>>,
+    /// It is a call of gRPC.
+    pub grpc: Option<Grpc>,
     /// The rules that it has met; `None`: none.
     pub rules: Option<Box<Applied>>,
     /// What it says of where it belongs, in pools whose clients stay.
     pub(super) belongs: Option<Box<Belongs>>,
+}
+
+impl Incoming {
+    /// How long its body or the answer's may be silent. A stream of gRPC waits for news, as a tunnel does.
+    pub(super) fn silence(&self, listener: &model::Listener, pool: &model::Pool) -> Duration {
+        match self.grpc {
+            None => listener.timeouts.body_idle,
+            Some(_) => pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.grpc.is_some() { Kind::Grpc } else { Kind::Plain }
+    }
 }
 
 /// What becomes of the client's connection.
@@ -77,6 +95,8 @@ pub enum After {
 #[derive(Debug)]
 pub struct Notes {
     pub(super) begun: Instant,
+    /// The client waits no longer.
+    pub(super) until: Option<Instant>,
     pub(super) queued: Duration,
     pub(super) connect: Duration,
     pub(super) response: Duration,
@@ -100,8 +120,10 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
         kept_bytes: pool.config.retry.body_bytes as usize,
         body_bytes: connection.listener.config.limits.body_bytes,
     };
+    let begun = Instant::now();
     let mut notes = Notes {
-        begun: Instant::now(),
+        begun,
+        until: incoming.grpc.and_then(|grpc| begun.checked_add(grpc.timeout?)),
         queued: Duration::ZERO,
         connect: Duration::ZERO,
         response: Duration::ZERO,
@@ -177,7 +199,8 @@ async fn ask(
             Err(failed) => failed,
         };
         let Trouble::Backend(cause) = failed.trouble else { return Err(failed.trouble) };
-        let repeatable = upload.is_repeatable() && (incoming.idempotent || !upload.has_begun());
+        let is_safe = incoming.idempotent || failed.untouched || !upload.has_begun();
+        let repeatable = upload.is_repeatable() && is_safe;
         if failed.stale && !fresh && repeatable {
             // The backend closed an idle connection as we used it: no fault of its, and no retry either.
             upload.rewind();
@@ -237,6 +260,9 @@ fn may_retry(search: &Search<'_>, retries: u8, tried: &mut Tried, cause: Cause) 
     let pool = search.pool();
     // The budget is for load. A connection that did not come about has cost nobody any work, and a backend that is out
     // can be overloaded no more; those that it kept waiting are limited in number.
+    if cause == Cause::Deadline {
+        return Err(cause);
+    }
     let free = matches!(
         cause,
         Cause::ConnectRefused | Cause::ConnectFailed | Cause::ConnectTimeout | Cause::BackendDown | Cause::Cut
@@ -270,7 +296,7 @@ async fn deliver(
     notes: &mut Notes,
     answered: Answered,
 ) -> (After, &'static str) {
-    let Answered { mut backend, status, framing, reusable, next, out, hand } = answered;
+    let Answered { mut backend, head: Head { status, framing, reusable, next, out, hand } } = answered;
     notes.status = status;
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
     pool.stats.mine().response.observe(notes.response);
@@ -290,7 +316,8 @@ async fn deliver(
         upload.release();
     }
     let at_once = download.is_whole();
-    let result = pass_on(connection, upload, &mut download, &mut backend, lease).await;
+    let terms = Terms { silence: incoming.silence(&connection.listener.config, &pool.config), until: notes.until };
+    let result = pass_on(connection, upload, &mut download, &mut backend, lease, terms).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
         pool.stats.mine().failed[cause.index()].inc();
@@ -317,6 +344,22 @@ async fn deliver(
     (after, "ok")
 }
 
+/// How long an answer may take on its way.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// Between two pieces.
+    silence: Duration,
+    /// The client waits no longer.
+    until: Option<Instant>,
+}
+
+impl Terms {
+    fn patience(&self) -> Duration {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        left.map_or(self.silence, |left| left.min(self.silence))
+    }
+}
+
 /// Moves the answer, and what is left of the request, until the client has all of the answer.
 async fn pass_on(
     connection: &mut Connection,
@@ -324,10 +367,10 @@ async fn pass_on(
     download: &mut Download,
     backend: &mut Stream,
     lease: &Lease,
+    terms: Terms,
 ) -> Result<(), Cause> {
-    let body_idle = connection.listener.config.timeouts.body_idle;
     let Connection { client, hand, timer, worker, view, generation, .. } = connection;
-    timer.set(body_idle);
+    timer.set(terms.patience());
     // Until it is whole, whatever ends this ends it with a reset.
     client.is_unfinished(true);
     let mut moved = (0, 0);
@@ -354,11 +397,14 @@ async fn pass_on(
         }
         if (download.sent, upload.received()) != moved && !cut {
             moved = (download.sent, upload.received());
-            timer.set(body_idle);
+            timer.set(terms.patience());
         }
         if timer.poll_elapsed(context) {
             if cut {
                 return Poll::Ready(Err(Cause::Cut));
+            }
+            if terms.until.is_some_and(|until| Instant::now() >= until) {
+                return Poll::Ready(Err(Cause::Deadline));
             }
             let late = if download.client_is_slow { Cause::ClientAbort } else { Cause::BodyTimeout };
             return Poll::Ready(Err(late));
@@ -380,11 +426,13 @@ async fn tunnel(
     hand: Option<Buffer>,
 ) -> (After, &'static str) {
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    let what = what_it_is(out.filled());
     if let Some(early) = hand {
         out.append(early.filled());
     }
     let listener = Arc::clone(&connection.listener);
-    let terms = Terms::new(lease, &pool.config, &listener.config);
+    let mut terms = relay::Terms::new(lease, &pool.config, &listener.config);
+    terms.what = what;
     let mut early = Early { client: connection.hand.take(), backend: Some(out) };
     let relayed = relay(&mut connection.client, &mut backend, &mut early, &connection.timer, &terms).await;
     notes.sent = relayed.sent;
@@ -394,6 +442,12 @@ async fn tunnel(
         pool.stats.mine().failed[cause.index()].inc();
     }
     (After::Done, relayed.cause.map_or("ok", Cause::word))
+}
+
+/// What the two sides speak after this answer.
+fn what_it_is(head: &[u8]) -> What {
+    let is_websocket = memchr::memmem::find(&head.to_ascii_lowercase(), b"\r\nupgrade: websocket\r\n").is_some();
+    if is_websocket { What::WebSocket(head.len()) } else { What::Bytes }
 }
 
 /// Tells the client that it gets no answer from a backend.
@@ -407,7 +461,7 @@ async fn give_up(
 ) -> (After, &'static str) {
     let cause = match trouble {
         Trouble::Refused(reject) => {
-            let (after, sent) = connection.refuse(reject).await;
+            let (after, sent) = connection.refuse(reject, incoming.kind()).await;
             (notes.status, notes.own_sent) = (reject.status().0, sent);
             return (after, reject.word());
         }
@@ -423,7 +477,10 @@ async fn give_up(
     }
     let keep_alive = incoming.keep_alive && upload.has_all() && connection.is_wanted();
     let id = upload.kept.filled().get(incoming.id.clone()).unwrap_or_default();
-    let reply = Reply::Failed(cause);
+    let reply = match incoming.kind() {
+        Kind::Plain => Reply::Failed(cause),
+        Kind::Grpc => Reply::Grpc(grpc::code_of(cause), cause.sentence()),
+    };
     notes.status = reply.status();
     let lines = incoming.rules.as_ref().map(|rules| rules.own_lines(notes.status)).unwrap_or_default();
     let fit = Fit {

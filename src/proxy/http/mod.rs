@@ -4,6 +4,7 @@ pub mod asking;
 pub mod connection;
 pub mod download;
 pub mod exchange;
+pub mod grpc;
 pub mod http1;
 pub mod http2;
 mod moved;

@@ -16,6 +16,8 @@ pub(super) enum Reply<'a> {
     Refused(Reject),
     /// To a request that could not be forwarded.
     Failed(Cause),
+    /// To a call of gRPC, which has a status of its own: the code and a sentence.
+    Grpc(u8, &'a str),
 }
 
 /// What the reply must fit.
@@ -44,6 +46,7 @@ impl Reply<'_> {
             Self::Own(own) => (own.status, reason(own.status)),
             Self::Refused(reject) => reject.status(),
             Self::Failed(cause) => cause.status(),
+            Self::Grpc(..) => (200, "OK"),
         }
     }
 
@@ -56,6 +59,12 @@ impl Reply<'_> {
                 if !fit.head_only {
                     out.append(&own.body);
                 }
+                return;
+            }
+            Self::Grpc(code, sentence) => {
+                let said = format!("grpc-status: {code}\r\ngrpc-message: {sentence}\r\n");
+                let lines = &[said.as_bytes(), fit.lines].concat();
+                write_head(out, 200, "OK", "application/grpc", 0, Fit { lines, ..fit });
                 return;
             }
             Self::Refused(reject) => reject.sentence(),

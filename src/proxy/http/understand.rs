@@ -203,6 +203,7 @@ impl Connection {
             head,
             rules: met.map(|met| met.applied),
             belongs,
+            grpc: request.grpc,
         }
     }
 }

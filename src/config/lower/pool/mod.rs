@@ -24,7 +24,7 @@ use crate::config::units::Fault;
 use crate::config::vocabulary::{NO_LEADER, POOL, POOL_TIMEOUTS, RETRY};
 use crate::health::{Expression, Policy};
 
-use super::{Pools, check, udp};
+use super::{Pools, check, http, udp};
 use follows::Following;
 
 const ON_DOWN: Choice<OnDown> = Choice {
@@ -80,6 +80,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
     let on_loss = |key| section.choice(key, &ON_DOWN).unwrap_or(OnDown::Keep);
     let (on_down, on_role_loss) = (on_loss("on_down"), on_loss("on_role_loss"));
     let pool = decided.zip(balance).zip(tls).map(|((decided, balance), tls)| Pool {
+        http: http::backends(&section),
         tls,
         name: entry.key.as_str().into(),
         on_down,

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::time::Duration;
 
 use super::chunked::is_token;
 use super::edits::Edits;
@@ -11,6 +12,7 @@ use super::fields::{self, Left, Room};
 use super::{Framing, Reject, Version};
 use crate::net::buffer::Buffer;
 use crate::net::tls::ClientCertificate;
+use crate::proxy::http::grpc::{self, Grpc};
 use crate::route::routes::Question;
 
 /// What a listener allows of a head.
@@ -51,6 +53,8 @@ pub struct Request<'b> {
     pub upgrade: Option<&'b [u8]>,
     /// `X-Request-ID`, where it is one that can be passed on.
     pub request_id: Option<&'b [u8]>,
+    /// What it says of itself as a call of gRPC, where it is one.
+    pub grpc: Option<Grpc>,
     /// Its fields.
     pub fields: &'b [httparse::Header<'b>],
     left: Left,
@@ -65,6 +69,8 @@ struct Seen<'b> {
     coding: Option<&'b [u8]>,
     upgrade: Option<&'b [u8]>,
     request_id: Option<&'b [u8]>,
+    timeout: Option<Duration>,
+    is_grpc: bool,
     expects_continue: bool,
     close: bool,
     keep_alive: bool,
@@ -117,6 +123,7 @@ impl<'b> Request<'b> {
             expects_continue: seen.expects_continue && version == Version::Http11,
             upgrade: seen.upgrade.filter(|_| seen.names_upgrade && version == Version::Http11),
             request_id: seen.request_id,
+            grpc: seen.is_grpc.then_some(Grpc { timeout: seen.timeout }),
             fields,
             left,
         }))
@@ -449,6 +456,14 @@ fn note<'b>(seen: &mut Seen<'b>, name: &[u8], value: &'b [u8]) -> Result<bool, R
                 seen.request_id = Some(value);
             }
             true
+        }
+        12 if is(b"content-type") => {
+            seen.is_grpc = grpc::is_type(value);
+            false
+        }
+        12 if is(b"grpc-timeout") => {
+            seen.timeout = grpc::timeout(value);
+            false
         }
         14 => return note_length(seen, name, value),
         15 => fields::is_alike(name, b"x-forwarded-for"),

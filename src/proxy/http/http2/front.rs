@@ -212,7 +212,7 @@ impl Front {
     fn look_at_table(&mut self, library: &mut Library) {
         self.take_up_table();
         let is_orphan = self.worker.generation() != self.generation;
-        if !self.is_ending && (is_orphan || (self.worker.is_draining() && !self.is_fresh)) {
+        if !self.is_ending && (is_orphan || self.worker.is_draining()) {
             self.end(library);
         }
     }

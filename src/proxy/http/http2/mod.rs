@@ -2,13 +2,16 @@
 //!
 //! `h2` has the frames, the compression and the windows; this room has what stands around it. A client's connection is
 //! a task of its worker (`front`), and each of its streams is one more, on which one request is served as on any
-//! connection (`served`). Bytes are moved when they can be handed over and not before (`sending`, `receiving`). What a
+//! connection (`served`). A backend's connection carries the requests of one worker (`links`, `call`). Bytes are moved when they can be handed over and not before (`sending`, `receiving`). What a
 //! client sends that is no work is counted in front of the library (`floods`).
 
 mod answer;
+mod asked;
+mod call;
 mod floods;
 pub mod front;
 mod ledger;
+pub mod links;
 mod receiving;
 mod request;
 mod sending;
