@@ -391,6 +391,7 @@ pub(super) const EVERY: &[&Words] = &[
     &HSTS,
     &RESPOND,
     &POOL,
+    &SEND_PROXY_OF_POOL,
     &NO_LEADER,
     &STICKY,
     &ALL_DOWN,

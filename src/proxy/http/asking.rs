@@ -133,7 +133,12 @@ pub async fn try_one(
     tried: &[u32],
 ) -> Result<Answered, Failed> {
     let wanted = if incoming.idempotent { Wanted::Repeatable } else { Wanted::Once };
-    let idle = if fresh { None } else { connection.worker.idle.take(lease.backend(), wanted, notes.begun) };
+    // A connection that has been said to be for one client is for no other.
+    let idle = if fresh || incoming.introduction.is_some() {
+        None
+    } else {
+        connection.worker.idle.take(lease.backend(), wanted, notes.begun)
+    };
     let reused = idle.is_some();
     let stream = match idle {
         Some(stream) => {
@@ -171,7 +176,7 @@ async fn open(
     tried: &[u32],
 ) -> Result<Stream, Cause> {
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
-    let (stream, took) = attempt::open(search.pool(), lease, deadline, &connection.timer).await?;
+    let (stream, took) = attempt::open(search, lease, deadline, &connection.timer).await?;
     search.pool().stats.mine().connect.observe(took);
     notes.connect = took;
     Ok(stream)
