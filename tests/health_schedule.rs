@@ -169,6 +169,7 @@ impl House {
             follows: None,
             on_role_loss: OnDown::Keep,
             tls: None,
+            introduce: None,
             zones: Zones { names: vec![], own: None, clients: vec![], spill_below: 0.0, spill_at: None },
             on_down: OnDown::Keep,
             hold: Duration::ZERO,

@@ -16,6 +16,8 @@ const MAX_TEXT: usize = 3072;
 pub struct Holder {
     /// The subject by RFC 4514, its last part first: `CN=alice,O=Example`. `None`: empty or too long.
     pub subject: Option<Box<str>>,
+    /// The common name of the subject, by itself. `None`: none, or not text.
+    pub common_name: Option<Box<str>>,
     /// The alternative names: `DNS:a.example.com,URI:spiffe://example/a`. `None`: none or too long.
     pub names: Option<Box<str>>,
 }
@@ -30,7 +32,9 @@ impl Holder {
             Ok(Some(extension)) => extension.value.general_names.iter().filter_map(alternative).collect(),
             _ => Vec::new(),
         };
-        Some(Self { subject: bounded(&subject), names: bounded(&names) })
+        let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let common_name = common_name.map(Into::into);
+        Some(Self { subject: bounded(&subject), common_name, names: bounded(&names) })
     }
 }
 

@@ -113,6 +113,7 @@ mod tests {
             "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],
             "[pool.NAME]" => &["[pool.web]", "[pool.follower]"],
             "an entry of `backends`"
+            | "send_proxy = { ... }"
             | "no_leader = { ... }"
             | "all_down = { ... }"
             | "flaps = { ... }"

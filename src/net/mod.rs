@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod client_hello;
 pub mod connect;
 pub mod datagram;
+pub mod introduction;
 pub mod listen;
 pub mod proxy_protocol;
 pub mod stream;

@@ -1,7 +1,7 @@
 //! The header of the PROXY protocol: who a connection is made for, said before its first byte
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Written for probes, read from proxies in front of us. What is written and what is understood knows no socket;
+//! Written for probes and, with more in it ([`super::introduction`]), for traffic; read from proxies in front of us. What is written and what is understood knows no socket;
 //! [`take`] alone reads from one.
 //!
 //! # What does a probe say of itself?
@@ -29,6 +29,8 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 pub enum Behalf {
     /// Our own: a probe. Our end and the backend's, where the connection has addresses.
     Own(Option<(SocketAddr, SocketAddr)>),
+    /// That of a client without an address: it came by a unix socket.
+    Nobody,
     /// A client's.
     Client {
         /// The client.
@@ -53,8 +55,9 @@ impl Header {
             (SendProxy::V1, Behalf::Own(Some((source, destination))) | Behalf::Client { source, destination }) => {
                 header.version_1(source, destination);
             }
-            (SendProxy::V1, Behalf::Own(None)) => header.push(b"PROXY UNKNOWN\r\n"),
+            (SendProxy::V1, Behalf::Own(None) | Behalf::Nobody) => header.push(b"PROXY UNKNOWN\r\n"),
             (SendProxy::V2, Behalf::Own(_)) => header.version_2(0x20, 0, &[]),
+            (SendProxy::V2, Behalf::Nobody) => header.version_2(0x21, 0, &[]),
             (SendProxy::V2, Behalf::Client { source, destination }) => header.client(source, destination),
         }
         header

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -63,6 +63,12 @@ pub trait Carrier: std::fmt::Debug {
 
     /// Whether what carries it goes over TLS.
     fn is_tls(&self) -> bool;
+
+    /// What was agreed on for what carries it, where that goes over TLS.
+    fn tls(&self) -> Option<Facts<'_>>;
+
+    /// Our end of what carries it, where it has an address.
+    fn local_address(&self) -> Option<SocketAddr>;
 
     /// The certificate that a client has shown to what carries it.
     fn client_certificate(&self) -> Option<&Arc<ClientCertificate>>;
@@ -145,11 +151,21 @@ impl Stream {
         }
     }
 
+    /// Our end, where it has an address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Plain(socket) => socket.local_address(),
+            Socket::Tls(tls) => tls.transport().local_address(),
+            Socket::Carried(carrier) => carrier.local_address(),
+        }
+    }
+
     /// What was agreed on, where it goes over TLS.
     pub fn tls(&self) -> Option<Facts<'_>> {
         match &self.socket {
-            Socket::Plain(_) | Socket::Carried(_) => None,
+            Socket::Plain(_) => None,
             Socket::Tls(tls) => Some(tls.facts()),
+            Socket::Carried(carrier) => carrier.tls(),
         }
     }
 

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
+
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
 use crate::config::model::Reads;
 use crate::health::Mode;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
+use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
 use crate::net::transport::Transport;
 use crate::net::wheel::Timer;
@@ -104,6 +107,8 @@ pub struct Search<'a> {
     pub pool: u32,
     /// What it asks of a pick.
     pub ask: Ask,
+    /// What a new connection begins with, where the pool wants that.
+    pub introduction: Option<&'a Introduction>,
 }
 
 impl<'a> Search<'a> {
@@ -334,16 +339,30 @@ pub fn may_wait_for_a_verdict(pool: &Pool, retries: u8) -> bool {
     !pool.config.hold.is_zero() && retries < MAX_RETRIES
 }
 
-/// A new connection to the leased backend, with TLS where the pool has it; and how long the connecting took.
+/// A new connection to the leased backend, which begins with the introduction where the pool wants one, with TLS where
+/// the pool has it; and how long the connecting took.
 ///
 /// # Errors
 /// Why there is none.
-pub async fn open(pool: &Pool, lease: &Lease, deadline: Duration, timer: &Timer) -> Result<(Stream, Duration), Cause> {
+pub async fn open(
+    search: &Search<'_>,
+    lease: &Lease,
+    deadline: Duration,
+    timer: &Timer,
+) -> Result<(Stream, Duration), Cause> {
+    let pool = search.pool();
     let backend = lease.backend();
     let place = backend.moves();
     let Some(site) = backend.site() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
-    let connecting = async { connect::connect(&site, deadline).await.map_err(|error| cause_of(&error)) };
+    let connecting = async {
+        let mut socket = connect::connect(&site, deadline).await.map_err(|error| cause_of(&error))?;
+        if let Some(introduction) = search.introduction {
+            // Boxed, as below.
+            Box::pin(socket.write_all(introduction.bytes())).await.map_err(|error| cause_of(&error))?;
+        }
+        Ok(socket)
+    };
     // The connect has a deadline of its own.
     let connected = watched(lease, deadline * 2, timer, pin!(connecting)).await;
     let took = begun.elapsed();

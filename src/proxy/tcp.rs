@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{self, Search, Tried};
 use super::chosen::{Chosen, choose};
+use super::http::understand::identity;
 use super::log::Ended;
 use super::outcome::Cause;
 use super::relay::{Early, Terms, relay};
 use super::worker::{View, Worker, source_key};
 use crate::balance::Balance;
+use crate::config::model::Introduce;
 use crate::net::buffer::Buffer;
+use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::pool::sticky::{Stay, octets};
@@ -53,7 +56,10 @@ pub async fn serve(
     let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
     let stick = pool.sticky.as_ref().map_or(Stick::Free, |sticky| sticky.find(&octets(ip)));
     let ask = Ask { key, reads, near: pool.near(ip), stick };
-    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask };
+    let introduction =
+        pool.config.introduce.as_ref().map(|terms| Box::new(introduce(&worker, terms, &client, address)));
+    let introduction = introduction.as_deref();
+    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask, introduction };
     let mut ended = false;
     let left = |context: &mut Context<'_>| has_left(context, &mut client, &mut early.client, &mut ended);
     // Boxed: every connection would keep the room that its first moments need.
@@ -103,6 +109,13 @@ fn has_left(context: &mut Context<'_>, client: &mut Stream, hand: &mut Option<Bu
     matches!(end, Poll::Ready(Err(_)))
 }
 
+/// What a backend is told before anything else. The identity is the connection's own.
+#[cold]
+fn introduce(worker: &Worker, terms: &Introduce, client: &Stream, address: SocketAddr) -> Introduction {
+    let mut room = [0; 32];
+    Introduction::of(terms, client, address, identity(worker, &mut room))
+}
+
 async fn reach(
     search: &Search<'_>,
     timer: &Timer,
@@ -120,7 +133,7 @@ async fn reach(
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);
         let deadline = search.time_to_connect(&tried, notes.retries, lease.backend());
-        match attempt::open(pool, &lease, deadline, timer).await {
+        match attempt::open(search, &lease, deadline, timer).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
                 lease.backend().took(took);

@@ -48,5 +48,13 @@ pub(super) fn backends(section: &Section<'_>) -> HttpVersion {
                 .help("take it out"),
         );
     }
+    let told = section.entry("send_proxy").filter(|_| version == HttpVersion::V2 && !section.is_off("send_proxy"));
+    if let Some(entry) = told {
+        section.cx.report(
+            Problem::error("conflict", entry.key_at, "`send_proxy` beside http = \"2\"")
+                .label("a connection carries the requests of many clients there, and its header speaks of one")
+                .help("take one of them out: X-Forwarded-For says who each request is from"),
+        );
+    }
     version
 }

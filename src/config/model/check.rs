@@ -38,6 +38,28 @@ pub enum SendProxy {
     V2,
 }
 
+/// `send_proxy` of a pool: what its connections begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduce {
+    /// The version of the PROXY protocol.
+    pub version: SendProxy,
+    /// What version 2 says beside the addresses.
+    pub tlvs: Vec<Tlv>,
+}
+
+/// What version 2 of the PROXY protocol says beside the addresses, where it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tlv {
+    /// What is spoken inside TLS.
+    Alpn,
+    /// The name that the client has asked for in TLS.
+    Authority,
+    /// What was agreed on, and who holds the client's certificate.
+    Tls,
+    /// The identity of the request, or of the connection.
+    UniqueId,
+}
+
 /// The question of a check. Two checks with equal kind, address and timeout are one question, asked once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CheckKind {

@@ -330,6 +330,8 @@ pub struct Pool {
     pub http: HttpVersion,
     /// TLS to its backends; `None`: plain.
     pub tls: Option<Arc<PoolTls>>,
+    /// What connections to its backends begin with; `None`: nothing.
+    pub introduce: Option<Arc<Introduce>>,
     /// Where its work goes by preference.
     pub zones: Zones,
     /// What happens to open sessions of a backend that goes down.

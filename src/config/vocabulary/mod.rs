@@ -428,6 +428,7 @@ pub(super) const EVERY: &[&Words] = &[
     &RESPOND,
     &REDIRECT,
     &POOL,
+    &SEND_PROXY_OF_POOL,
     &NO_LEADER,
     &STICKY,
     &ALL_DOWN,

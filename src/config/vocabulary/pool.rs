@@ -38,11 +38,12 @@ pub(in super::super) const POOL: Words = Words {
         "sticky",
         "http",
         "tls",
+        "send_proxy",
         "retry",
         "timeouts",
         "check",
     ],
-    later: &["send_proxy", "limits", "discover", "dns", "hash"],
+    later: &["limits", "discover", "dns", "hash"],
     foreign: &[
         ("checks", "[pool.NAME.check.NAME]"),
         ("http2", "http = \"2\""),
@@ -92,6 +93,10 @@ pub(in super::super) const POOL: Words = Words {
         ("leader", "mode = \"leader\""),
         ("follow", "follows"),
         ("track", "follows"),
+        ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
+        ("send-proxy", "send_proxy = \"v1\""),
+        ("send-proxy-v2", "send_proxy = \"v2\""),
+        ("proxy-v2-options", "send_proxy = { version = \"v2\", tlv = [...] }"),
     ],
 };
 
@@ -131,6 +136,13 @@ pub(in super::super) const STICKY: Words = Words {
         ("size", "entries"),
         ("zone", "scope = \"zone\""),
     ],
+};
+
+pub(in super::super) const SEND_PROXY_OF_POOL: Words = Words {
+    place: "send_proxy = { ... }",
+    keys: &["version", "tlv"],
+    later: &[],
+    foreign: &[("tlvs", "tlv"), ("options", "tlv"), ("proxy-v2-options", "tlv"), ("v", "version")],
 };
 
 pub(in super::super) const NO_LEADER: Words = Words {

@@ -158,7 +158,8 @@ pub async fn try_one(
     let worker = &connection.worker;
     let idle = match search.pool().config.http {
         HttpVersion::V2 => worker.links.take(lease.backend()),
-        HttpVersion::V1_1 if fresh => None,
+        // A connection that has been said to be for one client is for no other.
+        HttpVersion::V1_1 if fresh || incoming.introduction.is_some() => None,
         HttpVersion::V1_1 => worker.idle.take(lease.backend(), wanted, notes.begun),
     };
     let reused = idle.is_some();
@@ -200,10 +201,10 @@ async fn open(
 ) -> Result<Stream, Cause> {
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
     let (stream, took) = match search.pool().config.http {
-        HttpVersion::V1_1 => attempt::open(search.pool(), lease, deadline, &connection.timer).await?,
+        HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer).await?,
         // Boxed: every connection would keep the room that few of its moments need.
         HttpVersion::V2 => {
-            Box::pin(links::open(&connection.worker, search.pool(), lease, deadline, &connection.timer)).await?
+            Box::pin(links::open(&connection.worker, search, lease, deadline, &connection.timer)).await?
         }
     };
     search.pool().stats.mine().connect.observe(took);

@@ -43,12 +43,14 @@ pub struct Connection {
     pub ip: IpAddr,
     /// The address of who has connected.
     pub(super) peer: IpAddr,
+    /// And its port.
+    pub(super) peer_port: u16,
     /// Its one deadline.
     pub timer: Timer,
     /// Bytes received and not used.
     pub hand: Option<Buffer>,
     /// `ip` as text.
-    pub(super) ip_text: String,
+    pub(super) ip_text: Box<str>,
     /// The table that has `listener`; none where a long answer has let go of it.
     pub view: Option<Rc<View>>,
     /// Its number.
@@ -135,6 +137,7 @@ impl Connection {
             client,
             ip,
             peer: ip,
+            peer_port: address.port(),
             timer: Timer::new(),
             hand: early,
             ip_text: written(ip),

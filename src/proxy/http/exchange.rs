@@ -23,6 +23,7 @@ use crate::clock;
 use crate::config::model;
 use crate::metrics::status_class;
 use crate::net::buffer::Buffer;
+use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
 use crate::pool::{Ask, Lease, Pool, TunnelPlace};
 use crate::proxy::attempt::{self, Search, Tried};
@@ -58,6 +59,8 @@ pub struct Incoming {
     pub line: Option<Box<Line>>,
     /// It is a call of gRPC.
     pub grpc: Option<Grpc>,
+    /// What a connection to a backend begins with; such a connection is for this request alone.
+    pub introduction: Option<Box<Introduction>>,
     /// The rules that it has met; `None`: none.
     pub rules: Option<Box<Applied>>,
     /// What it says of where it belongs, in pools whose clients stay.
@@ -144,7 +147,8 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
         Err(reject) => return connection.refuse_head(reject).await,
     };
     let worker = Rc::clone(&connection.worker);
-    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask };
+    let introduction = incoming.introduction.as_deref();
+    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask, introduction };
     let asked = ask(connection, &search, incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
@@ -330,7 +334,7 @@ async fn deliver(
         return (After::Reset, cause.word());
     }
     lease.backend().answered(notes.response);
-    if reusable && download.is_clean() && upload.has_all() && upload.is_over() {
+    if reusable && incoming.introduction.is_none() && download.is_clean() && upload.has_all() && upload.is_over() {
         let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
         let now = if at_once { notes.begun + notes.queued + notes.response } else { Instant::now() };
         connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);

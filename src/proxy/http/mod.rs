@@ -12,6 +12,6 @@ mod own;
 pub mod reply;
 pub mod rules;
 mod sticky;
-mod understand;
+pub(super) mod understand;
 pub mod upload;
 pub mod version;

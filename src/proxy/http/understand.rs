@@ -2,7 +2,7 @@
 //!
 //! Hot path: no allocation beyond the request's own, no lock, no formatting.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,8 +15,11 @@ use super::own::Own;
 use super::rules::{self, Met, fill::Facts};
 use super::sticky::Belongs;
 use crate::balance::{Balance, hash};
-use crate::config::model::{self, Destination, NO_ADDRESS, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost};
+use crate::config::model::{
+    self, Destination, Introduce, NO_ADDRESS, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost,
+};
 use crate::net::buffer::{Buffer, Size};
+use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
 use crate::pool::sticky::Channel;
 use crate::pool::{Ask, Stick};
@@ -204,7 +207,15 @@ impl Connection {
             rules: met.map(|met| met.applied),
             belongs,
             grpc: request.grpc,
+            introduction: live.config.introduce.as_ref().map(|terms| Box::new(self.introduction(terms, sender))),
         }
+    }
+
+    /// What the backend is told before anything else. A client that a trusted proxy speaks for has no port that is known.
+    #[cold]
+    fn introduction(&self, terms: &Introduce, sender: &Sender<'_>) -> Introduction {
+        let port = if self.ip == self.peer { self.peer_port } else { 0 };
+        Introduction::of(terms, &self.client, SocketAddr::new(self.ip, port), sender.request_id)
     }
 }
 
@@ -261,12 +272,12 @@ fn proof<'c>(listener: &Listener, client: &'c Stream) -> Proof<'c> {
 
 /// An address for X-Forwarded-For; nothing of who came by a unix socket: a word instead of an address would only trip
 /// who reads it.
-pub(super) fn written(client: IpAddr) -> String {
-    if client == NO_ADDRESS { String::new() } else { client.to_string() }
+pub(super) fn written(client: IpAddr) -> Box<str> {
+    if client == NO_ADDRESS { Box::default() } else { client.to_string().into() }
 }
 
 /// 128 random bits in hexadecimal digits.
-fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
+pub(in crate::proxy) fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for half in 0..2 {
         let mut bits = worker.random();

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::nonzero;
+use super::pool::introduce;
 use crate::config::model::{Address, Check, CheckKind, Initial, Member, PoolTls, SendProxy, Step, Timing};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
@@ -146,9 +147,9 @@ const INITIAL: Choice<Initial> = Choice {
     later: &[],
 };
 
-const SEND_PROXY: Choice<SendProxy> = Choice {
-    words: &[("v1", SendProxy::V1), ("v2", SendProxy::V2)],
-    foreign: &[("1", "v1"), ("2", "v2"), ("v1.0", "v1"), ("v2.0", "v2")],
+pub(super) const SEND_PROXY: Choice<Option<SendProxy>> = Choice {
+    words: &[("v1", Some(SendProxy::V1)), ("v2", Some(SendProxy::V2)), ("off", None)],
+    foreign: &[("1", "v1"), ("2", "v2"), ("v1.0", "v1"), ("v2.0", "v2"), ("none", "off")],
     later: &[],
 };
 
@@ -213,6 +214,11 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, over: Optio
     let host = section.parsed("host", host);
     let port = section.integer("port", 1..=65535).and_then(|port| u16::try_from(port).ok());
     let send_proxy = section.choice("send_proxy", &SEND_PROXY);
+    // Another place than the backend itself need not speak it.
+    let is_elsewhere = section.has("host") || section.has("port");
+    let is_silent = matches!(kind_of, Some(Type::Tcp | Type::Exec));
+    let inherited = || if is_elsewhere || is_silent { None } else { introduce::version(pool) };
+    let send_proxy = if section.has("send_proxy") { send_proxy.flatten() } else { inherited() };
     match kind_of {
         Some(Type::Tcp) => refuse_silent_proxy(&section, "tcp"),
         Some(Type::Exec) => refuse_silent_proxy(&section, "exec"),
@@ -227,7 +233,7 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, over: Optio
 
 /// A knock never sends a byte, so there is nothing that a header could stand before.
 fn refuse_silent_proxy(section: &Section<'_>, kind: &str) {
-    let Some(entry) = section.entry("send_proxy") else { return };
+    let Some(entry) = section.entry("send_proxy").filter(|_| !section.says("send_proxy", "off")) else { return };
     section.cx.report(
         Problem::error(
             "no-effect",

@@ -4,6 +4,7 @@
 mod balance;
 mod expression;
 pub(super) mod follows;
+pub(super) mod introduce;
 mod members;
 mod outliers;
 mod policy;
@@ -79,9 +80,11 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
         (small("queue", 0..=QUEUE_MAX, 1000), small("idle_connections", 0..=1_000_000, 256));
     let on_loss = |key| section.choice(key, &ON_DOWN).unwrap_or(OnDown::Keep);
     let (on_down, on_role_loss) = (on_loss("on_down"), on_loss("on_role_loss"));
+    let introduce = introduce::introduce(&section);
     let pool = decided.zip(balance).zip(tls).map(|((decided, balance), tls)| Pool {
         http: http::backends(&section),
         tls,
+        introduce,
         name: entry.key.as_str().into(),
         on_down,
         on_role_loss,

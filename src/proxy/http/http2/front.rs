@@ -83,7 +83,7 @@ pub async fn serve(
     address: SocketAddr,
 ) {
     let ledger = Ledger::new(Floods::new(clock::millis()));
-    let from = From { is_tls: client.is_tls(), certificate: client.client_certificate().cloned() };
+    let from = From::of(&client);
     let wire = Wire::new(client, early, Some(Rc::clone(&ledger)));
     let mut front = Front {
         generation: view.table.generation,

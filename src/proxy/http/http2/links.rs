@@ -23,7 +23,7 @@ use super::wire::Wire;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool};
-use crate::proxy::attempt::{self, watched};
+use crate::proxy::attempt::{self, Search, watched};
 use crate::proxy::outcome::Cause;
 use crate::proxy::worker::Worker;
 
@@ -174,12 +174,12 @@ impl Drop for Set {
 /// Why there is none.
 pub async fn open(
     worker: &Worker,
-    pool: &Pool,
+    search: &Search<'_>,
     lease: &Lease,
     deadline: Duration,
     timer: &Timer,
 ) -> Result<(Stream, Duration), Cause> {
-    let backend = lease.backend();
+    let (pool, backend) = (search.pool(), lease.backend());
     let begun = Instant::now();
     let opening = worker.links.with(backend, |set| Rc::clone(&set.opening));
     let turn = pin!(async { opening.acquire().await.map_err(|_closed| Cause::ConnectFailed) });
@@ -187,7 +187,7 @@ pub async fn open(
     if let Some(stream) = worker.links.take(backend) {
         return Ok((stream, begun.elapsed()));
     }
-    let (socket, _) = attempt::open(pool, lease, deadline, timer).await?;
+    let (socket, _) = attempt::open(search, lease, deadline, timer).await?;
     let speaks = pool.tls.is_none() || socket.protocol() == Some(b"h2");
     if !speaks {
         tracing::debug!(pool = %pool.config.name, backend = %backend.name, "no HTTP/2 with a backend: TLS agreed on another");

@@ -3,6 +3,7 @@
 //! Hot path: no lock, no formatting.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,8 +21,8 @@ use super::request::{self, Rest, Shape};
 use super::sending::Sending;
 use super::{broken, error_of};
 use crate::net::buffer::{Buffer, Size};
-use crate::net::stream::Carrier;
-use crate::net::tls::ClientCertificate;
+use crate::net::stream::{Carrier, Stream};
+use crate::net::tls::{ClientCertificate, Facts};
 use crate::proxy::http::http1::{Framing, Reject};
 
 /// One request, and where its answer goes.
@@ -41,8 +42,25 @@ pub(super) struct Served {
 pub(super) struct From {
     /// Over TLS.
     pub(super) is_tls: bool,
+    /// Version and cipher of TLS, and the name that the client has asked for.
+    agreed: Option<(&'static str, &'static str, Option<Box<str>>)>,
+    /// Our end.
+    local: Option<SocketAddr>,
     /// The certificate that the client has shown.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl From {
+    /// What is known of a connection before it carries anything.
+    pub(super) fn of(client: &Stream) -> Self {
+        let agreed = client.tls().map(|tls| (tls.version, tls.cipher, tls.server_name.map(Into::into)));
+        Self {
+            is_tls: client.is_tls(),
+            agreed,
+            local: client.local_address(),
+            certificate: client.client_certificate().cloned(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -161,6 +179,16 @@ impl Carrier for Served {
             Answer::Body(sending) => sending.reset(Reason::INTERNAL_ERROR),
             Answer::Broken => {}
         }
+    }
+
+    fn tls(&self) -> Option<Facts<'_>> {
+        let (version, cipher, server_name) = self.from.agreed.as_ref()?;
+        let client = self.from.certificate.as_deref();
+        Some(Facts { version, cipher, protocol: Some(b"h2"), server_name: server_name.as_deref(), client })
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.from.local
     }
 
     fn is_tls(&self) -> bool {
