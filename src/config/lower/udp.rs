@@ -125,6 +125,14 @@ pub(super) fn pools(cx: &Cx<'_>, listeners: &[ListenerRead], pools: &[PoolRead])
         let Some(read) = pools.get(index.0 as usize) else { continue };
         let here = format!("used here by [listener.{listener}], which speaks udp");
         let has_unix = |pool: &Pool| pool.members.iter().any(|member| matches!(member.address, Address::Unix(_)));
+        if let Some(told) = read.send_proxy_at {
+            cx.report(
+                Problem::error("conflict", told, "this pool tells its backends who the client of a connection is")
+                    .label("datagrams have no connection to begin")
+                    .second(at, here.clone())
+                    .help("take it out, or give the udp listener a pool of its own"),
+            );
+        }
         if read.pool.as_ref().is_some_and(has_unix) {
             let problem = Problem::error("conflict", at, "a backend of this pool answers on a unix socket");
             let help = "give the listener a pool whose backends have an address and a port";

@@ -55,6 +55,8 @@ pub(super) struct PoolRead {
     pub(super) sticky_by_request: Option<At>,
     /// The place of `tls` where it speaks TLS with its backends.
     pub(super) tls_at: Option<At>,
+    /// The place of `send_proxy` where that is on.
+    pub(super) send_proxy_at: Option<At>,
     /// The places of checks that ask for the backend's own port by TCP.
     pub(super) knocks: Vec<At>,
     /// The pool that it takes its backends and verdicts from; `pool` is incomplete until [`follows::resolve`].
@@ -109,7 +111,10 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
     let speaks_tls = pool.as_ref().is_some_and(|pool| pool.tls.is_some());
     let tls_at = section.entry("tls").filter(|_| speaks_tls).map(|entry| entry.key_at);
     let knocks = pool.as_ref().map_or_else(Vec::new, |pool| udp::knocks(&section, &pool.checks));
-    PoolRead { pool, by_request, sticky_by_request: sticky.by_request, tls_at, knocks, follows }
+    let told = pool.as_ref().is_some_and(|pool| pool.introduce.is_some());
+    let send_proxy_at = section.entry("send_proxy").filter(|_| told).map(|entry| entry.key_at);
+    let sticky_by_request = sticky.by_request;
+    PoolRead { pool, by_request, sticky_by_request, tls_at, send_proxy_at, knocks, follows }
 }
 
 /// Who is in a pool and who of them works: all that a pool which follows another one takes from there.

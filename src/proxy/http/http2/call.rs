@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::sending::Sending;
 use super::{broken, error_of};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Carrier;
-use crate::net::tls::ClientCertificate;
+use crate::net::tls::{ClientCertificate, Facts};
 use crate::proxy::http::http1::Framing;
 
 /// One request and its answer.
@@ -202,6 +203,15 @@ impl Carrier for Call {
 
     fn is_tls(&self) -> bool {
         self.link.is_tls
+    }
+
+    fn tls(&self) -> Option<Facts<'_>> {
+        // Told of clients only.
+        None
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
     }
 
     fn client_certificate(&self) -> Option<&Arc<ClientCertificate>> {
