@@ -28,7 +28,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Worker {
     /// Idle connections to backends.
     pub idle: Idle,
-    /// The access log.
+    /// The access logs of its listeners.
     pub log: AccessLog,
     /// Client connections open in the whole process.
     pub open: Arc<AtomicU32>,
@@ -96,12 +96,12 @@ impl View {
 
 impl Worker {
     /// A worker over the published table.
-    pub fn new(published: Arc<Published>, open: Arc<AtomicU32>, log: AccessLog, workers: usize, seed: u64) -> Rc<Self> {
+    pub fn new(published: Arc<Published>, open: Arc<AtomicU32>, workers: usize, seed: u64) -> Rc<Self> {
         let mut rng = Rng::seeded(seed);
         let view = View::new(published.load(), &mut rng);
         Rc::new(Self {
             idle: Idle::default(),
-            log,
+            log: AccessLog::new(rng.next_u64()),
             open,
             workers,
             published,

@@ -18,7 +18,7 @@ use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool, Symptom};
 use crate::proxy::attempt::{self, Search, is_enough, may_wait_for_the_next};
 use crate::proxy::idle::Wanted;
-use crate::proxy::outcome::Cause;
+use crate::proxy::outcome::{Cause, Phase};
 
 /// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
 const STALE: Duration = Duration::from_secs(1);
@@ -149,6 +149,7 @@ pub async fn try_one(
     let sent_at = if at_once { notes.begun } else { Instant::now() };
     let attempt =
         Attempt { backend: stream, sent_at, again: false, suspected: false, grace: None, retries: notes.retries };
+    notes.phase = Phase::Answer;
     // Until the exchange is over: `exchange` takes the mark back.
     connection.timer.mark(Some(lease.backend().slot.index));
     match answer(connection, search, incoming, upload, lease, attempt, tried).await {
@@ -460,6 +461,9 @@ fn compose(
     }
     if let (Some(sticky), Some(belongs), false) = (&pool.sticky, &incoming.belongs, interim) {
         belongs.settle(pool, sticky, incoming.ask.stick, lease.backend(), &answer, &mut edits);
+    }
+    if let Some(line) = incoming.line.as_ref().filter(|_| !interim) {
+        line.answered(&connection.listener, &answer);
     }
     let mut out = Buffer::take(Size::Small);
     answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());

@@ -24,8 +24,8 @@ use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::pool::{Ask, Lease, Pool, TunnelPlace};
 use crate::proxy::attempt::{self, Search, Tried};
-use crate::proxy::log::{Ended, Line};
-use crate::proxy::outcome::Cause;
+use crate::proxy::log::{Ended, Line, OK};
+use crate::proxy::outcome::{Cause, Phase};
 use crate::proxy::relay::{Early, Terms, relay};
 use crate::proxy::worker::{Prospect, View};
 
@@ -81,6 +81,8 @@ pub struct Notes {
     pub(super) connect: Duration,
     pub(super) response: Duration,
     pub(super) retries: u8,
+    /// How far it has come.
+    pub(super) phase: Phase,
     pub(super) status: u16,
     /// Bytes of the backend's answer given to the client.
     pub(super) sent: u64,
@@ -106,6 +108,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
         connect: Duration::ZERO,
         response: Duration::ZERO,
         retries: 0,
+        phase: Phase::Queue,
         status: 0,
         sent: 0,
         own_sent: 0,
@@ -119,7 +122,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     });
     let mut upload = match begun {
         Ok(upload) => upload,
-        Err(reject) => return connection.refuse_head(reject).await,
+        Err(reject) => return connection.refuse_head(reject, incoming.line.take()).await,
     };
     let worker = Rc::clone(&connection.worker);
     let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask };
@@ -152,6 +155,7 @@ async fn ask(
             let Connection { client, hand, timer, ip, .. } = connection;
             // Nothing of it is with a backend: an end, too, is taken for a client that has given up.
             let left = |context: &mut Context<'_>| attempt::poll_end(context, client, hand).is_ready();
+            notes.phase = Phase::Queue;
             match search.lease(&mut tried, timer, *ip, left).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
@@ -170,6 +174,7 @@ async fn ask(
             }
         };
         lease.backend().stats.mine().picks.inc();
+        notes.phase = Phase::Connect;
         let result = try_one(connection, search, incoming, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
@@ -272,7 +277,8 @@ async fn deliver(
 ) -> (After, &'static str) {
     let Answered { mut backend, status, framing, reusable, next, out, hand } = answered;
     notes.status = status;
-    let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    notes.phase = if status == 101 { Phase::Tunnel } else { Phase::Body };
+    let Some(lease) = &notes.lease else { return (After::Close, OK) };
     pool.stats.mine().response.observe(notes.response);
     if status == 101 {
         upload.release();
@@ -314,7 +320,7 @@ async fn deliver(
         Next::Close if !incoming.keep_alive && connection.hand.is_none() && connection.client.is_quiet() => After::Done,
         Next::Close => After::Close,
     };
-    (after, "ok")
+    (after, OK)
 }
 
 /// Moves the answer, and what is left of the request, until the client has all of the answer.
@@ -379,7 +385,7 @@ async fn tunnel(
     mut out: Buffer,
     hand: Option<Buffer>,
 ) -> (After, &'static str) {
-    let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    let Some(lease) = &notes.lease else { return (After::Close, OK) };
     if let Some(early) = hand {
         out.append(early.filled());
     }
@@ -393,7 +399,7 @@ async fn tunnel(
     if let Some(cause) = relayed.cause {
         pool.stats.mine().failed[cause.index()].inc();
     }
-    (After::Done, relayed.cause.map_or("ok", Cause::word))
+    (After::Done, relayed.cause.map_or(OK, Cause::word))
 }
 
 /// Tells the client that it gets no answer from a backend.
@@ -408,7 +414,7 @@ async fn give_up(
     let cause = match trouble {
         Trouble::Refused(reject) => {
             let (after, sent) = connection.refuse(reject).await;
-            (notes.status, notes.own_sent) = (reject.status().0, sent);
+            (notes.status, notes.own_sent, notes.phase) = (reject.status().0, sent, Phase::Request);
             return (after, reject.word());
         }
         Trouble::ClientGone => Cause::ClientAbort,
@@ -474,10 +480,9 @@ fn account(
     }
     let Some(line) = &incoming.line else { return };
     let ended = Ended {
-        listener: &connection.listener.config.name,
         client: connection.ip,
         pool: &pool.config.name,
-        backend: notes.lease.as_ref().map_or("-", |lease| &lease.backend().name),
+        backend: notes.lease.as_ref().map_or("", |lease| &lease.backend().name),
         status: notes.status,
         received,
         sent: notes.sent + notes.own_sent,
@@ -487,6 +492,7 @@ fn account(
         response: notes.response,
         total: notes.begun.elapsed(),
         end,
+        phase: if end == OK { Phase::Done } else { notes.phase },
     };
-    connection.worker.log.write(line, &ended);
+    connection.worker.log.write(&connection.listener, line, &ended);
 }
