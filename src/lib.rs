@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 8 main, cli      7 server      6 admin      5 proxy | control      4 route | probe
-//! 3 pool           2 net         1 config, health, balance, metrics, drain, clock
+//! 3 pool           2 net         1 config, health, balance, log, metrics, drain, clock
 //! ```
 
 pub mod admin;
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod health;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod pool;

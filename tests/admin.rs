@@ -51,7 +51,11 @@ fn table(token: Option<&str>, backends: usize) -> Table {
     let mut config = loaded.unwrap().config;
     config.admin.token = token.map(Into::into);
     let (evidence, _) = mpsc::unbounded_channel();
-    Table::build(Arc::new(config), None, &Foundation { workers: 1, evidence, bell: Arc::default() })
+    Table::build(
+        Arc::new(config),
+        None,
+        &Foundation { workers: 1, evidence, bell: Arc::default(), sinks: Arc::default() },
+    )
 }
 
 struct Program {

@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["clock"],
     &["metrics"],
     &["drain"],
+    &["log"],
     &["balance"],
     &["health"],
     &["config"],

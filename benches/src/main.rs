@@ -12,6 +12,7 @@ mod peers;
 mod probes;
 mod reload;
 mod report;
+mod soak;
 mod work;
 
 use std::process::ExitCode;
@@ -21,11 +22,16 @@ const USAGE: &str =
        evenkeel-bench reload  [--rounds N]
        evenkeel-bench probes  [--seconds S]
        evenkeel-bench failover [--rounds N]
+       evenkeel-bench soak    [--seconds S]
 EVENKEEL=FILE names the program to measure (default target/release/evenkeel).";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
+    if command == "soak-backend" {
+        let port = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(0);
+        return ended(soak::backend(port));
+    }
     let options = Options::parse(arguments);
     let result = match (command.as_str(), options) {
         ("origin", Ok(_)) => origin::run(),
@@ -33,9 +39,14 @@ fn main() -> ExitCode {
         ("reload", Ok(options)) => reload::run(&options),
         ("probes", Ok(options)) => probes::run(&options),
         ("failover", Ok(options)) => failover::run(&options),
+        ("soak", Ok(options)) => soak::run(&options),
         (_, Err(problem)) => Err(problem),
         _ => Err(USAGE.to_owned()),
     };
+    ended(result)
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

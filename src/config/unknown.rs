@@ -95,7 +95,8 @@ mod tests {
         match words.place {
             "the top of the file" => &[""],
             "[admin]" => &["[admin]"],
-            "[log]" => &["[log]"],
+            "[log]" | "access = { ... }" | "to = { ... } of a log" => &["[log]"],
+            "[listener.NAME.log]" => &["[listener.web.log]"],
             "[limits]" => &["[limits]"],
             "[shutdown]" => &["[shutdown]"],
             "[listener.NAME]"

@@ -28,7 +28,7 @@ pub struct Life {
     pub state_writes: AtomicU64,
     /// Times that it could not be written.
     pub state_write_failures: AtomicU64,
-    /// Buffers of access-log lines dropped because their reader fell behind.
+    /// Lines of access logs dropped because whoever takes them is too slow or gone.
     pub access_log_dropped: Arc<AtomicU64>,
 }
 

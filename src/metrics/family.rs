@@ -45,7 +45,7 @@ families! {
     LAST_RELOAD_DURATION: Gauge "evenkeel_config_last_reload_duration_seconds" "How long the last reload took.";
 
     STATE_WRITES: Counter "evenkeel_state_file_writes_total" "Times that the state file was to be written, by result: ok or failed.";
-    LOG_DROPPED: Counter "evenkeel_access_log_dropped_total" "Buffers of access-log lines dropped because their reader fell behind.";
+    LOG_DROPPED: Counter "evenkeel_access_log_dropped_total" "Lines of access logs dropped because whoever takes them is too slow or gone.";
 
     LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
     LISTENER_CONNECTIONS: Counter "evenkeel_listener_connections_total" "Client connections accepted.";

@@ -8,9 +8,10 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::log::{Ended, Line};
+use super::outcome::Phase;
 use super::worker::Worker;
 use crate::config::model::{PoolIndex, Reads};
 use crate::metrics::{CLIENT_HELLO, NO_ROUTE, REJECTIONS};
@@ -86,7 +87,7 @@ pub(super) async fn choose(
         turned_away(NO_ROUTE, name.as_deref());
         return None;
     };
-    let line = worker.log.is_on().then(|| Box::new(line_of(name.as_deref())));
+    let line = Line::named(listener, name.as_deref());
     Some(Chosen { pool, reads, line })
 }
 
@@ -123,29 +124,10 @@ fn tell(client: &mut Stream, bytes: &[u8]) {
 }
 
 fn log(worker: &Worker, listener: &Listener, client: SocketAddr, begun: Instant, end: &str, name: Option<&str>) {
-    if !worker.log.is_on() {
-        return;
-    }
-    let ended = Ended {
-        listener: &listener.config.name,
-        client: client.ip(),
-        pool: "-",
-        backend: "-",
-        status: 0,
-        received: 0,
-        sent: 0,
-        retries: 0,
-        queued: Duration::ZERO,
-        connect: Duration::ZERO,
-        response: Duration::ZERO,
-        total: begun.elapsed(),
-        end,
-    };
-    worker.log.write(&line_of(name), &ended);
-}
-
-fn line_of(name: Option<&str>) -> Line {
-    Line { host: name.unwrap_or_default().to_owned(), ..Line::default() }
+    let Some(line) = Line::named(listener, name) else { return };
+    let mut ended = Ended::without_pool(client.ip(), 0, 0, end, Phase::Request);
+    ended.total = begun.elapsed();
+    worker.log.write(listener, &line, &ended);
 }
 
 /// What a route can look at.

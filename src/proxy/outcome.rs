@@ -50,6 +50,40 @@ pub enum Cause {
     Deadline,
 }
 
+/// How far a request or a connection had come when it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its head, or body, was being read, and was refused.
+    Request,
+    /// It was waiting for a backend.
+    Queue,
+    /// Connecting to one.
+    Connect,
+    /// The backend had it, and nothing of an answer had gone to the client.
+    Answer,
+    /// Within the answer.
+    Body,
+    /// The two sides had the connection for themselves.
+    Tunnel,
+    /// All of it.
+    Done,
+}
+
+impl Phase {
+    /// Its word in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Queue => "queue",
+            Self::Connect => "connect",
+            Self::Answer => "answer",
+            Self::Body => "body",
+            Self::Tunnel => "tunnel",
+            Self::Done => "done",
+        }
+    }
+}
+
 impl Cause {
     /// Its position in [`FAILURES`].
     pub fn index(self) -> usize {

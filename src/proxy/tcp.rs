@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::attempt::{self, Search, Tried};
 use super::chosen::{Chosen, choose};
 use super::http::understand::identity;
-use super::log::Ended;
-use super::outcome::Cause;
+use super::log::{Ended, OK};
+use super::outcome::{Cause, Phase};
 use super::relay::{Early, Terms, relay};
 use super::worker::{View, Worker, source_key};
 use crate::balance::Balance;
@@ -24,7 +24,6 @@ use crate::pool::{Ask, Backend, Lease, Pool, Stick};
 use crate::route::Listener;
 
 /// What is noted of a connection for its log line.
-#[derive(Default)]
 struct Notes {
     retries: u8,
     queued: Duration,
@@ -32,6 +31,7 @@ struct Notes {
     received: u64,
     sent: u64,
     lease: Option<Lease>,
+    phase: Phase,
 }
 
 /// Serves one connection from accept to end.
@@ -51,7 +51,15 @@ pub async fn serve(
     };
     let pool = Arc::clone(view.pool(pool_index.0));
     let timer = Timer::new();
-    let mut notes = Notes::default();
+    let mut notes = Notes {
+        retries: 0,
+        queued: Duration::ZERO,
+        connect: Duration::ZERO,
+        received: 0,
+        sent: 0,
+        lease: None,
+        phase: Phase::Queue,
+    };
     let ip = address.ip().to_canonical();
     let key = (pool.config.balance == Balance::Source).then(|| source_key(ip));
     let stick = pool.sticky.as_ref().map_or(Stick::Free, |sticky| sticky.find(&octets(ip)));
@@ -75,6 +83,7 @@ pub async fn serve(
             let relayed = relay(&mut client, &mut backend, &mut early, &timer, &terms).await;
             (notes.received, notes.sent) = (relayed.received, relayed.sent);
             notes.lease = Some(lease);
+            notes.phase = if relayed.cause.is_some() { Phase::Tunnel } else { Phase::Done };
             relayed.cause
         }
         Err(cause) => {
@@ -85,7 +94,7 @@ pub async fn serve(
     };
     count(&listener, &pool, &notes, cause);
     if let Some(line) = line {
-        worker.log.write(&line, &end(&listener, &pool, &notes, address, begun, cause));
+        worker.log.write(&listener, &line, &end(&pool, &notes, address, begun, cause));
     }
 }
 
@@ -128,7 +137,9 @@ async fn reach(
     let mut tried = Tried::default();
     pool.budget.request();
     loop {
+        notes.phase = Phase::Queue;
         let (lease, waited) = search.lease(&mut tried, timer, client, &mut left).await?;
+        notes.phase = Phase::Connect;
         notes.queued += waited;
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);
@@ -177,19 +188,11 @@ fn count(listener: &Listener, pool: &Pool, notes: &Notes, cause: Option<Cause>) 
     }
 }
 
-fn end<'a>(
-    listener: &'a Listener,
-    pool: &'a Pool,
-    notes: &'a Notes,
-    client: SocketAddr,
-    begun: Instant,
-    cause: Option<Cause>,
-) -> Ended<'a> {
+fn end<'a>(pool: &'a Pool, notes: &'a Notes, client: SocketAddr, begun: Instant, cause: Option<Cause>) -> Ended<'a> {
     Ended {
-        listener: &listener.config.name,
         client: client.ip(),
         pool: &pool.config.name,
-        backend: notes.lease.as_ref().map_or("-", |lease| &lease.backend().name),
+        backend: notes.lease.as_ref().map_or("", |lease| &lease.backend().name),
         status: 0,
         received: notes.received,
         sent: notes.sent,
@@ -198,6 +201,7 @@ fn end<'a>(
         connect: notes.connect,
         response: Duration::ZERO,
         total: begun.elapsed(),
-        end: cause.map_or("ok", Cause::word),
+        end: cause.map_or(OK, Cause::word),
+        phase: notes.phase,
     }
 }

@@ -31,7 +31,7 @@ pub struct Worker {
     pub idle: Idle,
     /// Connections of HTTP/2 to backends.
     pub links: Links,
-    /// The access log.
+    /// The access logs of its listeners.
     pub log: AccessLog,
     /// Client connections open in the whole process.
     pub open: Arc<AtomicU32>,
@@ -99,13 +99,13 @@ impl View {
 
 impl Worker {
     /// A worker over the published table.
-    pub fn new(published: Arc<Published>, open: Arc<AtomicU32>, log: AccessLog, workers: usize, seed: u64) -> Rc<Self> {
+    pub fn new(published: Arc<Published>, open: Arc<AtomicU32>, workers: usize, seed: u64) -> Rc<Self> {
         let mut rng = Rng::seeded(seed);
         let view = View::new(published.load(), &mut rng);
         Rc::new(Self {
             idle: Idle::default(),
             links: Links::default(),
-            log,
+            log: AccessLog::new(rng.next_u64()),
             open,
             workers,
             published,

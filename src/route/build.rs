@@ -7,8 +7,9 @@ use foldhash::fast::FixedState;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::routes::Routes;
-use super::table::{Listener, Table};
+use super::table::{Listener, Log, Table};
 use crate::config::model;
+use crate::log::sink::Sinks;
 use crate::metrics::PerWorker;
 use crate::net::tls::Server;
 use crate::pool::{Backend, Bell, Evidence, Pool};
@@ -22,6 +23,8 @@ pub struct Foundation {
     pub evidence: UnboundedSender<Evidence>,
     /// How workers learn of flips.
     pub bell: Arc<Bell>,
+    /// Where access logs go; those that a configuration names are open before its table is built.
+    pub sinks: Arc<Sinks>,
 }
 
 impl Table {
@@ -47,6 +50,7 @@ impl Table {
                     open: kept.map_or_else(Arc::default, |it| it.open.clone()),
                     routes: Routes::new(&listener.routes),
                     tls: listener.tls.as_ref().and_then(|tls| server(listener, tls, kept)),
+                    log: listener.log.as_ref().and_then(|log| open_log(log, foundation)),
                     config: listener.clone(),
                 })
             })
@@ -62,6 +66,11 @@ impl Table {
         let all = self.pools.iter().flat_map(|pool| &pool.backends);
         all.filter(|backend| !stay.contains(&backend.slot.serial)).cloned().collect()
     }
+}
+
+fn open_log(config: &Arc<model::AccessLog>, foundation: &Foundation) -> Option<Log> {
+    let sink = foundation.sinks.find(&config.target)?;
+    Some(Log { config: Arc::clone(config), sink })
 }
 
 /// The server of a listener: the one that there was, or its successor, with whom sessions can be taken up again.

@@ -5,4 +5,4 @@ pub mod routes;
 pub mod table;
 
 pub use build::Foundation;
-pub use table::{Listener, Published, Table};
+pub use table::{Listener, Log, Published, Table};

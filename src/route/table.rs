@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::routes::Routes;
 use crate::config::model;
+use crate::log::sink::Sink;
 use crate::metrics::{ListenerStats, PerWorker};
 use crate::net::tls::Server;
 use crate::pool::Pool;
@@ -37,6 +38,17 @@ pub struct Listener {
     pub routes: Routes,
     /// How it agrees on TLS with its clients, where it does; survives reload by name.
     pub tls: Option<Arc<Server>>,
+    /// Its access log, where it has one.
+    pub log: Option<Log>,
+}
+
+/// The access log of a listener.
+#[derive(Debug)]
+pub struct Log {
+    /// What the configuration says.
+    pub config: Arc<model::AccessLog>,
+    /// Where its lines go.
+    pub sink: Arc<Sink>,
 }
 
 impl Table {

@@ -21,11 +21,11 @@ use crate::config::model::{Protocol, Site, Watch};
 use crate::control::orders::{Around, Orders};
 use crate::control::state_file;
 use crate::control::{Life, Phase, ReloadRequest};
+use crate::log::sink::Sinks;
 use crate::net::listen;
 use crate::pool::Bell;
 use crate::pool::events::Events;
 use crate::probe::Schedule;
-use crate::proxy::log::AccessLogs;
 use crate::route::{Foundation, Published, Table};
 
 /// The program calls itself ready when every backend has a verdict, and at the latest after this long.
@@ -59,7 +59,6 @@ pub(super) struct Control {
     pub(super) life: Arc<Life>,
     pub(super) events: Arc<Events>,
     pub(super) orders: Orders,
-    logs: AccessLogs,
     files: Vec<PathBuf>,
     seen: u64,
     certificates: Certificates,
@@ -112,16 +111,17 @@ pub(super) fn run(
     })
 }
 
-/// The signals obeyed: those that stop, and the one that reloads.
+/// The signals obeyed: those that stop, the one that reloads, and the one that opens logs anew.
 struct Calls {
     stop: Option<[Signal; 3]>,
     reload: Option<Signal>,
+    reopen: Option<Signal>,
 }
 
 impl Calls {
     fn of(signals: Signals) -> std::io::Result<Self> {
         Ok(match signals {
-            Signals::Ignore => Self { stop: None, reload: None },
+            Signals::Ignore => Self { stop: None, reload: None, reopen: None },
             Signals::Obey => Self {
                 stop: Some([
                     signal(SignalKind::terminate())?,
@@ -129,6 +129,7 @@ impl Calls {
                     signal(SignalKind::quit())?,
                 ]),
                 reload: Some(signal(SignalKind::hangup())?),
+                reopen: Some(signal(SignalKind::user_defined1())?),
             },
         })
     }
@@ -142,13 +143,15 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let loaded = read().map_err(StartError::Configuration)?;
     let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
     let (evidence, reports) = mpsc::unbounded_channel();
-    let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()) };
+    let life = Arc::new(Life::default());
+    let sinks = Arc::new(Sinks::new(Arc::clone(&life.access_log_dropped)));
+    sinks.open(loaded.config.log_targets()).map_err(StartError::Log)?;
+    let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()), sinks };
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
     schedule.limit(loaded.config.probes_at_once);
     let published = Arc::new(Published::new(table));
-    let life = Arc::new(Life::default());
     let around = Around {
         table: Arc::clone(&published),
         schedule: schedule.clone(),
@@ -161,8 +164,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let table = published.load();
     schedule.follow(&table.pools);
     table.pools.iter().for_each(|pool| pool.refresh());
-    let logs = AccessLogs::start(loaded.config.log.access, Arc::clone(&life.access_log_dropped))?;
-    let workers = Workers::start(workers_count, &published, &foundation.bell, &logs)?;
+    let workers = Workers::start(workers_count, &published, &foundation.bell)?;
     let mut control = Control {
         published,
         foundation,
@@ -173,7 +175,6 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         life,
         events,
         orders,
-        logs,
         files: Vec::new(),
         seen: 0,
         certificates: Certificates::default(),
@@ -238,7 +239,7 @@ async fn live(
     mut wishes: mpsc::Receiver<ReloadRequest>,
     calls: Calls,
 ) -> Stopped {
-    let Calls { mut stop, mut reload } = calls;
+    let Calls { mut stop, mut reload, mut reopen } = calls;
     let life = Arc::clone(&control.life);
     let settled = control.schedule.settled();
     tokio::spawn(async move {
@@ -254,7 +255,8 @@ async fn live(
     loop {
         tokio::select! {
             () = told_to_stop(&mut stop, &mut stops) => break,
-            () = told_to_reload(&mut reload) => {
+            () = told(&mut reopen) => control.foundation.sinks.reopen(),
+            () = told(&mut reload) => {
                 // The outcome has been logged.
                 let _ = apply(&mut control, read).await;
             }
@@ -264,6 +266,7 @@ async fn live(
                 let _ = wish.send(outcome);
             }
             _ = watch.tick() => {
+                control.foundation.sinks.tidy(control.published.load().config.log_targets());
                 control.certificates.look(&control.published.load(), read);
                 if control.has_changed_files() {
                     // As above.
@@ -274,7 +277,8 @@ async fn live(
     }
     let stopped = shut_down(&mut control, &mut stops, &mut stop).await;
     control.workers.end();
-    control.logs.finish();
+    // Lines are written while nothing else is left to do here.
+    control.foundation.sinks.finish();
     let limit = if stopped == Stopped::InOrder { LAST_LOGINS } else { LAST_LOGINS_AT_ONCE };
     tokio::select! {
         ended = timeout(limit, control.schedule.end()) => {
@@ -342,7 +346,8 @@ async fn told_to_stop(calls: &mut Option<[Signal; 3]>, stops: &mut mpsc::Receive
     }
 }
 
-async fn told_to_reload(call: &mut Option<Signal>) {
+/// A signal that does not stop.
+async fn told(call: &mut Option<Signal>) {
     match call {
         Some(call) => {
             call.recv().await;

@@ -47,6 +47,9 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// An access log cannot be opened; the text says which and why.
+    #[error("{0}")]
+    Log(String),
     /// What operators have ordered cannot be read.
     #[error(transparent)]
     State(#[from] StateError),

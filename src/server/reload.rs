@@ -51,6 +51,7 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
     // Reading, judging and building take time that probes and the admin port must not wait for.
     let built = tokio::task::spawn_blocking(move || {
         let loaded = read()?;
+        foundation.sinks.open(loaded.config.log_targets())?;
         let table = Table::build(Arc::new(loaded.config.clone()), Some(&previous), &foundation);
         Ok::<_, String>((loaded, Arc::new(table)))
     });
@@ -65,6 +66,7 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
         backend.retire();
     }
     control.listeners.apply(&loaded.config, bound, &control.workers);
+    control.foundation.sinks.reopen();
     let message = describe(control, &old, &table, &loaded, begun.elapsed());
     control.note_sources(&loaded);
     tokio::spawn(async move {
@@ -119,7 +121,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         named.push("`workers`");
     }
     if old.log != new.log {
-        named.push("`log`");
+        named.push("the event log");
     }
     if old.state_file != new.state_file {
         named.push("`state_file`");

@@ -15,7 +15,6 @@ use crate::net::listen::Unserved;
 use crate::net::wheel;
 use crate::pool::{Bell, Notice};
 use crate::proxy::accept;
-use crate::proxy::log::{AccessLog, AccessLogs};
 use crate::proxy::udp;
 use crate::proxy::worker::Worker;
 use crate::route::Published;
@@ -51,7 +50,6 @@ struct Start {
     workers: usize,
     published: Arc<Published>,
     open: Arc<AtomicU32>,
-    log: AccessLog,
     orders: UnboundedReceiver<Order>,
     notices: UnboundedReceiver<Notice>,
 }
@@ -61,12 +59,7 @@ impl Workers {
     ///
     /// # Errors
     /// The system has no thread left.
-    pub(super) fn start(
-        count: usize,
-        published: &Arc<Published>,
-        bell: &Bell,
-        logs: &AccessLogs,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(count: usize, published: &Arc<Published>, bell: &Bell) -> std::io::Result<Self> {
         let open = Arc::new(AtomicU32::new(0));
         let mut all = Self { orders: Vec::new(), threads: Vec::new(), open: Arc::clone(&open) };
         for index in 0..count {
@@ -78,7 +71,6 @@ impl Workers {
                 workers: count,
                 published: Arc::clone(published),
                 open: Arc::clone(&open),
-                log: logs.worker(),
                 orders,
                 notices,
             };
@@ -140,7 +132,7 @@ fn work(start: Start) {
 async fn live(start: Start) {
     let seed = rand_seed(start.index);
     let mut orders = start.orders;
-    let worker = Worker::new(start.published, start.open, start.log, start.workers, seed);
+    let worker = Worker::new(start.published, start.open, start.workers, seed);
     tokio::task::spawn_local(wheel::run());
     tokio::task::spawn_local(Rc::clone(&worker).listen_to_control(start.notices));
     tokio::task::spawn_local(Rc::clone(&worker).sweep());

@@ -16,6 +16,7 @@ use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
 use super::certificates;
 use super::http;
+use super::log;
 use super::route::{self, Above, READS, RouteRead};
 use super::rules::{self, DESTINATIONS, Destined};
 use super::{Pools, connections, udp};
@@ -78,6 +79,7 @@ pub(super) fn listener<'a>(
     table: &'a Table,
     pools: &Pools<'_>,
     process: NonZeroU32,
+    log: &log::Access,
 ) -> ListenerRead {
     let section = Section::new(cx, table, entry.key_at, format!("listener.{}", entry.key), &LISTENER);
     let protocol = section.choice("protocol", &PROTOCOL).unwrap_or(Protocol::Http);
@@ -112,6 +114,7 @@ pub(super) fn listener<'a>(
     let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
     let responses = udp::responses(&section, protocol);
     udp::refuse_unix(&section, protocol, &binds);
+    let log = log::of_listener(&section, protocol, log);
     let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
     let listener = routes.filter(|_| complete).map(|routes| Listener {
         name: entry.key.as_str().into(),
@@ -130,6 +133,7 @@ pub(super) fn listener<'a>(
         limits,
         timeouts,
         responses,
+        log,
     });
     ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
 }

@@ -10,6 +10,7 @@ mod clients;
 mod http;
 mod identity;
 mod listener;
+mod log;
 mod pool;
 mod route;
 mod rules;
@@ -27,15 +28,15 @@ use std::time::Duration;
 
 use super::Cx;
 use super::address;
-use super::model::{AccessLog, Admin, Config, Level, Log, LogFormat, PoolIndex, ProcessLimits, Shutdown, Site, Watch};
+use super::model::{Admin, Config, PoolIndex, ProcessLimits, Shutdown, Site, Watch};
 use super::problem::{At, Problem};
-use super::section::{Choice, Section};
+use super::section::Section;
 use super::substitute;
 use super::tree::{Table, Value};
 use super::units::Fault;
 use super::unix;
 use super::unknown;
-use super::vocabulary::{ADMIN, LIMITS, LOG, ROOT, SHUTDOWN};
+use super::vocabulary::{ADMIN, LIMITS, ROOT, SHUTDOWN};
 
 /// More threads than any machine has cores is a slip of the pen.
 const WORKERS_MAX: i64 = 1024;
@@ -95,7 +96,7 @@ impl Pools<'_> {
 pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     let top = Section::new(cx, root, At { file: 0, start: 0, end: 0 }, String::new(), &ROOT);
     let admin = admin(&top);
-    let log = log(&top);
+    let log = log::log(&top);
     let limits = limits(&top);
     let shutdown = shutdown(&top);
     // Checks look it up.
@@ -110,7 +111,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     let listeners: Vec<_> = top
         .named("listener", "web")
         .into_iter()
-        .map(|(entry, table)| listener::listener(cx, entry, table, &names, limits.process.connections))
+        .map(|(entry, table)| listener::listener(cx, entry, table, &names, limits.process.connections, &log.access))
         .collect();
     across::listeners(&top, &listeners, &admin);
     across::pools(cx, &names, &pools, &listeners, listener_sections(root));
@@ -119,7 +120,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::reads(cx, &names, &listeners, &pools);
     Some(Config {
         admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },
-        log,
+        log: log.events,
         limits: limits.process,
         shutdown,
         workers: workers(&top),
@@ -209,47 +210,6 @@ fn token(section: &Section<'_>) -> Option<Arc<str>> {
         return None;
     }
     Some(token.into())
-}
-
-const ACCESS: Choice<AccessLog> = Choice {
-    words: &[("off", AccessLog::Off), ("json", AccessLog::Json), ("text", AccessLog::Text)],
-    foreign: &[
-        ("none", "off"),
-        ("false", "off"),
-        ("on", "write \"text\" or \"json\""),
-        ("true", "write \"text\" or \"json\""),
-    ],
-    later: &["common", "combined", "clf"],
-};
-
-const LEVEL: Choice<Level> = Choice {
-    words: &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)],
-    foreign: &[
-        ("warning", "warn"),
-        ("notice", "info"),
-        ("trace", "debug"),
-        ("err", "error"),
-        ("crit", "error"),
-        ("fatal", "error"),
-        ("verbose", "debug"),
-    ],
-    later: &[],
-};
-
-const FORMAT: Choice<LogFormat> = Choice {
-    words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-    foreign: &[("plain", "text"), ("console", "text"), ("pretty", "text")],
-    later: &["syslog", "journal", "logfmt"],
-};
-
-fn log(top: &Section<'_>) -> Log {
-    let section = top.section("log", &LOG);
-    let section = section.as_ref();
-    Log {
-        access: section.and_then(|log| log.choice("access", &ACCESS)).unwrap_or(AccessLog::Off),
-        level: section.and_then(|log| log.choice("level", &LEVEL)).unwrap_or(Level::Info),
-        format: section.and_then(|log| log.choice("format", &FORMAT)).unwrap_or(LogFormat::Text),
-    }
 }
 
 /// The file is written by the program itself, beside the configuration where its path is relative.

@@ -6,6 +6,7 @@
 mod check;
 mod destination;
 mod http;
+mod log;
 mod mysql;
 mod rules;
 mod site;
@@ -23,11 +24,13 @@ use ipnet::IpNet;
 
 use crate::balance::Balance;
 use crate::health::Policy;
+use crate::log::Target;
 
 pub use crate::health::Standing;
 pub use check::*;
 pub use destination::*;
 pub use http::*;
+pub use log::*;
 pub use mysql::*;
 pub use rules::*;
 pub use site::*;
@@ -40,7 +43,7 @@ pub use wire::*;
 pub struct Config {
     /// The admin port.
     pub admin: Admin,
-    /// Where and how the program logs.
+    /// How the program logs its own events.
     pub log: Log,
     /// Limits of the whole process.
     pub limits: ProcessLimits,
@@ -58,6 +61,13 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Pools in the order of the file; listeners and routes name them by [`PoolIndex`].
     pub pools: Vec<Arc<Pool>>,
+}
+
+impl Config {
+    /// Where access logs go, one for each listener that has one.
+    pub fn log_targets(&self) -> impl Iterator<Item = &Target> {
+        self.listeners.iter().filter_map(|listener| Some(&listener.log.as_ref()?.target))
+    }
 }
 
 /// Position of a pool in [`Config::pools`].
@@ -83,50 +93,6 @@ pub struct Admin {
     /// The bearer token every path but `/livez`, `/readyz` and `/healthz` asks for; always there when `bind` can be reached
     /// from other machines.
     pub token: Option<Arc<str>>,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Log {
-    /// The access log, one line for each request or TCP connection, on standard output.
-    pub access: AccessLog,
-    /// Least severity that the event log shows.
-    pub level: Level,
-    /// Form of the event log on standard error.
-    pub format: LogFormat,
-}
-
-/// `log.access`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLog {
-    /// No access log.
-    Off,
-    /// One JSON object a line.
-    Json,
-    /// One line of text for people.
-    Text,
-}
-
-/// `log.level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// What failed.
-    Error,
-    /// And what someone should look at.
-    Warn,
-    /// And what changed.
-    Info,
-    /// And every connection's end.
-    Debug,
-}
-
-/// `log.format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// `[limits]`.
@@ -181,6 +147,8 @@ pub struct Listener {
     /// `listener.NAME.udp.responses`: a flow has ended when so many answers have come for each datagram of the client;
     /// `None`: nobody knows how many come.
     pub responses: Option<NonZeroU32>,
+    /// Its access log; `None`: none.
+    pub log: Option<Arc<AccessLog>>,
 }
 
 /// `listener.NAME.unknown_host`.

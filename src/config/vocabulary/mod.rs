@@ -66,9 +66,47 @@ pub(super) const ADMIN: Words = Words {
 
 pub(super) const LOG: Words = Words {
     place: "[log]",
-    keys: &["access", "level", "format"],
-    later: &["file", "syslog", "fields", "sample", "output"],
-    foreign: &[("access_log", "access"), ("error_log", "level"), ("verbosity", "level"), ("severity", "level")],
+    keys: &["access", "to", "sample", "level", "format"],
+    later: &[],
+    foreign: &[
+        ("access_log", "access"),
+        ("error_log", "level"),
+        ("verbosity", "level"),
+        ("severity", "level"),
+        ("file", "to = { file = \"/var/log/evenkeel/access.log\" }"),
+        ("path", "to = { file = \"/var/log/evenkeel/access.log\" }"),
+        ("syslog", "to = { syslog = \"/dev/log\" }"),
+        ("output", "to"),
+        ("target", "to"),
+        ("fields", "access = { format = \"$client $method $host$target $status\" }"),
+        ("log_format", "access = { format = \"$client $method $host$target $status\" }"),
+    ],
+};
+
+pub(super) const LISTENER_LOG: Words =
+    Words { place: "[listener.NAME.log]", keys: &["access", "to", "sample"], later: &[], foreign: LOG.foreign };
+
+pub(super) const ACCESS: Words = Words {
+    place: "access = { ... }",
+    keys: &["format"],
+    later: &["fields", "when"],
+    foreign: &[("line", "format"), ("template", "format"), ("log_format", "format")],
+};
+
+pub(super) const LOG_TO: Words = Words {
+    place: "to = { ... } of a log",
+    keys: &["file", "syslog", "facility", "tag"],
+    later: &["severity", "rotate", "compress"],
+    foreign: &[
+        ("path", "file"),
+        ("address", "syslog"),
+        ("server", "syslog"),
+        ("app", "tag"),
+        ("app_name", "tag"),
+        ("ident", "tag"),
+        ("identifier", "tag"),
+        ("max_size", "file: logrotate turns it over, and tells by SIGUSR1"),
+    ],
 };
 
 pub(super) const LIMITS: Words = Words {
@@ -130,6 +168,7 @@ pub(super) const LISTENER: Words = Words {
         "timeouts",
         "udp",
         "respond",
+        "log",
         "allow",
         "deny",
         "request_headers",
@@ -137,7 +176,6 @@ pub(super) const LISTENER: Words = Words {
         "hsts",
     ],
     later: &[
-        "log",
         "compress",
         "rate",
         "cors",
@@ -188,6 +226,7 @@ pub(super) const LISTENER: Words = Words {
         ("strict_transport_security", "hsts"),
         ("timeout", "[listener.NAME.timeouts]"),
         ("client_max_body_size", "[listener.NAME.limits] body"),
+        ("access_log", "[listener.NAME.log] access"),
         ("proxy_responses", "[listener.NAME.udp] responses"),
         ("responses", "[listener.NAME.udp] responses"),
         ("proxy_timeout", "[listener.NAME.timeouts] tunnel_idle, or flow_idle for udp"),
@@ -410,6 +449,9 @@ pub(super) const EVERY: &[&Words] = &[
     &ROOT,
     &ADMIN,
     &LOG,
+    &LISTENER_LOG,
+    &ACCESS,
+    &LOG_TO,
     &LIMITS,
     &SHUTDOWN,
     &EXEC,

@@ -20,7 +20,7 @@ use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool, Symptom};
 use crate::proxy::attempt::{self, Search, is_enough, may_wait_for_the_next};
 use crate::proxy::idle::Wanted;
-use crate::proxy::outcome::Cause;
+use crate::proxy::outcome::{Cause, Phase};
 
 /// An idle connection that breaks within this time was being closed as it was used; later, the request broke it.
 const STALE: Duration = Duration::from_secs(1);
@@ -177,6 +177,7 @@ pub async fn try_one(
     let sent_at = if at_once { notes.begun } else { Instant::now() };
     let (retries, until) = (notes.retries, notes.until);
     let mut attempt = Attempt { backend: stream, sent_at, again: false, suspected: false, grace: None, retries, until };
+    notes.phase = Phase::Answer;
     // Until the exchange is over: `exchange` takes the mark back.
     connection.timer.mark(Some(lease.backend().slot.index));
     match answer(connection, search, incoming, upload, lease, &mut attempt, tried).await {
@@ -503,6 +504,9 @@ fn compose(
     }
     if let (Some(sticky), Some(belongs), false) = (&pool.sticky, &incoming.belongs, interim) {
         belongs.settle(pool, sticky, incoming.ask.stick, lease.backend(), &answer, &mut edits);
+    }
+    if let Some(line) = incoming.line.as_ref().filter(|_| !interim) {
+        line.answered(&connection.listener, &answer);
     }
     let mut out = Buffer::take(Size::Small);
     answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());

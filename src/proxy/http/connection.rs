@@ -20,6 +20,7 @@ use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::proxy::log::{Ended, Line};
+use crate::proxy::outcome::Phase;
 use crate::proxy::worker::{View, Worker};
 use crate::route::Listener;
 
@@ -151,12 +152,12 @@ impl Connection {
     /// Waits for the next request and answers it. `reject`: one is there, and this is wrong with it.
     async fn answer_next(&mut self, reject: Option<Reject>) -> After {
         if let Some(reject) = reject {
-            return self.refuse_head(reject).await;
+            return self.refuse_head(reject, None).await;
         }
         match self.next().await {
             Arrival::Request(view, incoming) => exchange::run(self, view, incoming).await,
             Arrival::Own(own) => self.answer(&own).await,
-            Arrival::Refused(reject) => self.refuse_head(reject).await,
+            Arrival::Refused(reject) => self.refuse_head(reject, None).await,
             Arrival::End => After::Done,
         }
     }
@@ -278,7 +279,8 @@ impl Connection {
         let fit = Fit { head_only: own.head_only, version: own.version, keep_alive, id: &own.id, lines: &own.lines };
         let (sent, whole) = self.reply(Reply::Own(own), fit).await;
         if let Some(line) = &own.line {
-            self.log_own(line, own.status, sent, own.end);
+            let ended = Ended::without_pool(self.ip, own.status, sent, own.end, Phase::Done);
+            self.worker.log.write(&self.listener, line, &ended);
         }
         match (whole, keep_alive) {
             (true, true) => After::Continue,
@@ -302,34 +304,15 @@ impl Connection {
     }
 
     /// The same, for one that has not come as far as the exchange, which would log it.
-    pub async fn refuse_head(&mut self, reject: Reject) -> After {
+    pub async fn refuse_head(&mut self, reject: Reject, line: Option<Box<Line>>) -> After {
+        let line = line.or_else(|| self.refused_line());
         let kind = self.hand.as_ref().map_or(Kind::Plain, |hand| grpc::kind_of(hand.filled()));
         let (after, sent) = self.refuse(reject, kind).await;
-        if self.worker.log.is_on() {
-            let line = Line { method: "-".into(), ..Line::default() };
-            self.log_own(&line, reject.status().0, sent, reject.word());
+        if let Some(line) = line {
+            let ended = Ended::without_pool(self.ip, reject.status().0, sent, reject.word(), Phase::Request);
+            self.worker.log.write(&self.listener, &line, &ended);
         }
         after
-    }
-
-    /// One line for an answer that no backend had to do with.
-    fn log_own(&self, line: &Line, status: u16, sent: u64, end: &'static str) {
-        let ended = Ended {
-            listener: &self.listener.config.name,
-            client: self.ip,
-            pool: "-",
-            backend: "-",
-            status,
-            received: 0,
-            sent,
-            retries: 0,
-            queued: Duration::ZERO,
-            connect: Duration::ZERO,
-            response: Duration::ZERO,
-            total: Duration::ZERO,
-            end,
-        };
-        self.worker.log.write(line, &ended);
     }
 
     /// Sends an answer of the balancer's own; says how many bytes went out, and whether that is all of it.

@@ -27,8 +27,8 @@ use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
 use crate::pool::{Ask, Lease, Pool, TunnelPlace};
 use crate::proxy::attempt::{self, Search, Tried};
-use crate::proxy::log::{Ended, Line};
-use crate::proxy::outcome::Cause;
+use crate::proxy::log::{Ended, Line, OK};
+use crate::proxy::outcome::{Cause, Phase};
 use crate::proxy::relay::{self, Early, What, relay};
 use crate::proxy::worker::{Prospect, View};
 
@@ -104,6 +104,8 @@ pub struct Notes {
     pub(super) connect: Duration,
     pub(super) response: Duration,
     pub(super) retries: u8,
+    /// How far it has come.
+    pub(super) phase: Phase,
     pub(super) status: u16,
     /// Bytes of the backend's answer given to the client.
     pub(super) sent: u64,
@@ -131,6 +133,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
         connect: Duration::ZERO,
         response: Duration::ZERO,
         retries: 0,
+        phase: Phase::Queue,
         status: 0,
         sent: 0,
         own_sent: 0,
@@ -144,7 +147,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     });
     let mut upload = match begun {
         Ok(upload) => upload,
-        Err(reject) => return connection.refuse_head(reject).await,
+        Err(reject) => return connection.refuse_head(reject, incoming.line.take()).await,
     };
     let worker = Rc::clone(&connection.worker);
     let introduction = incoming.introduction.as_deref();
@@ -178,6 +181,7 @@ async fn ask(
             let Connection { client, hand, timer, ip, .. } = connection;
             // Nothing of it is with a backend: an end, too, is taken for a client that has given up.
             let left = |context: &mut Context<'_>| attempt::poll_end(context, client, hand).is_ready();
+            notes.phase = Phase::Queue;
             match search.lease(&mut tried, timer, *ip, left).await {
                 Ok((lease, waited)) => {
                     notes.queued += waited;
@@ -196,6 +200,7 @@ async fn ask(
             }
         };
         lease.backend().stats.mine().picks.inc();
+        notes.phase = Phase::Connect;
         let result = try_one(connection, search, incoming, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
@@ -302,7 +307,8 @@ async fn deliver(
 ) -> (After, &'static str) {
     let Answered { mut backend, head: Head { status, framing, reusable, next, out, hand } } = answered;
     notes.status = status;
-    let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    notes.phase = if status == 101 { Phase::Tunnel } else { Phase::Body };
+    let Some(lease) = &notes.lease else { return (After::Close, OK) };
     pool.stats.mine().response.observe(notes.response);
     if status == 101 {
         upload.release();
@@ -345,7 +351,7 @@ async fn deliver(
         Next::Close if !incoming.keep_alive && connection.hand.is_none() && connection.client.is_quiet() => After::Done,
         Next::Close => After::Close,
     };
-    (after, "ok")
+    (after, OK)
 }
 
 /// How long an answer may take on its way.
@@ -429,7 +435,7 @@ async fn tunnel(
     mut out: Buffer,
     hand: Option<Buffer>,
 ) -> (After, &'static str) {
-    let Some(lease) = &notes.lease else { return (After::Close, "ok") };
+    let Some(lease) = &notes.lease else { return (After::Close, OK) };
     let what = what_it_is(out.filled());
     if let Some(early) = hand {
         out.append(early.filled());
@@ -445,7 +451,7 @@ async fn tunnel(
     if let Some(cause) = relayed.cause {
         pool.stats.mine().failed[cause.index()].inc();
     }
-    (After::Done, relayed.cause.map_or("ok", Cause::word))
+    (After::Done, relayed.cause.map_or(OK, Cause::word))
 }
 
 /// What the two sides speak after this answer.
@@ -466,7 +472,7 @@ async fn give_up(
     let cause = match trouble {
         Trouble::Refused(reject) => {
             let (after, sent) = connection.refuse(reject, incoming.kind()).await;
-            (notes.status, notes.own_sent) = (reject.status().0, sent);
+            (notes.status, notes.own_sent, notes.phase) = (reject.status().0, sent, Phase::Request);
             return (after, reject.word());
         }
         Trouble::ClientGone => Cause::ClientAbort,
@@ -535,10 +541,9 @@ fn account(
     }
     let Some(line) = &incoming.line else { return };
     let ended = Ended {
-        listener: &connection.listener.config.name,
         client: connection.ip,
         pool: &pool.config.name,
-        backend: notes.lease.as_ref().map_or("-", |lease| &lease.backend().name),
+        backend: notes.lease.as_ref().map_or("", |lease| &lease.backend().name),
         status: notes.status,
         received,
         sent: notes.sent + notes.own_sent,
@@ -548,6 +553,7 @@ fn account(
         response: notes.response,
         total: notes.begun.elapsed(),
         end,
+        phase: if end == OK { Phase::Done } else { notes.phase },
     };
-    connection.worker.log.write(line, &ended);
+    connection.worker.log.write(&connection.listener, line, &ended);
 }

@@ -164,10 +164,24 @@ impl Connection {
         Facts { request, client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
     }
 
+    /// What the log has of a request that was refused, where there is a log: all of it where the head could be read.
+    pub(super) fn refused_line(&self) -> Option<Box<Line>> {
+        self.listener.log.as_ref()?;
+        let mut room = fields::room();
+        let request = self.hand.as_ref().and_then(|hand| {
+            let parsed = Request::parse(hand.filled(), &mut room, limits(&self.listener.config));
+            parsed.ok().flatten()
+        });
+        match request {
+            Some(request) => Line::of(&self.listener, &request, request.request_id.unwrap_or_default()),
+            None => Some(Box::default()),
+        }
+    }
+
     /// The same answer with the identity of its request, and a line for the log.
     fn identified(&self, mut own: Own, request: &Request<'_>, sender: &Sender<'_>) -> Own {
         own.id = String::from_utf8_lossy(sender.request_id).into_owned();
-        own.line = self.worker.log.is_on().then(|| Box::new(line(request, sender.request_id)));
+        own.line = Line::of(&self.listener, request, sender.request_id);
         own
     }
 
@@ -201,7 +215,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             framing: request.framing,
-            line: self.worker.log.is_on().then(|| Box::new(line(request, sender.request_id))),
+            line: Line::of(&self.listener, request, sender.request_id),
             id,
             head,
             rules: met.map(|met| met.applied),
@@ -287,14 +301,4 @@ pub(in crate::proxy) fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) ->
         }
     }
     room
-}
-
-fn line(request: &Request<'_>, id: &[u8]) -> Line {
-    Line {
-        method: request.method.to_owned(),
-        host: request.host.unwrap_or_default().to_owned(),
-        target: request.origin_target.to_owned(),
-        id: String::from_utf8_lossy(id).into_owned(),
-        ..Line::default()
-    }
 }

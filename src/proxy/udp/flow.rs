@@ -20,8 +20,8 @@ use crate::net::wheel::Timer;
 use crate::pool::Symptom;
 use crate::proxy::accept::Seat;
 use crate::proxy::attempt::{Search, Tried, cause_of, suspicious_after};
-use crate::proxy::log::{Ended, Line};
-use crate::proxy::outcome::Cause;
+use crate::proxy::log::{Ended, Line, OK};
+use crate::proxy::outcome::{Cause, Phase};
 
 /// A backend that is asked again after so much silence, or after four times its usual, has had its time, where answers
 /// are due.
@@ -335,16 +335,13 @@ impl Flow {
         let counts = listener.stats.mine();
         counts.udp.ended[end as usize].inc();
         counts.connections_ended.inc();
-        if !desk.worker.log.is_on() {
-            return;
-        }
+        let Some(line) = Line::named(listener, None) else { return };
         let word = match end {
-            End::Answered | End::Idle => "ok",
+            End::Answered | End::Idle => OK,
             End::Unanswered => Cause::ResponseTimeout.word(),
             End::Displaced | End::Closed => FLOW_ENDS[end as usize],
         };
         let ended = Ended {
-            listener: &listener.config.name,
             client: self.key.client.ip(),
             pool: &backend.pool,
             backend: &backend.name,
@@ -357,8 +354,9 @@ impl Flow {
             response: Duration::ZERO,
             total: self.begun.elapsed(),
             end: word,
+            phase: if word == OK { Phase::Done } else { Phase::Tunnel },
         };
-        desk.worker.log.write(&Line::datagrams(), &ended);
+        desk.worker.log.write(listener, &line, &ended);
     }
 }
 

@@ -110,6 +110,11 @@ impl<'b> Answer<'b> {
         }))
     }
 
+    /// The value of a header, the first where there are several; `name` in any case.
+    pub fn header(&self, name: &str) -> Option<&'b [u8]> {
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
     /// Writes the head for a client of `version`, with what rules change of it.
     #[inline]
     pub fn write(&self, out: &mut Buffer, version: Version, next: Next, edits: Option<&Edits>) {
