@@ -24,7 +24,7 @@ const ATTACK: Duration = Duration::from_millis(600);
 const EACH: u64 = 48 << 10;
 const ALL: u64 = 8 << 20;
 /// An answer that an innocent client waits longer for is late, on a machine under load.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(10);
 
 /// The program in front of an origin that says `fine`, and of one whose answers have no end at `/endless`.
 struct Scene {

@@ -22,6 +22,7 @@ use crate::proxy::accept::Seat;
 use crate::proxy::attempt::{Search, Tried, cause_of, suspicious_after};
 use crate::proxy::log::{Ended, Line, OK};
 use crate::proxy::outcome::{Cause, Phase};
+use crate::proxy::tcp::settle;
 
 /// A backend that is asked again after so much silence, or after four times its usual, has had its time, where answers
 /// are due.
@@ -200,7 +201,7 @@ impl Flow {
                 }
             }
         }
-        state.go_on(&search, bytes)
+        state.go_on(&search, self.key.client, bytes)
     }
 
     /// Takes what the backend answers, to the end of the flow. A task of its own.
@@ -295,7 +296,7 @@ impl Flow {
         let Some(search) = desk.search(seat, self.key.client) else { return };
         state.tried.push(state.leg.backend().slot.index);
         // Each backend once: they may all be gone.
-        if !search.has_others(&state.tried) || state.go_on(&search, &bytes).is_err() {
+        if !search.has_others(&state.tried) || state.go_on(&search, self.key.client, &bytes).is_err() {
             search.pool().stats.mine().failed[cause.index()].inc();
             return;
         }
@@ -362,8 +363,9 @@ impl Flow {
 
 impl State {
     /// Goes on at another backend, with a datagram that it is the first to get.
-    fn go_on(&mut self, search: &Search<'_>, bytes: &[u8]) -> Result<(), Cause> {
+    fn go_on(&mut self, search: &Search<'_>, client: SocketAddr, bytes: &[u8]) -> Result<(), Cause> {
         self.leg = Leg::reach(search, &mut self.tried, bytes)?;
+        settle(search.pool(), search.ask.stick, client.ip().to_canonical(), self.leg.backend());
         self.generation = search.view.table.generation;
         self.waiting = None;
         self.moves = self.moves.saturating_add(1);
