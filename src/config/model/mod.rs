@@ -5,6 +5,7 @@
 
 mod check;
 mod destination;
+mod gates;
 mod http;
 mod mysql;
 mod rules;
@@ -27,6 +28,7 @@ use crate::health::Policy;
 pub use crate::health::Standing;
 pub use check::*;
 pub use destination::*;
+pub use gates::*;
 pub use http::*;
 pub use mysql::*;
 pub use rules::*;

@@ -12,6 +12,7 @@ use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::upload::{Trouble, Upload};
+use crate::config::model::Coding;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
@@ -43,6 +44,8 @@ pub struct Answered {
     pub out: Buffer,
     /// What has come of its body.
     pub hand: Option<Buffer>,
+    /// What the client gets its body by.
+    pub coding: Option<Coding>,
 }
 
 /// Why an attempt brought no answer.
@@ -212,10 +215,10 @@ async fn answer(
                 }
             }
             Some(Composed::Interim(_)) => return Err(Trouble::Backend(Cause::BadAnswer)),
-            Some(Composed::Final { status, framing, reusable, next, out }) => {
+            Some(Composed::Final { status, framing, reusable, next, out, coding }) => {
                 let response = attempt.sent_at.elapsed();
                 let backend = attempt.backend;
-                return Ok((Answered { backend, status, framing, reusable, next, out, hand }, response));
+                return Ok((Answered { backend, status, framing, reusable, next, out, hand, coding }, response));
             }
         }
     }
@@ -403,7 +406,7 @@ enum Composed {
     /// 1xx, for the client where it understands it.
     Interim(Option<Buffer>),
     /// The answer.
-    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer },
+    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer, coding: Option<Coding> },
 }
 
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
@@ -440,6 +443,10 @@ fn compose(
     {
         return Err(Cause::RetriedStatus);
     }
+    let mut edits = None;
+    let rules = incoming.rules.as_ref().filter(|_| !interim);
+    let coding =
+        rules.and_then(|rules| rules.amend(&answer, lease.backend(), incoming.version, edits.get_or_insert_default()));
     // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
     // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
@@ -448,16 +455,12 @@ fn compose(
         && upload.has_all()
         && upload.is_over()
         && answer.framing != Framing::UntilClose
-        && !(answer.framing == Framing::Chunked && incoming.version == Version::Http10);
+        && !((answer.framing == Framing::Chunked || coding.is_some()) && incoming.version == Version::Http10);
     let next = match (goes_on, incoming.version) {
         (true, Version::Http11) => Next::Keep,
         (true, Version::Http10) => Next::SayKeep,
         (false, _) => Next::Close,
     };
-    let mut edits = None;
-    if let Some(rules) = incoming.rules.as_ref().filter(|_| !interim) {
-        rules.amend(&answer, lease.backend(), edits.get_or_insert_default());
-    }
     if let (Some(sticky), Some(belongs), false) = (&pool.sticky, &incoming.belongs, interim) {
         belongs.settle(pool, sticky, incoming.ask.stick, lease.backend(), &answer, &mut edits);
     }
@@ -472,5 +475,5 @@ fn compose(
         let wanted = incoming.version == Version::Http11 && (status != 100 || incoming.expects_continue);
         return Ok(Some(Composed::Interim(wanted.then_some(out))));
     }
-    Ok(Some(Composed::Final { status, framing, reusable, next, out }))
+    Ok(Some(Composed::Final { status, framing, reusable, next, out, coding }))
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::asking::{Answered, GRACE, try_one};
 use super::connection::Connection;
 use super::download::Download;
+use super::gates::Waiting;
 use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
 use super::reply::{Fit, Reply};
@@ -58,6 +59,8 @@ pub struct Incoming {
     pub rules: Option<Box<Applied>>,
     /// What it says of where it belongs, in pools whose clients stay.
     pub(super) belongs: Option<Box<Belongs>>,
+    /// What it must pass before; `None`: nothing.
+    pub gates: Option<Box<Waiting>>,
 }
 
 /// What becomes of the client's connection.
@@ -270,7 +273,7 @@ async fn deliver(
     notes: &mut Notes,
     answered: Answered,
 ) -> (After, &'static str) {
-    let Answered { mut backend, status, framing, reusable, next, out, hand } = answered;
+    let Answered { mut backend, status, framing, reusable, next, out, hand, coding } = answered;
     notes.status = status;
     let Some(lease) = &notes.lease else { return (After::Close, "ok") };
     pool.stats.mine().response.observe(notes.response);
@@ -279,7 +282,7 @@ async fn deliver(
         connection.let_go_of_table();
         return tunnel(connection, pool, notes, backend, out, hand).await;
     }
-    let mut download = match Download::new(out, hand, framing, incoming.version) {
+    let mut download = match Download::new(out, hand, framing, incoming.version, coding) {
         Ok(download) => download,
         Err(cause) => {
             note_failure(notes, cause);
