@@ -17,6 +17,11 @@ pub fn millis() -> u64 {
     u64::try_from(start().elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Nanoseconds since the program started.
+pub fn nanos() -> u64 {
+    u64::try_from(start().elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// How long ago a moment of [`millis`] was.
 pub fn since(moment: u64) -> Duration {
     Duration::from_millis(millis().saturating_sub(moment))

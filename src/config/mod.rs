@@ -23,6 +23,7 @@ mod tree;
 mod units;
 mod unix;
 mod unknown;
+pub mod users;
 mod vocabulary;
 
 use std::cell::{OnceCell, RefCell};

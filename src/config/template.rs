@@ -9,6 +9,7 @@ use super::unknown::nearest;
 /// Variables without an argument.
 const PLAIN: &[(&str, Variable)] = &[
     ("client_ip", Variable::ClientIp),
+    ("user", Variable::User),
     ("scheme", Variable::Scheme),
     ("host", Variable::Host),
     ("hostname", Variable::Hostname),

@@ -107,7 +107,12 @@ mod tests {
             | "request_headers = { ... } and response_headers"
             | "hsts = { ... }"
             | "respond = { ... }"
-            | "redirect = { ... }" => &["[listener.web]"],
+            | "redirect = { ... }"
+            | "rate = { ... }"
+            | "cors = { ... }"
+            | "basic_auth = { ... }"
+            | "forward_auth = { ... }"
+            | "compress = { ... }" => &["[listener.web]"],
             "[listener.NAME.udp]" => &["[listener.names.udp]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],

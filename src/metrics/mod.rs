@@ -188,7 +188,7 @@ pub const FLOODS: [&str; 11] = [
 ];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 25] = [
+pub const REJECTIONS: [&str; 29] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -214,6 +214,10 @@ pub const REJECTIONS: [&str; 25] = [
     "proxy_header",
     "denied",
     "client_hello",
+    "rate_limited",
+    "unauthorized",
+    "auth_busy",
+    "auth_failed",
 ];
 
 /// Of [`REJECTIONS`]: a connection without the header of the PROXY protocol that it must begin with.

@@ -175,7 +175,7 @@ async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<Soc
 }
 
 /// What comes of something before its time is over.
-async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Option<T> {
     let timer = Timer::new();
     timer.set(time);
     let mut doing = pin!(doing);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::gates;
 use super::routes::Routes;
 use super::table::{Listener, Log, Table};
 use crate::config::model;
@@ -49,6 +50,7 @@ impl Table {
                     stats: kept.map_or_else(|| Arc::new(PerWorker::new(foundation.workers)), |it| it.stats.clone()),
                     open: kept.map_or_else(Arc::default, |it| it.open.clone()),
                     routes: Routes::new(&listener.routes),
+                    gates: gates::build(listener, kept.map(AsRef::as_ref)),
                     tls: listener.tls.as_ref().and_then(|tls| server(listener, tls, kept)),
                     log: listener.log.as_ref().and_then(|log| open_log(log, foundation)),
                     config: listener.clone(),

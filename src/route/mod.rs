@@ -1,6 +1,9 @@
 //! The published table: everything that the data path reads, one immutable value, swapped whole.
 
 pub mod build;
+pub mod door;
+pub mod gates;
+pub mod rate;
 pub mod routes;
 pub mod table;
 

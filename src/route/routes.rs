@@ -82,6 +82,18 @@ impl Routes {
     /// The first route that matches.
     #[inline]
     pub fn find(&self, question: &impl Question) -> Option<&Route> {
+        self.at(self.position(question)?)
+    }
+
+    /// The route at a [`Routes::position`].
+    #[inline]
+    pub fn at(&self, position: usize) -> Option<&Route> {
+        self.list.get(position)
+    }
+
+    /// Position of the first route that matches.
+    #[inline]
+    pub fn position(&self, question: &impl Question) -> Option<usize> {
         if self.list.is_empty() {
             return None;
         }
@@ -100,7 +112,7 @@ impl Routes {
             }
         }
         self.any.best(&self.list, question, &mut best);
-        self.list.get(best as usize)
+        (best != u32::MAX).then_some(best as usize)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::gates::Gates;
 use super::routes::Routes;
 use crate::config::model;
 use crate::log::sink::Sink;
@@ -36,6 +37,8 @@ pub struct Listener {
     pub open: Arc<AtomicU32>,
     /// Its routes, laid out for finding.
     pub routes: Routes,
+    /// What lives behind the rules of the listener itself, and then of each route; survives reload where the rule does.
+    pub gates: Vec<Gates>,
     /// How it agrees on TLS with its clients, where it does; survives reload by name.
     pub tls: Option<Arc<Server>>,
     /// Its access log, where it has one.

@@ -1,4 +1,5 @@
-//! Certificates that are replaced while the program runs: whoever renews them writes the files, and nothing else.
+//! Certificates and users that are replaced while the program runs: whoever changes them writes the files, and nothing
+//! else.
 //!
 //! Looked at every second by their dates and sizes, which also sees links that were turned over, as containers do. What
 //! has changed is read and judged like at a reload; what cannot be used changes nothing.
@@ -15,8 +16,9 @@ use jiff::Timestamp;
 
 use super::Loader;
 use crate::config::certificate::{SOON, moment};
+use crate::config::model;
 use crate::net::tls::Replaced;
-use crate::route::Table;
+use crate::route::{Listener, Table};
 
 /// A certificate that is about to end is warned of once in this many seconds.
 const DAY: i64 = 24 * 60 * 60;
@@ -68,11 +70,12 @@ fn replace(table: &Table, read: &Loader) {
     let loaded = match read() {
         Ok(loaded) => loaded,
         Err(problems) => {
-            tracing::error!("certificates have changed and cannot be used; the old ones stay\n{problems}");
+            tracing::error!("certificates or users have changed and cannot be used; the old ones stay\n{problems}");
             return;
         }
     };
     for listener in &table.listeners {
+        replace_users(listener, &loaded.config);
         let Some(server) = &listener.tls else { continue };
         let same = loaded.config.listeners.iter().find(|it| it.name == listener.config.name);
         let Some(tls) = same.and_then(|it| it.tls.as_ref()) else { continue };
@@ -80,6 +83,20 @@ fn replace(table: &Table, read: &Loader) {
             Ok(Replaced::Nothing) => {}
             Ok(Replaced::Files) => tracing::info!(listener = %listener.config.name, "goes by new certificates"),
             Err(why) => tracing::error!(listener = %listener.config.name, %why, "the old certificates stay"),
+        }
+    }
+}
+
+/// Gives the doors of a listener the users that stand in their files now.
+fn replace_users(listener: &Listener, config: &model::Config) {
+    let read = config.listeners.iter().flat_map(|it| {
+        std::iter::once(it.rules.as_ref()).chain(it.routes.iter().map(|route| route.rules.as_ref())).flatten()
+    });
+    let read: Vec<_> = read.filter_map(|rules| rules.basic_auth.as_ref()).collect();
+    for (rule, door) in listener.doors() {
+        let Some(now) = read.iter().find(|it| it.file == rule.file) else { continue };
+        if door.replace(&now.users) {
+            tracing::info!(listener = %listener.config.name, file = %rule.file.display(), "takes up new users");
         }
     }
 }
@@ -94,6 +111,12 @@ fn fingerprint(table: &Table) -> u64 {
         hash.write_usize(due.count());
     }
     let files = table.listeners.iter().filter_map(|it| it.config.tls.as_ref()).flat_map(|tls| &tls.files);
+    let mut fed: HashSet<&Path> = HashSet::new();
+    for (rule, _) in table.listeners.iter().flat_map(|listener| listener.doors()) {
+        if fed.insert(&rule.file) {
+            feed(&mut hash, &rule.file);
+        }
+    }
     for path in files {
         feed(&mut hash, path);
         let Ok(folder) = fs::read_dir(path) else { continue };

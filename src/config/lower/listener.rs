@@ -86,8 +86,9 @@ pub(super) fn listener<'a>(
     let binds = binds(&section);
     let reads = reads(&section);
     rules::refuse_elsewhere(&section, protocol);
-    let rules = rules::read(&section, None);
+    let rules = rules::read(&section, None, pools);
     let Destined { destination, mut uses } = rules::destination(&section, pools);
+    rules::refuse_unguarded(&section, destination.as_ref(), rules.as_ref());
     let tls_at = section.table.get("tls").map(|entry| entry.key_at);
     let redirect_at = section.table.get("redirect").map_or(entry.key_at, |entry| entry.key_at);
     rules::refuse_circle(destination.as_ref(), redirect_at, tls_at, &section);
@@ -103,6 +104,7 @@ pub(super) fn listener<'a>(
     if idle {
         section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
     }
+    uses.extend(rules::uses(&section, rules.as_ref()));
     uses.extend(routes.iter().flat_map(|read| read.uses.iter().copied()));
     let from_standbys = from_standbys(&section, destination.as_ref().filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);

@@ -19,7 +19,7 @@ use super::{Pools, rules};
 pub(super) struct RouteRead {
     /// The whole of it.
     pub(super) at: At,
-    /// The pools that it names, with the place of each name.
+    /// The pools that it and its rules name, with the place of each name.
     pub(super) uses: Vec<(PoolIndex, At)>,
     /// The word after `reads`.
     pub(super) reads_at: Option<At>,
@@ -68,9 +68,11 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
     let clients: Vec<(IpNet, At)> = section.parsed_list("client", address::network).unwrap_or_default();
     let headers = headers(&section);
     let reads = section.choice("reads", &READS).unwrap_or_default();
-    let destined = rules::destination(&section, of.pools);
+    let mut destined = rules::destination(&section, of.pools);
     rules::refuse_circle(destined.destination.as_ref(), node.at, of.tls, &section);
-    let rules = rules::read(&section, of.rules);
+    let rules = rules::read(&section, of.rules, of.pools);
+    destined.uses.extend(rules::uses(&section, rules.as_ref()));
+    rules::refuse_unguarded(&section, destined.destination.as_ref(), rules.as_ref());
     RouteRead {
         at: node.at,
         uses: destined.uses,

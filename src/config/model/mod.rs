@@ -5,6 +5,7 @@
 
 mod check;
 mod destination;
+mod gates;
 mod http;
 mod log;
 mod mysql;
@@ -29,6 +30,7 @@ use crate::log::Target;
 pub use crate::health::Standing;
 pub use check::*;
 pub use destination::*;
+pub use gates::*;
 pub use http::*;
 pub use log::*;
 pub use mysql::*;

@@ -6,11 +6,23 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::{BasicAuth, Compress, Cors, ForwardAuth, Rate};
+
 /// The rules of one route, or of a listener for what no route matches. Those of the listener are in it already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     /// Who may ask.
     pub access: Access,
+    /// From which web pages.
+    pub cors: Option<Arc<Cors>>,
+    /// How often.
+    pub rate: Option<Arc<Rate>>,
+    /// With which password.
+    pub basic_auth: Option<Arc<BasicAuth>>,
+    /// By whose leave.
+    pub forward_auth: Option<Arc<ForwardAuth>>,
+    /// Which answers are made smaller.
+    pub compress: Option<Arc<Compress>>,
     /// What is changed of a request's fields.
     pub request: FieldEdits,
     /// What is changed of an answer's fields; of the balancer's own answers, too.
@@ -62,6 +74,8 @@ pub enum Piece {
 pub enum Variable {
     /// The client's address.
     ClientIp,
+    /// The name that goes with the password.
+    User,
     /// `http` or `https`, as the client said it.
     Scheme,
     /// The host that was asked for, as it came.

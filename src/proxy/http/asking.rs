@@ -13,7 +13,7 @@ use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::http2::links;
 use super::upload::{Trouble, Upload};
-use crate::config::model::HttpVersion;
+use crate::config::model::{Coding, HttpVersion};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
@@ -51,6 +51,8 @@ pub struct Head {
     pub out: Buffer,
     /// What has come of its body.
     pub hand: Option<Buffer>,
+    /// What the client gets its body by.
+    pub coding: Option<Coding>,
 }
 
 /// Why an attempt brought no answer.
@@ -248,8 +250,8 @@ async fn answer(
                 }
             }
             Some(Composed::Interim(_)) => return Err(Trouble::Backend(Cause::BadAnswer)),
-            Some(Composed::Final { status, framing, reusable, next, out }) => {
-                return Ok(Head { status, framing, reusable, next, out, hand });
+            Some(Composed::Final { status, framing, reusable, next, out, coding }) => {
+                return Ok(Head { status, framing, reusable, next, out, hand, coding });
             }
         }
     }
@@ -447,7 +449,7 @@ enum Composed {
     /// 1xx, for the client where it understands it.
     Interim(Option<Buffer>),
     /// The answer.
-    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer },
+    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer, coding: Option<Coding> },
 }
 
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
@@ -484,6 +486,10 @@ fn compose(
     {
         return Err(Cause::RetriedStatus);
     }
+    let mut edits = None;
+    let rules = incoming.rules.as_ref().filter(|_| !interim);
+    let coding =
+        rules.and_then(|rules| rules.amend(&answer, lease.backend(), incoming.version, edits.get_or_insert_default()));
     // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
     // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
@@ -492,16 +498,12 @@ fn compose(
         && upload.has_all()
         && upload.is_over()
         && answer.framing != Framing::UntilClose
-        && !(answer.framing == Framing::Chunked && incoming.version == Version::Http10);
+        && !((answer.framing == Framing::Chunked || coding.is_some()) && incoming.version == Version::Http10);
     let next = match (goes_on, incoming.version) {
         (true, Version::Http11) => Next::Keep,
         (true, Version::Http10) => Next::SayKeep,
         (false, _) => Next::Close,
     };
-    let mut edits = None;
-    if let Some(rules) = incoming.rules.as_ref().filter(|_| !interim) {
-        rules.amend(&answer, lease.backend(), edits.get_or_insert_default());
-    }
     if let (Some(sticky), Some(belongs), false) = (&pool.sticky, &incoming.belongs, interim) {
         belongs.settle(pool, sticky, incoming.ask.stick, lease.backend(), &answer, &mut edits);
     }
@@ -519,5 +521,5 @@ fn compose(
         let wanted = incoming.version == Version::Http11 && (status != 100 || incoming.expects_continue);
         return Ok(Some(Composed::Interim(wanted.then_some(out))));
     }
-    Ok(Some(Composed::Final { status, framing, reusable, next, out }))
+    Ok(Some(Composed::Final { status, framing, reusable, next, out, coding }))
 }

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::exchange::{self, After, Incoming};
+use super::gates::{self, Passage, Waiting};
 use super::grpc::{self, Kind};
 use super::http1::{Reject, Version};
 use super::own::Own;
@@ -155,7 +156,11 @@ impl Connection {
             return self.refuse_head(reject, None).await;
         }
         match self.next().await {
-            Arrival::Request(view, incoming) => exchange::run(self, view, incoming).await,
+            Arrival::Request(view, mut incoming) => match incoming.gates.take() {
+                None => exchange::run(self, view, incoming).await,
+                // Boxed: what few requests wait for must not take room in every connection.
+                Some(waiting) => Box::pin(self.pass(view, incoming, *waiting)).await,
+            },
             Arrival::Own(own) => self.answer(&own).await,
             Arrival::Refused(reject) => self.refuse_head(reject, None).await,
             Arrival::End => After::Done,
@@ -273,8 +278,20 @@ impl Connection {
         self.fresh = false;
     }
 
+    /// Serves a request that must pass something first.
+    async fn pass(&mut self, view: Rc<View>, mut incoming: Box<Incoming>, waiting: Waiting) -> After {
+        match gates::pass(self, &view, &mut incoming, waiting).await {
+            Passage::Free => exchange::run(self, view, incoming).await,
+            Passage::Answer(own) => self.answer(&own).await,
+            Passage::Left => After::Done,
+        }
+    }
+
     /// Answers a request by rule.
     async fn answer(&mut self, own: &Own) -> After {
+        if let Some(reject) = own.refusal {
+            self.listener.stats.mine().rejected[reject.index()].inc();
+        }
         let keep_alive = own.keep_alive && self.is_wanted();
         let fit = Fit { head_only: own.head_only, version: own.version, keep_alive, id: &own.id, lines: &own.lines };
         let (sent, whole) = self.reply(Reply::Own(own), fit).await;

@@ -1,14 +1,21 @@
 //! The way of an answer to the client: its head with what of the body is there, then the rest as it comes.
 //!
-//! Hot path: no allocation, no lock, no formatting.
+//! Hot path: no allocation, no lock, no formatting, but for a body that a rule compresses.
 
 use std::task::{Context, Poll};
 
+use super::encode::Encoder;
 use super::http1::body::Body;
 use super::http1::{Framing, Version};
+use crate::config::model::Coding;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
 use crate::proxy::outcome::Cause;
+
+/// So much goes through an encoder at once.
+const STEP: usize = 16 * 1024;
+/// After so much others of the worker have their turn: a millisecond of work, more or less.
+const TURN: usize = 4 * STEP;
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -22,6 +29,8 @@ pub struct Download {
     accepted: usize,
     /// Chunks are taken apart for a client that does not know them (HTTP/1.0).
     unchunk: bool,
+    /// What the body goes through; boxed, since few do.
+    encoder: Option<Box<Encoder>>,
     /// Bytes given to the client.
     pub sent: u64,
     ended: bool,
@@ -35,7 +44,17 @@ impl Download {
     /// # Errors
     /// What is there of the body breaks the protocol.
     #[inline]
-    pub fn new(out: Buffer, hand: Option<Buffer>, framing: Framing, version: Version) -> Result<Self, Cause> {
+    pub fn new(
+        out: Buffer,
+        hand: Option<Buffer>,
+        framing: Framing,
+        version: Version,
+        coding: Option<Coding>,
+    ) -> Result<Self, Cause> {
+        let encoder = match coding.filter(|_| framing != Framing::Empty) {
+            Some(coding) => Some(Box::new(Encoder::new(coding, version).map_err(|_no_memory| Cause::Local)?)),
+            None => None,
+        };
         let unchunk = framing == Framing::Chunked && version == Version::Http10;
         let mut download = Self {
             out,
@@ -43,11 +62,15 @@ impl Download {
             body: Body::new(framing),
             accepted: 0,
             unchunk,
+            encoder,
             sent: 0,
             ended: false,
             client_is_slow: false,
         };
         download.accept(Place::Out)?;
+        if download.body.is_done() {
+            download.finish()?;
+        }
         Ok(download)
     }
 
@@ -63,7 +86,50 @@ impl Download {
         self.body.is_done() && self.hand.as_ref().is_none_or(Buffer::is_empty)
     }
 
+    /// The end of the body has come; says whether something is to be sent because of that.
+    fn finish(&mut self) -> Result<bool, Cause> {
+        let Some(mut encoder) = self.encoder.take() else { return Ok(false) };
+        encoder.finish(&mut self.out).map_err(|_failed| Cause::Local)?;
+        Ok(true)
+    }
+
+    /// The backend pauses: what the encoder holds back goes out; says whether that is anything.
+    fn flush(&mut self) -> Result<bool, Cause> {
+        let Some(encoder) = &mut self.encoder else { return Ok(false) };
+        encoder.flush(&mut self.out).map_err(|_failed| Cause::Local)
+    }
+
+    /// Takes a step of the body through the encoder.
+    fn encode(&mut self) -> Result<usize, Cause> {
+        let (Some(encoder), Some(buffer)) = (&mut self.encoder, &mut self.hand) else { return Ok(0) };
+        let filled = buffer.filled();
+        let bytes = &filled[..filled.len().min(STEP)];
+        let mut pushed = Ok(());
+        let accepted = match &mut self.body {
+            Body::Chunked(chunked) => chunked.decode(bytes, |content| {
+                if pushed.is_ok() {
+                    pushed = encoder.push(content);
+                }
+            }),
+            body => body.accept(bytes),
+        };
+        let accepted = accepted.map_err(|_rule| Cause::BadAnswer)?;
+        if !matches!(self.body, Body::Chunked(_)) {
+            pushed = encoder.push(&bytes[..accepted]);
+        }
+        pushed.map_err(|_failed| Cause::Local)?;
+        encoder.drain(&mut self.out);
+        buffer.consume(accepted);
+        if buffer.is_empty() {
+            self.hand = None;
+        }
+        Ok(accepted)
+    }
+
     fn accept(&mut self, place: Place) -> Result<usize, Cause> {
+        if self.encoder.is_some() {
+            return self.encode();
+        }
         let Some(buffer) = &mut self.hand else { return Ok(0) };
         let out = &mut self.out;
         let accepted = match &mut self.body {
@@ -93,6 +159,7 @@ impl Download {
         backend: &mut Stream,
         client: &mut Stream,
     ) -> Poll<Result<(), Cause>> {
+        let mut encoded = 0;
         loop {
             self.client_is_slow = true;
             while !self.out.is_empty() {
@@ -122,12 +189,21 @@ impl Download {
             }
             self.client_is_slow = false;
             if self.body.is_done() || self.ended {
+                if self.finish()? {
+                    continue;
+                }
                 return Poll::Ready(Ok(()));
             }
-            match self.accept(Place::Hand) {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(cause) => return Poll::Ready(Err(cause)),
+            if encoded >= TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.accept(Place::Hand)? {
+                0 => {}
+                accepted => {
+                    encoded += if self.encoder.is_some() { accepted } else { 0 };
+                    continue;
+                }
             }
             match backend.poll_fill(context, &mut self.hand, Size::Large) {
                 Poll::Ready(Ok(0)) if self.body == Body::UntilClose => self.ended = true,
@@ -135,6 +211,7 @@ impl Download {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) if is_lost(&error) => return Poll::Ready(Err(Cause::ConnectionLost)),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ResetInBody)),
+                Poll::Pending if self.flush()? => {}
                 Poll::Pending => return Poll::Pending,
             }
         }

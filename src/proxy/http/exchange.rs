@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::asking::{Answered, GRACE, Head, try_one};
 use super::connection::Connection;
 use super::download::Download;
+use super::gates::Waiting;
 use super::grpc::{self, Grpc, Kind};
 use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
@@ -65,6 +66,8 @@ pub struct Incoming {
     pub rules: Option<Box<Applied>>,
     /// What it says of where it belongs, in pools whose clients stay.
     pub(super) belongs: Option<Box<Belongs>>,
+    /// What it must pass before; `None`: nothing.
+    pub gates: Option<Box<Waiting>>,
 }
 
 impl Incoming {
@@ -305,7 +308,7 @@ async fn deliver(
     notes: &mut Notes,
     answered: Answered,
 ) -> (After, &'static str) {
-    let Answered { mut backend, head: Head { status, framing, reusable, next, out, hand } } = answered;
+    let Answered { mut backend, head: Head { status, framing, reusable, next, out, hand, coding } } = answered;
     notes.status = status;
     notes.phase = if status == 101 { Phase::Tunnel } else { Phase::Body };
     let Some(lease) = &notes.lease else { return (After::Close, OK) };
@@ -315,7 +318,7 @@ async fn deliver(
         connection.let_go_of_table();
         return tunnel(connection, pool, notes, backend, out, hand).await;
     }
-    let mut download = match Download::new(out, hand, framing, incoming.version) {
+    let mut download = match Download::new(out, hand, framing, incoming.version, coding) {
         Ok(download) => download,
         Err(cause) => {
             note_failure(notes, cause);

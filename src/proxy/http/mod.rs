@@ -3,7 +3,9 @@
 pub mod asking;
 pub mod connection;
 pub mod download;
+pub mod encode;
 pub mod exchange;
+pub mod gates;
 pub mod grpc;
 pub mod http1;
 pub mod http2;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use super::exchange::Incoming;
 use super::http1::request::Request;
-use super::http1::{Framing, Version};
+use super::http1::{Framing, Reject, Version};
 use super::reply::reason;
 use crate::proxy::log::Line;
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer by rule, and what it must fit.
 pub(super) struct Own {
@@ -29,6 +32,8 @@ pub(super) struct Own {
     pub(super) line: Option<Box<Line>>,
     /// Which rule it was, for the access log.
     pub(super) end: &'static str,
+    /// It refuses the request, and is counted as that.
+    pub(super) refusal: Option<Reject>,
 }
 
 impl Own {
@@ -38,7 +43,7 @@ impl Own {
         Self {
             status,
             lines: Vec::new(),
-            kind: "text/plain; charset=utf-8".into(),
+            kind: TEXT.into(),
             body: body.into_bytes().into(),
             head_only: request.method == "HEAD",
             version: request.version,
@@ -46,7 +51,43 @@ impl Own {
             id: String::new(),
             line: None,
             end,
+            refusal: None,
         }
+    }
+
+    /// An answer that refuses this request, on a connection that may go on.
+    pub(super) fn refusal(request: &Request<'_>, reject: Reject) -> Self {
+        let own = Self::sentence(request, reject.status().0, reject.sentence(), reject.word());
+        Self { refusal: Some(reject), ..own }
+    }
+
+    /// An answer to a request whose head is gone already; without a body.
+    pub(super) fn late(incoming: &Incoming, status: u16, end: &'static str) -> Self {
+        let id = incoming.head.filled().get(incoming.id.clone()).unwrap_or_default();
+        Self {
+            status,
+            lines: Vec::new(),
+            kind: TEXT.into(),
+            body: Arc::default(),
+            head_only: incoming.asked.head,
+            version: incoming.version,
+            keep_alive: incoming.keep_alive && incoming.framing == Framing::Empty,
+            id: String::from_utf8_lossy(id).into_owned(),
+            line: None,
+            end,
+            refusal: None,
+        }
+    }
+
+    /// The same with a sentence as its body.
+    pub(super) fn saying(self, sentence: &str) -> Self {
+        let body = format!("{} {}\n\n{sentence}\n", self.status, reason(self.status));
+        Self { body: body.into_bytes().into(), ..self }
+    }
+
+    /// An answer without a body.
+    pub(super) fn bare(request: &Request<'_>, status: u16, end: &'static str) -> Self {
+        Self { body: Arc::default(), ..Self::sentence(request, status, "", end) }
     }
 
     /// The same with a body from the configuration, where that has one.

@@ -83,9 +83,12 @@ impl Reply<'_> {
 }
 
 fn write_head(out: &mut Buffer, status: u16, reason: &str, kind: &str, length: usize, fit: Fit<'_>) {
-    let mut head = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n"
-    );
+    let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
+    // One that never has a body must not speak of it (RFC 9110, section 8.6).
+    if status != 204 {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "Content-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n");
+    }
     if status == 503 {
         head.push_str("Retry-After: 1\r\n");
     }

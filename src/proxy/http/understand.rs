@@ -12,7 +12,7 @@ use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
 use super::own::Own;
-use super::rules::{self, Met, fill::Facts};
+use super::rules::{self, Meeting, Met, fill::Facts};
 use super::sticky::Belongs;
 use crate::balance::{Balance, hash};
 use crate::config::model::{
@@ -44,17 +44,21 @@ struct Found<'l> {
     destination: &'l Destination,
     reads: Reads,
     rules: Option<&'l Arc<Rules>>,
+    /// Of the listener, if it is none of a route.
+    route: Option<usize>,
 }
 
 impl<'l> Found<'l> {
     #[inline]
     fn of(listener: &'l Listener, asked: &Asked<'_, '_>) -> Option<Self> {
-        if let Some(route) = listener.routes.find(asked) {
-            return Some(Self { destination: &route.destination, reads: route.reads, rules: route.rules.as_ref() });
+        if let Some(position) = listener.routes.position(asked) {
+            let route = listener.routes.at(position)?;
+            let (destination, reads, rules) = (&route.destination, route.reads, route.rules.as_ref());
+            return Some(Self { destination, reads, rules, route: Some(position) });
         }
         let config = &listener.config;
         let destination = config.destination.as_ref()?;
-        Some(Self { destination, reads: config.reads, rules: config.rules.as_ref() })
+        Some(Self { destination, reads: config.reads, rules: config.rules.as_ref(), route: None })
     }
 }
 
@@ -115,7 +119,13 @@ impl Connection {
         let name = pool.map_or("", |pool| &view.pool(pool).config.name);
         let met = match found.rules {
             None => None,
-            Some(rules) => Some(rules::meet(rules, &self.facts(request, sender, listener, name))?),
+            Some(rules) => {
+                let facts = self.facts(request, sender, listener, name);
+                match rules::meet(rules, listener.gates(found.route), &facts)? {
+                    Meeting::Passes(met) => Some(met),
+                    Meeting::Answer(own) => return Ok(Err(Box::new(self.identified(own, request, sender)))),
+                }
+            }
         };
         if let Some(pool) = pool {
             return Ok(Ok(Box::new(self.incoming(view, pool, found.reads, request, sender, met))));
@@ -161,7 +171,7 @@ impl Connection {
     ) -> Facts<'a, 'b> {
         let listener = &listener.config.name;
         let (scheme, id) = (sender.scheme, sender.request_id);
-        Facts { request, client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
+        Facts { request, user: "", client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
     }
 
     /// What the log has of a request that was refused, where there is a log: all of it where the head could be read.
@@ -206,6 +216,7 @@ impl Connection {
         };
         let mut head = Buffer::take(Size::Small);
         let id = request.write(&mut head, sender, met.as_ref().map(|met| &met.edits));
+        let (rules, gates) = met.map_or((None, None), |met| (Some(met.applied), met.gates));
         Incoming {
             pool,
             ask: Ask { key: key(&live.config.balance, request, self.ip), reads, near: live.near(self.ip), stick },
@@ -218,10 +229,11 @@ impl Connection {
             line: Line::of(&self.listener, request, sender.request_id),
             id,
             head,
-            rules: met.map(|met| met.applied),
+            rules,
             belongs,
             grpc: request.grpc,
             introduction: live.config.introduce.as_ref().map(|terms| Box::new(self.introduction(terms, sender))),
+            gates,
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) enum Of {
 
 /// Fields that say how a message is delimited or how a connection goes on: who changed them would make two sides read
 /// different messages.
-const FRAMING: &[&str] = &[
+pub(super) const FRAMING: &[&str] = &[
     "connection",
     "content-length",
     "expect",

@@ -3,9 +3,14 @@
 //! [`read`] is called for a listener first and then for each route, with what the listener says: a key of the route
 //! replaces the same key of its listener.
 
+mod basic_auth;
+mod compress;
+mod cors;
 mod destination;
 mod fields;
+mod forward_auth;
 mod location;
+mod rate;
 mod respond;
 
 use std::sync::Arc;
@@ -13,16 +18,28 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::super::address;
-use super::super::model::{Protocol, Rules};
-use super::super::problem::Problem;
+use super::super::model::{Destination, PoolIndex, Protocol, Rules};
+use super::super::problem::{At, Problem};
 use super::super::section::Section;
+use super::Pools;
 pub(super) use destination::{DESTINATIONS, Destined, destination, refuse_circle};
 
 /// The keys that [`read`] knows.
-const KEYS: &[&str] = &["allow", "deny", "request_headers", "response_headers", "hsts"];
+const KEYS: &[&str] = &[
+    "allow",
+    "deny",
+    "cors",
+    "rate",
+    "basic_auth",
+    "forward_auth",
+    "compress",
+    "request_headers",
+    "response_headers",
+    "hsts",
+];
 
 /// What a section says, upon what stands above it; `None`: nothing is done but passing on.
-pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>) -> Option<Arc<Rules>> {
+pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Pools<'_>) -> Option<Arc<Rules>> {
     if !KEYS.iter().any(|key| section.has(key)) {
         return above.cloned();
     }
@@ -33,6 +50,21 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>) -> Option<
     if section.has("deny") {
         rules.access.deny = networks(section, "deny");
     }
+    if section.has("cors") {
+        rules.cors = cors::cors(section);
+    }
+    if section.has("rate") {
+        rules.rate = rate::rate(section);
+    }
+    if section.has("basic_auth") {
+        rules.basic_auth = basic_auth::basic_auth(section);
+    }
+    if section.has("forward_auth") {
+        rules.forward_auth = forward_auth::forward_auth(section, pools);
+    }
+    if section.has("compress") {
+        rules.compress = compress::compress(section);
+    }
     if section.has("request_headers") {
         rules.request = fields::edits(section, fields::Of::Request);
     }
@@ -40,6 +72,27 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>) -> Option<
         fields::response(section, &mut rules.response);
     }
     Some(Arc::new(rules))
+}
+
+/// The pools that rules lead to, with the place that names them.
+pub(super) fn uses(section: &Section<'_>, rules: Option<&Arc<Rules>>) -> Option<(PoolIndex, At)> {
+    let asked = rules?.forward_auth.as_ref()?.pool;
+    Some((asked, section.table.get("forward_auth")?.node.at))
+}
+
+/// Refuses to guard what the balancer answers by itself: there, nothing waits for a proof.
+pub(super) fn refuse_unguarded(section: &Section<'_>, destination: Option<&Destination>, rules: Option<&Arc<Rules>>) {
+    let (Some(Destination::Respond(_) | Destination::Redirect(_)), Some(rules)) = (destination, rules) else { return };
+    for (key, guards) in [("basic_auth", rules.basic_auth.is_some()), ("forward_auth", rules.forward_auth.is_some())] {
+        if guards {
+            let at = section.table.get(key).map_or(section.at, |entry| entry.key_at);
+            section.cx.report(
+                Problem::error("conflict", at, format!("`{key}` guards pools, not the balancer's own answers"))
+                    .label("anybody would get this answer")
+                    .help(format!("write {key} = false here, if anybody may; or have a backend answer")),
+            );
+        }
+    }
 }
 
 fn networks(section: &Section<'_>, key: &str) -> Vec<IpNet> {

@@ -115,6 +115,11 @@ impl<'b> Answer<'b> {
         self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
+    /// Whether its head for a client of HTTP/1.1 says that the body comes in chunks.
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
     /// Writes the head for a client of `version`, with what rules change of it.
     #[inline]
     pub fn write(&self, out: &mut Buffer, version: Version, next: Next, edits: Option<&Edits>) {

@@ -22,6 +22,16 @@ impl Edits {
         }
     }
 
+    /// Takes out every field whose name is one of these to programs that cannot tell `_` from `-`.
+    pub fn remove_alike(&mut self, fields: &[httparse::Header<'_>], names: &[impl AsRef<str>]) {
+        for (index, field) in fields.iter().enumerate() {
+            let name = field.name.as_bytes();
+            if names.iter().any(|known| fields::is_alike(name, known.as_ref().as_bytes())) {
+                self.left.out(index);
+            }
+        }
+    }
+
     /// Puts a line in. Neither part may hold a line end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         push_line(&mut self.lines, name, value);

@@ -61,6 +61,14 @@ pub enum Reject {
     UnknownHost,
     /// A client that a rule keeps out.
     Denied,
+    /// A client that asks more often than a rule allows.
+    RateLimited,
+    /// No password, or a wrong one.
+    Unauthorized,
+    /// Too many passwords wait to be proved.
+    AuthBusy,
+    /// The service that says who may pass says nothing.
+    AuthFailed,
 }
 
 impl Reject {
@@ -77,6 +85,9 @@ impl Reject {
             Self::Connect => (405, "Method Not Allowed"),
             Self::UnknownHost => (421, "Misdirected Request"),
             Self::Denied => (403, "Forbidden"),
+            Self::RateLimited => (429, "Too Many Requests"),
+            Self::Unauthorized => (401, "Unauthorized"),
+            Self::AuthBusy | Self::AuthFailed => (503, "Service Unavailable"),
             _ => (400, "Bad Request"),
         }
     }
@@ -108,6 +119,10 @@ impl Reject {
             Self::UnknownHost => 21,
             // 22 is a connection without PROXY header, which is answered by nobody.
             Self::Denied => 23,
+            Self::RateLimited => 25,
+            Self::Unauthorized => 26,
+            Self::AuthBusy => 27,
+            Self::AuthFailed => 28,
         }
     }
 
@@ -142,6 +157,10 @@ impl Reject {
             Self::Connect => "CONNECT is not served here.",
             Self::UnknownHost => "This host is not served here.",
             Self::Denied => "You may not ask for this.",
+            Self::RateLimited => "There are too many requests; ask again later.",
+            Self::Unauthorized => "A name and a password are needed.",
+            Self::AuthBusy => "Too many passwords wait to be proved; ask again later.",
+            Self::AuthFailed => "Nobody can say right now whether you may ask for this.",
         }
     }
 }
@@ -182,6 +201,8 @@ mod tests {
             (Reject::Connect, "connect_method"),
             (Reject::UnknownHost, "unknown_host"),
             (Reject::Denied, "denied"),
+            (Reject::RateLimited, "rate_limited"),
+            (Reject::AuthFailed, "auth_failed"),
         ] {
             assert_eq!(reject.word(), word);
         }

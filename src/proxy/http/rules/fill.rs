@@ -10,9 +10,12 @@ use super::super::moved::without_port;
 use crate::config::model::{FieldLine, Piece, Template, Variable};
 
 /// What is known of a request.
+#[derive(Clone, Copy)]
 pub(in super::super) struct Facts<'a, 'b> {
     /// Its head.
     pub(in super::super) request: &'a Request<'b>,
+    /// The name that goes with its password; empty where none was asked for.
+    pub(in super::super) user: &'a str,
     /// The client.
     pub(in super::super) client: IpAddr,
     /// The client's address as text.
@@ -42,6 +45,7 @@ impl Facts<'_, '_> {
         let request = self.request;
         match variable {
             Variable::ClientIp => self.client_text.as_bytes(),
+            Variable::User => self.user.as_bytes(),
             Variable::Scheme => self.scheme,
             Variable::Host => request.host.unwrap_or_default().as_bytes(),
             Variable::Hostname => without_port(request.host.unwrap_or_default()).as_bytes(),
@@ -74,6 +78,11 @@ enum Hole {
 }
 
 impl Late {
+    /// Further lines, each with its end, that wait for nothing.
+    pub(super) fn append(&mut self, lines: &[u8]) {
+        self.text.extend_from_slice(lines);
+    }
+
     pub(super) fn new(lines: &[FieldLine], facts: &Facts<'_, '_>) -> Self {
         let mut late = Self::default();
         for line in lines {

@@ -3,16 +3,27 @@
 //! Called by `understand` with the head in hand, by `asking` when an answer has come, and for the balancer's own
 //! answers. A request without rules never comes here.
 
+mod basic_auth;
+mod compress;
+mod cors;
 pub mod fill;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::basic_auth::Shown;
+use self::cors::Asks;
 use self::fill::{Facts, Late};
-use super::http1::Reject;
+use super::gates::{Question, Waiting, challenge};
 use super::http1::answer::Answer;
-use super::http1::edits::Edits;
-use crate::config::model::{Access, FieldEdits, Rules};
+use super::http1::edits::{Edits, push_line};
+use super::http1::{Reject, Version};
+use super::own::Own;
+use crate::clock;
+use crate::config::model::{Access, Authorization, Coding, Per, Rules};
 use crate::pool::Backend;
+use crate::route::gates::Gates;
+use crate::route::rate::{Key, Limiter};
 
 /// The rules of one request, from its head to the end of its answer.
 #[derive(Debug)]
@@ -20,6 +31,8 @@ pub struct Applied {
     rules: Arc<Rules>,
     /// Field lines for its answer.
     lines: Late,
+    /// The coding for its answer, where that is one that a rule compresses.
+    coding: Option<Coding>,
 }
 
 /// What rules make of a request that may pass.
@@ -28,18 +41,90 @@ pub(super) struct Met {
     pub(super) edits: Edits,
     /// For its answer.
     pub(super) applied: Box<Applied>,
+    /// What it waits for before; `None`: nothing.
+    pub(super) gates: Option<Box<Waiting>>,
+}
+
+/// What becomes of a request.
+pub(super) enum Meeting {
+    /// It goes on its way.
+    Passes(Met),
+    /// A rule answers it.
+    Answer(Own),
 }
 
 /// Applies rules to a request.
 ///
 /// # Errors
 /// It may not pass.
-pub(super) fn meet(rules: &Arc<Rules>, facts: &Facts<'_, '_>) -> Result<Met, Reject> {
+pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Result<Meeting, Reject> {
     if !may_ask(&rules.access, facts) {
         return Err(Reject::Denied);
     }
-    let applied = Box::new(Applied { rules: Arc::clone(rules), lines: Late::new(&rules.response.add, facts) });
-    Ok(Met { edits: request_edits(&rules.request, facts), applied })
+    let (password, user) = match shown(rules, gates, facts) {
+        Shown::Right(user) => (None, user),
+        Shown::Unproven(user, password) => (Some(password), user),
+        Shown::Nothing => (None, String::new()),
+    };
+    // Who has shown a name is called by it, and gets nothing but a refusal where the password turns out wrong.
+    let facts = &Facts { user: &user, ..*facts };
+    let coding = rules.compress.as_ref().and_then(|rule| compress::negotiate(rule, facts.request));
+    let lines = Late::new(&rules.response.add, facts);
+    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, coding });
+    if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
+        return Ok(answer);
+    }
+    let request = facts.request;
+    if let Some(rule) = rules.basic_auth.as_ref().filter(|_| user.is_empty()) {
+        return Ok(applied.answer(Own::refusal(request, Reject::Unauthorized), &challenge(rule)));
+    }
+    let question = rules.forward_auth.as_ref().map(|rule| Question::new(rule, facts));
+    let waits = password.is_some() || question.is_some();
+    let gates = waits.then(|| Box::new(Waiting { password, question }));
+    Ok(Meeting::Passes(Met { edits: request_edits(rules, facts), applied, gates }))
+}
+
+/// What a request has shown, where it must show a password.
+fn shown(rules: &Rules, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Shown {
+    match (&rules.basic_auth, gates.and_then(|gates| gates.door.as_ref())) {
+        (Some(rule), Some(door)) => basic_auth::look(rule, door, facts.request),
+        _ => Shown::Nothing,
+    }
+}
+
+/// What pages may read of the answer; a preflight is answered at once.
+fn cors(applied: &mut Applied, facts: &Facts<'_, '_>) -> Option<Meeting> {
+    let rule = applied.rules.cors.as_ref()?;
+    let mut lines = Vec::new();
+    let asks = cors::judge(rule, facts.request, &mut lines);
+    applied.lines.append(&lines);
+    match asks {
+        Asks::Plain => None,
+        Asks::Preflight => Some(applied.answer(Own::bare(facts.request, 204, "preflight"), &[])),
+        Asks::Refused => Some(applied.answer(Own::refusal(facts.request, Reject::Denied), &[])),
+    }
+}
+
+/// The answer to who asks too often.
+fn rate(applied: &Applied, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Option<Meeting> {
+    let limiter = gates?.rate.as_ref()?;
+    let early = ask(&applied.rules.rate.as_ref()?.per, limiter, facts).err()?;
+    let mut line = Vec::new();
+    // Whole seconds, and none too few: who comes back then is served.
+    push_line(&mut line, b"Retry-After", early.as_nanos().div_ceil(1_000_000_000).to_string().as_bytes());
+    Some(applied.answer(Own::refusal(facts.request, Reject::RateLimited), &line))
+}
+
+/// Counts a request for whoever it counts for.
+fn ask(per: &Per, limiter: &Limiter, facts: &Facts<'_, '_>) -> Result<(), Duration> {
+    let client = Key::Client(facts.client);
+    let key = match per {
+        Per::Client => client,
+        Per::All => Key::All,
+        Per::Header(name) => facts.request.header(name).map_or(client, Key::Text),
+        Per::Cookie(name) => facts.request.cookie(name).map_or(client, Key::Text),
+    };
+    limiter.ask(key, clock::nanos())
 }
 
 fn may_ask(access: &Access, facts: &Facts<'_, '_>) -> bool {
@@ -47,7 +132,8 @@ fn may_ask(access: &Access, facts: &Facts<'_, '_>) -> bool {
     (access.allow.is_empty() || is_in(&access.allow)) && !is_in(&access.deny)
 }
 
-fn request_edits(changes: &FieldEdits, facts: &Facts<'_, '_>) -> Edits {
+fn request_edits(rules: &Rules, facts: &Facts<'_, '_>) -> Edits {
+    let changes = &rules.request;
     let mut edits = Edits::default();
     edits.remove(facts.request.fields, &changes.remove);
     let mut value = Vec::new();
@@ -56,14 +142,49 @@ fn request_edits(changes: &FieldEdits, facts: &Facts<'_, '_>) -> Edits {
         facts.fill(&line.value, &mut value);
         edits.add(line.name.as_bytes(), &value);
     }
+    if let Some(rule) = &rules.basic_auth {
+        if rule.authorization == Authorization::Remove {
+            edits.remove(facts.request.fields, &["authorization"]);
+        }
+        // Whatever the client says of it: only who has shown a password is who he says.
+        if let Some(name) = &rule.user_header {
+            edits.remove_alike(facts.request.fields, std::slice::from_ref(name));
+            edits.add(name.as_bytes(), facts.user.as_bytes());
+        }
+    }
+    if let Some(rule) = &rules.forward_auth {
+        edits.remove_alike(facts.request.fields, &rule.response_headers);
+    }
     edits
 }
 
 impl Applied {
-    /// What changes of a backend's answer.
-    pub(super) fn amend(&self, answer: &Answer<'_>, backend: &Backend, edits: &mut Edits) {
+    /// An answer that a rule gives, with what rules say of all answers, and further lines of its own.
+    fn answer(&self, mut own: Own, lines: &[u8]) -> Meeting {
+        own.lines = self.own_lines(own.status);
+        own.lines.extend_from_slice(lines);
+        Meeting::Answer(own)
+    }
+
+    /// What changes of a backend's answer to a client of `version`; and the coding that its body gets.
+    pub(super) fn amend(
+        &self,
+        answer: &Answer<'_>,
+        backend: &Backend,
+        version: Version,
+        edits: &mut Edits,
+    ) -> Option<Coding> {
         edits.remove(answer.fields, &self.rules.response.remove);
+        if self.rules.cors.is_some() {
+            edits.remove(answer.fields, cors::NAMES);
+        }
         edits.add_lines(&self.lines.filled(answer.status, &backend.name));
+        self.rules.compress.as_ref().filter(|rule| compress::concerns(rule, answer))?;
+        compress::amend(answer, self.coding, edits);
+        if self.coding.is_some() && version == Version::Http11 && !answer.is_chunked() {
+            edits.add(b"Transfer-Encoding", b"chunked");
+        }
+        self.coding
     }
 
     /// The field lines of an answer that the balancer makes itself.
