@@ -304,9 +304,14 @@ impl Connection {
     }
 
     /// The same, for one that has not come as far as the exchange, which would log it.
-    pub async fn refuse_head(&mut self, reject: Reject, line: Option<Box<Line>>) -> After {
+    async fn refuse_head(&mut self, reject: Reject, line: Option<Box<Line>>) -> After {
         let line = line.or_else(|| self.refused_line());
         let kind = self.hand.as_ref().map_or(Kind::Plain, |hand| grpc::kind_of(hand.filled()));
+        self.refuse_early(reject, kind, line).await
+    }
+
+    /// The same in these terms, with this line for the log.
+    pub(super) async fn refuse_early(&mut self, reject: Reject, kind: Kind, line: Option<Box<Line>>) -> After {
         let (after, sent) = self.refuse(reject, kind).await;
         if let Some(line) = line {
             let ended = Ended::without_pool(self.ip, reject.status().0, sent, reject.word(), Phase::Request);

@@ -147,7 +147,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     });
     let mut upload = match begun {
         Ok(upload) => upload,
-        Err(reject) => return connection.refuse_head(reject, incoming.line.take()).await,
+        Err(reject) => return connection.refuse_early(reject, incoming.kind(), incoming.line.take()).await,
     };
     let worker = Rc::clone(&connection.worker);
     let introduction = incoming.introduction.as_deref();
