@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 8 main, cli      7 server      6 admin      5 proxy | control      4 route | probe
-//! 3 pool           2 net         1 config, health, balance, log, metrics, drain, clock
+//! 3 pool           2 net         1 config, health, balance, log, trace, metrics, drain, clock
 //! ```
 
 pub mod admin;
@@ -22,3 +22,4 @@ pub mod probe;
 pub mod proxy;
 pub mod route;
 pub mod server;
+pub mod trace;

@@ -54,7 +54,7 @@ fn table(token: Option<&str>, backends: usize) -> Table {
     Table::build(
         Arc::new(config),
         None,
-        &Foundation { workers: 1, evidence, bell: Arc::default(), sinks: Arc::default() },
+        &Foundation { workers: 1, evidence, bell: Arc::default(), sinks: Arc::default(), traces: None },
     )
 }
 

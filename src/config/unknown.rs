@@ -97,6 +97,7 @@ mod tests {
             "[admin]" => &["[admin]"],
             "[log]" | "access = { ... }" | "to = { ... } of a log" => &["[log]"],
             "[listener.NAME.log]" => &["[listener.web.log]"],
+            "[tracing]" => &["[tracing]"],
             "[limits]" => &["[limits]"],
             "[shutdown]" => &["[shutdown]"],
             "[listener.NAME]"

@@ -4,6 +4,7 @@ mod judge;
 pub mod orders;
 pub mod overrides;
 pub mod state_file;
+pub mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,6 +31,10 @@ pub struct Life {
     pub state_write_failures: AtomicU64,
     /// Lines of access logs dropped because whoever takes them is too slow or gone.
     pub access_log_dropped: Arc<AtomicU64>,
+    /// Spans that a collector took.
+    pub spans_exported: Arc<AtomicU64>,
+    /// Spans dropped because the collector was too slow or gone.
+    pub spans_dropped: Arc<AtomicU64>,
 }
 
 /// Where in its life the program is.

@@ -47,6 +47,8 @@ families! {
     STATE_WRITES: Counter "evenkeel_state_file_writes_total" "Times that the state file was to be written, by result: ok or failed.";
     LOG_DROPPED: Counter "evenkeel_access_log_dropped_total" "Lines of access logs dropped because whoever takes them is too slow or gone.";
 
+    SPANS: Counter "evenkeel_spans_total" "Spans of traces, by result: exported, or dropped because the collector is too slow or gone.";
+
     LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
     LISTENER_CONNECTIONS: Counter "evenkeel_listener_connections_total" "Client connections accepted.";
     LISTENER_REQUESTS: Counter "evenkeel_listener_requests_total" "Requests answered, by the status class of the answer.";

@@ -57,6 +57,11 @@ impl Buffer {
         &self.data[self.start..self.end]
     }
 
+    /// The same, to change them in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.data[self.start..self.end]
+    }
+
     /// Whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -8,12 +8,13 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::gates;
 use super::routes::Routes;
-use super::table::{Listener, Log, Table};
+use super::table::{Listener, Log, Table, Tracing};
 use crate::config::model;
 use crate::log::sink::Sinks;
 use crate::metrics::PerWorker;
 use crate::net::tls::Server;
 use crate::pool::{Backend, Bell, Evidence, Pool};
+use crate::trace::Traces;
 
 /// What every table of a process is built with.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Foundation {
     pub bell: Arc<Bell>,
     /// Where access logs go; those that a configuration names are open before its table is built.
     pub sinks: Arc<Sinks>,
+    /// The way to whoever exports traces; none in programs that have nobody for that.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Table {
@@ -58,7 +61,9 @@ impl Table {
             })
             .collect();
         let generation = previous.map_or(1, |table| table.generation + 1);
-        Self { generation, config, listeners, pools }
+        let tracing = config.tracing.clone().zip(foundation.traces.clone());
+        let tracing = tracing.map(|(config, traces)| Tracing { config, traces });
+        Self { generation, config, listeners, pools, tracing }
     }
 
     /// Backends of `self` that `next` no longer has.

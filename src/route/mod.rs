@@ -8,4 +8,4 @@ pub mod routes;
 pub mod table;
 
 pub use build::Foundation;
-pub use table::{Listener, Log, Published, Table};
+pub use table::{Listener, Log, Published, Table, Tracing};

@@ -12,6 +12,7 @@ use crate::log::sink::Sink;
 use crate::metrics::{ListenerStats, PerWorker};
 use crate::net::tls::Server;
 use crate::pool::Pool;
+use crate::trace::Traces;
 
 /// All that the data path reads.
 #[derive(Debug)]
@@ -24,6 +25,17 @@ pub struct Table {
     pub listeners: Vec<Arc<Listener>>,
     /// One for each pool of the configuration, in that order.
     pub pools: Vec<Arc<Pool>>,
+    /// Where requests are traced, if they are.
+    pub tracing: Option<Tracing>,
+}
+
+/// How requests are traced.
+#[derive(Debug, Clone)]
+pub struct Tracing {
+    /// What the configuration says.
+    pub config: Arc<model::Tracing>,
+    /// The way to the exporter.
+    pub traces: Arc<Traces>,
 }
 
 /// A listener as this table has it.

@@ -20,6 +20,7 @@ use crate::config::fingerprint;
 use crate::config::model::{Protocol, Site, Watch};
 use crate::control::orders::{Around, Orders};
 use crate::control::state_file;
+use crate::control::traces::Exporter;
 use crate::control::{Life, Phase, ReloadRequest};
 use crate::log::sink::Sinks;
 use crate::net::listen;
@@ -27,6 +28,7 @@ use crate::pool::Bell;
 use crate::pool::events::Events;
 use crate::probe::Schedule;
 use crate::route::{Foundation, Published, Table};
+use crate::trace::Traces;
 
 /// The program calls itself ready when every backend has a verdict, and at the latest after this long.
 const FIRST_VERDICTS: Duration = Duration::from_secs(10);
@@ -38,6 +40,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const LAST_LOGINS: Duration = Duration::from_secs(2);
 /// The same for whoever has been told twice to stop.
 const LAST_LOGINS_AT_ONCE: Duration = Duration::from_millis(100);
+/// How long the last traces may take to go out.
+const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether the last connection has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -146,7 +150,9 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let life = Arc::new(Life::default());
     let sinks = Arc::new(Sinks::new(Arc::clone(&life.access_log_dropped)));
     sinks.open(loaded.config.log_targets()).map_err(StartError::Log)?;
-    let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()), sinks };
+    let (traces, finished) = Traces::new(Arc::clone(&life.spans_dropped));
+    let traces = Some(Arc::new(traces));
+    let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()), sinks, traces };
     let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
@@ -184,6 +190,8 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     reload::first(&mut control, &loaded)?;
     tokio::spawn(runner.run());
     tokio::spawn(keeper.run());
+    let counts = (Arc::clone(&control.life.spans_exported), Arc::clone(&control.life.spans_dropped));
+    tokio::spawn(Exporter::new(finished, counts.0, counts.1).run());
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
@@ -279,6 +287,10 @@ async fn live(
     control.workers.end();
     // Lines are written while nothing else is left to do here.
     control.foundation.sinks.finish();
+    if let Some(traces) = &control.foundation.traces {
+        // A collector that is away has been complained of.
+        let _ = timeout(LAST_TRACES, traces.finish()).await;
+    }
     let limit = if stopped == Stopped::InOrder { LAST_LOGINS } else { LAST_LOGINS_AT_ONCE };
     tokio::select! {
         ended = timeout(limit, control.schedule.end()) => {

@@ -96,6 +96,10 @@ fn program(state: &AdminState, table: &Table, families: &mut Vec<MetricFamily>) 
     single(&family::LOG_DROPPED, life.access_log_dropped.load(Relaxed) as f64);
     single(&family::LAST_RELOAD_DURATION, micros(life.last_reload_micros.load(Relaxed)));
 
+    let spans = [("exported", &life.spans_exported), ("dropped", &life.spans_dropped)];
+    let spans =
+        spans.map(|(result, count)| sample(&family::SPANS, vec![label("result", result)], count.load(Relaxed) as f64));
+    families.push(made(&family::SPANS, spans.into()));
     let version = vec![label("version", state.version)];
     families.push(made(&family::BUILD_INFO, vec![sample(&family::BUILD_INFO, version, 1.0)]));
     let reloads = [("ok", &life.reloads), ("refused", &life.reloads_refused)];

@@ -17,6 +17,7 @@ mod rules;
 mod staple;
 mod tickets;
 mod tls;
+mod tracing;
 mod udp;
 
 use std::collections::HashMap;
@@ -121,6 +122,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     Some(Config {
         admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },
         log: log.events,
+        tracing: tracing::tracing(&top),
         limits: limits.process,
         shutdown,
         workers: workers(&top),

@@ -13,6 +13,7 @@ mod rules;
 mod site;
 mod sticky;
 mod tls;
+mod tracing;
 mod wire;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ pub use rules::*;
 pub use site::*;
 pub use sticky::*;
 pub use tls::*;
+pub use tracing::*;
 pub use wire::*;
 
 /// One complete configuration.
@@ -47,6 +49,8 @@ pub struct Config {
     pub admin: Admin,
     /// How the program logs its own events.
     pub log: Log,
+    /// What is told of requests to a collector of traces; `None`: nothing.
+    pub tracing: Option<Arc<Tracing>>,
     /// Limits of the whole process.
     pub limits: ProcessLimits,
     /// How a stop proceeds.

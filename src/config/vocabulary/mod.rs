@@ -29,8 +29,20 @@ pub(super) struct Words {
 
 pub(super) const ROOT: Words = Words {
     place: "the top of the file",
-    keys: &["watch", "workers", "state_file", "admin", "log", "limits", "shutdown", "exec", "listener", "pool"],
-    later: &["test", "discovery", "pair", "tracing", "zone", "zones", "user", "security", "include"],
+    keys: &[
+        "watch",
+        "workers",
+        "state_file",
+        "admin",
+        "log",
+        "tracing",
+        "limits",
+        "shutdown",
+        "exec",
+        "listener",
+        "pool",
+    ],
+    later: &["test", "discovery", "pair", "zone", "zones", "user", "security", "include"],
     foreign: &[
         ("listeners", "[listener.NAME]"),
         ("pools", "[pool.NAME]"),
@@ -46,6 +58,10 @@ pub(super) const ROOT: Words = Words {
         ("nbthread", "workers"),
         ("threads", "workers"),
         ("logging", "[log]"),
+        ("opentelemetry", "[tracing]"),
+        ("otel", "[tracing]"),
+        ("telemetry", "[tracing]"),
+        ("traces", "[tracing]"),
         ("state", "state_file"),
         ("server_state_file", "state_file"),
     ],
@@ -108,6 +124,24 @@ pub(super) const LOG_TO: Words = Words {
         ("ident", "tag"),
         ("identifier", "tag"),
         ("max_size", "file: logrotate turns it over, and tells by SIGUSR1"),
+    ],
+};
+
+pub(super) const TRACING: Words = Words {
+    place: "[tracing]",
+    keys: &["otlp", "sample", "parent", "service_name"],
+    later: &["headers", "tls", "attributes", "grpc"],
+    foreign: &[
+        ("endpoint", "otlp"),
+        ("collector", "otlp"),
+        ("address", "otlp"),
+        ("url", "otlp"),
+        ("sampling", "sample"),
+        ("sample_rate", "sample"),
+        ("sampler", "sample"),
+        ("ratio", "sample"),
+        ("service", "service_name"),
+        ("enabled", "a section that is not there: take it out to switch traces off"),
     ],
 };
 
@@ -454,6 +488,7 @@ pub(super) const EVERY: &[&Words] = &[
     &LISTENER_LOG,
     &ACCESS,
     &LOG_TO,
+    &TRACING,
     &LIMITS,
     &SHUTDOWN,
     &EXEC,

@@ -19,6 +19,7 @@ use super::http1::{Framing, Version};
 use super::reply::{Fit, Reply};
 use super::rules::Applied;
 use super::sticky::Belongs;
+use super::trace::Trace;
 use super::upload::{self, Trouble, Upload};
 use crate::clock;
 use crate::config::model;
@@ -58,6 +59,8 @@ pub struct Incoming {
     pub head: Buffer,
     /// For the access log, when it is on.
     pub line: Option<Box<Line>>,
+    /// For the collector, when it is recorded.
+    pub trace: Option<Box<Trace>>,
     /// It is a call of gRPC.
     pub grpc: Option<Grpc>,
     /// What a connection to a backend begins with; such a connection is for this request alone.
@@ -202,8 +205,7 @@ async fn ask(
                 }
             }
         };
-        lease.backend().stats.mine().picks.inc();
-        notes.phase = Phase::Connect;
+        begin(search, incoming, upload, notes, &lease);
         let result = try_one(connection, search, incoming, upload, notes, &lease, fresh, &tried).await;
         notes.lease = Some(lease);
         let failed = match result {
@@ -211,6 +213,7 @@ async fn ask(
             Err(failed) => failed,
         };
         let Trouble::Backend(cause) = failed.trouble else { return Err(failed.trouble) };
+        note_failed_attempt(incoming, cause);
         let is_safe = incoming.idempotent || failed.untouched || !upload.has_begun();
         let repeatable = upload.is_repeatable() && is_safe;
         if failed.stale && !fresh && repeatable {
@@ -232,10 +235,30 @@ async fn ask(
         } else {
             may_retry(search, notes.retries, &mut tried, cause).map_err(Trouble::Backend)?;
         }
-        upload.rewind();
-        notes.retries += 1;
-        search.pool().stats.mine().retries.inc();
+        count_retry(search, upload, notes);
     }
+}
+
+/// An attempt at this backend begins.
+fn begin(search: &Search<'_>, incoming: &Incoming, upload: &mut Upload, notes: &mut Notes, lease: &Lease) {
+    lease.backend().stats.mine().picks.inc();
+    notes.phase = Phase::Connect;
+    if let Some(trace) = &incoming.trace {
+        trace.attempt(lease.backend(), &mut upload.kept, search.worker.random());
+    }
+}
+
+fn note_failed_attempt(incoming: &Incoming, cause: Cause) {
+    if let Some(trace) = &incoming.trace {
+        trace.failed(cause.word());
+    }
+}
+
+/// There is another attempt.
+fn count_retry(search: &Search<'_>, upload: &mut Upload, notes: &mut Notes) {
+    upload.rewind();
+    notes.retries += 1;
+    search.pool().stats.mine().retries.inc();
 }
 
 /// Whether the backend takes a tunnel, where the request asks for one and they are limited; its place is noted. One that
@@ -541,6 +564,9 @@ fn account(
             stats.received_bytes.add(notes.sent);
             stats.sent_bytes.add(received);
         }
+    }
+    if let Some(trace) = &incoming.trace {
+        trace.finish(&connection.listener, pool, connection.ip, notes, end);
     }
     let Some(line) = &incoming.line else { return };
     let ended = Ended {

@@ -14,6 +14,7 @@ mod own;
 pub mod reply;
 pub mod rules;
 mod sticky;
+pub mod trace;
 pub(super) mod understand;
 pub mod upload;
 pub mod version;

@@ -14,6 +14,7 @@ use super::moved::{self, is_named};
 use super::own::Own;
 use super::rules::{self, Meeting, Met, fill::Facts};
 use super::sticky::Belongs;
+use super::trace;
 use crate::balance::{Balance, hash};
 use crate::config::model::{
     self, Destination, Introduce, NO_ADDRESS, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost,
@@ -215,8 +216,14 @@ impl Connection {
             }
         };
         let mut head = Buffer::take(Size::Small);
-        let id = request.write(&mut head, sender, met.as_ref().map(|met| &met.edits));
-        let (rules, gates) = met.map_or((None, None), |met| (Some(met.applied), met.gates));
+        let (mut edits, rules, gates) =
+            met.map_or((None, None, None), |met| (Some(met.edits), Some(met.applied), met.gates));
+        let traced = view.table.tracing.as_ref().map(|by| trace::Met::of(by, &self.worker, request));
+        if let Some(traced) = &traced {
+            traced.edit(request, edits.get_or_insert_default());
+        }
+        let id = request.write(&mut head, sender, edits.as_ref());
+        let trace = traced.and_then(|traced| traced.written(&head));
         Incoming {
             pool,
             ask: Ask { key: key(&live.config.balance, request, self.ip), reads, near: live.near(self.ip), stick },
@@ -230,6 +237,7 @@ impl Connection {
             id,
             head,
             rules,
+            trace,
             belongs,
             grpc: request.grpc,
             introduction: live.config.introduce.as_ref().map(|terms| Box::new(self.introduction(terms, sender))),

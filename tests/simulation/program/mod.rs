@@ -127,8 +127,13 @@ impl Program {
     /// Starts with what a state file holds.
     pub(crate) fn start(config: Arc<Config>, state: State, seed: u64, now: Duration) -> Self {
         let ((sender, evidence), (worker, notices)) = (unbounded_channel(), unbounded_channel());
-        let foundation =
-            Foundation { workers: 1, evidence: sender, bell: Arc::new(Bell::default()), sinks: Arc::default() };
+        let foundation = Foundation {
+            workers: 1,
+            evidence: sender,
+            bell: Arc::new(Bell::default()),
+            sinks: Arc::default(),
+            traces: None,
+        };
         foundation.bell.add(worker);
         let mut program = Self {
             table: Table::build(config, None, &foundation),

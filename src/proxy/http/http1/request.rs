@@ -129,6 +129,11 @@ impl<'b> Request<'b> {
         }))
     }
 
+    /// The values of all headers of that name, in any case.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
     /// The value of a header, the first where there are several; `name` in any case.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
         self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
