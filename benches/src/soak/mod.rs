@@ -381,7 +381,7 @@ fn config(places: &Places, features: &Features, round: usize) -> String {
         let _ = write!(text, "[listener.guest]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n");
     }
     if features.udp {
-        let _ = write!(text, "[listener.udp]\nbind = \"{udp}\"\nprotocol = \"udp\"\npool = \"echo\"\n");
+        let _ = write!(text, "[listener.udp]\nbind = \"{udp}\"\nprotocol = \"udp\"\npool = \"echo\"\ntimeouts = {{ flow_idle = \"3s\" }}\n");
     }
     for (name, offset, check) in [("app", 0, "type = \"http\"\npath = \"/health\""), ("echo", 1, "type = \"tcp\"")] {
         let _ = write!(text, "[pool.{name}]\nhold = \"5s\"\nbackends = [\n");
