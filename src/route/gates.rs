@@ -115,6 +115,7 @@ mod tests {
             routes: super::super::routes::Routes::new(&config.routes),
             gates,
             tls: None,
+            log: None,
         }
     }
 
