@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use support::client::Response;
@@ -191,6 +192,9 @@ fn answers_say_which_page_may_read_them_whatever_the_backend_says() {
 
 // === basic_auth ===
 
+/// The threads that prove passwords, and their queue, are the process's: tests that need them take turns.
+static PASSWORDS: Mutex<()> = Mutex::new(());
+
 /// `secret`, by bcrypt with little work; `$2y$05$`.
 const SECRET: &str = "$2y$05$CCCCCCCCCCCCCCCCCCCCC.pIKrLVkBX9/OvQMSygY1pWEVn72t6na";
 /// `other`.
@@ -205,6 +209,7 @@ const BOB: &str = "Authorization: Basic Ym9iOnNlY3JldA==\r\n";
 
 #[test]
 fn who_shows_no_right_password_is_asked_for_one() {
+    let _turn = PASSWORDS.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("users");
     std::fs::write(&file, format!("ann:{SECRET}\n")).unwrap();
@@ -248,6 +253,7 @@ fn who_shows_no_right_password_is_asked_for_one() {
 
 #[test]
 fn users_are_taken_up_when_their_file_changes_and_only_when_it_is_good() {
+    let _turn = PASSWORDS.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("users");
     std::fs::write(&file, format!("ann:{SECRET}\n")).unwrap();
@@ -263,6 +269,7 @@ fn users_are_taken_up_when_their_file_changes_and_only_when_it_is_good() {
 
 #[test]
 fn a_flood_of_wrong_passwords_neither_stops_others_nor_waits_without_bound() {
+    let _turn = PASSWORDS.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("users");
     std::fs::write(&file, format!("ann:{SLOW}\n")).unwrap();
@@ -288,6 +295,8 @@ fn a_flood_of_wrong_passwords_neither_stops_others_nor_waits_without_bound() {
     }
     assert_eq!(get(&lb, "/door", ANN).status, 200, "who is known does not wait");
     lb.counts("evenkeel_listener_requests_total{listener=web,code=2xx}", 52.0);
+    drop(flood);
+    eventually("who has left is not waited for", DEADLINE, || get(&lb, "/door", BOB).status == 401);
 }
 
 // === forward_auth ===
