@@ -170,6 +170,7 @@ impl House {
             on_role_loss: OnDown::Keep,
             tls: None,
             introduce: None,
+            http: model::HttpVersion::V1_1,
             zones: Zones { names: vec![], own: None, clients: vec![], spill_below: 0.0, spill_at: None },
             on_down: OnDown::Keep,
             hold: Duration::ZERO,

@@ -454,7 +454,7 @@ fn frames_that_break_the_protocol_end_the_connection() {
         ("CONTINUATION of nothing", frame(CONTINUATION, END_HEADERS, 1, &block(&[("x", "1")]))),
         ("another frame within fields", [begun(1), frame(PING, 0, 0, &[0; 8])].concat()),
         ("another stream's CONTINUATION", [begun(1), frame(CONTINUATION, END_HEADERS, 3, &[])].concat()),
-        ("a frame larger than ours may be", frame(DATA, 0, 1, &[0; 16_385])),
+        ("a frame larger than ours may be", frame(DATA, 0, 1, &vec![0; 16_385])),
     ] {
         let mut raw = Raw::connect(lb.addr("web"));
         raw.frame(SETTINGS, 1, 0, &[]);

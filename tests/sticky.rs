@@ -1,4 +1,5 @@
 //! `sticky`: a client stays with its backend, by a cookie of the balancer's or by what is remembered of it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

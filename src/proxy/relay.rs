@@ -207,23 +207,32 @@ pub async fn relay(
     })
     .await;
     timer.mark(None);
-    let is_told = matches!(cause, Some(Cause::Cut | Cause::BackendDown));
-    if is_told && down.may_say_goodbye() && say(client, &goodbye()) {
-        client.is_unfinished(false);
-    }
-    if is_told && up.may_say_goodbye() && say(backend, &masked_goodbye()) {
-        backend.is_unfinished(false);
-    }
-    if matches!(cause, None | Some(Cause::TunnelIdle)) {
-        client.is_unfinished(false);
-        backend.is_unfinished(false);
-    }
+    part(cause, (client, &down), (backend, &up));
     match cause {
         Some(Cause::Cut) => peer.stats.mine().cut.inc(),
         Some(Cause::ConnectionLost) => peer.suspect(Symptom::Reset),
         _ => {}
     }
     Relayed { received: up.moved, sent: down.moved, cause }
+}
+
+/// How each side, with the way to it, learns of the end: in order, by a last word where one fits, or by a reset.
+fn part(cause: Option<Cause>, (client, down): (&mut Stream, &Way), (backend, up): (&mut Stream, &Way)) {
+    match cause {
+        None | Some(Cause::TunnelIdle) => {
+            client.is_unfinished(false);
+            backend.is_unfinished(false);
+        }
+        Some(Cause::Cut | Cause::BackendDown) => {
+            if down.may_say_goodbye() && say(client, &goodbye()) {
+                client.is_unfinished(false);
+            }
+            if up.may_say_goodbye() && say(backend, &masked_goodbye()) {
+                backend.is_unfinished(false);
+            }
+        }
+        Some(_) => {}
+    }
 }
 
 /// Says a last word, as far as it can be said without waiting; whether all of it was.

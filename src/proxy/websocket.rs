@@ -97,11 +97,11 @@ mod tests {
         match length {
             0..=125 => bytes.push(mask | length as u8),
             126..=65_535 => {
-                bytes.push(mask | 126);
+                bytes.push(mask + 126);
                 bytes.extend_from_slice(&(length as u16).to_be_bytes());
             }
             _ => {
-                bytes.push(mask | 127);
+                bytes.push(mask + 127);
                 bytes.extend_from_slice(&(length as u64).to_be_bytes());
             }
         }

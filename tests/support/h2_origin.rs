@@ -62,7 +62,7 @@ impl Asked {
 pub struct Terms {
     /// Most streams at once on a connection.
     pub streams: Option<u32>,
-    /// WebSockets over HTTP/2 are taken (RFC 8441).
+    /// A WebSocket over HTTP/2 is taken (RFC 8441).
     pub tunnels: bool,
     /// Within TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
@@ -252,7 +252,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
                 return;
             };
             // More than a window: when all of it could be sent, the beginning has been read.
-            let _ = send(&mut stream, &[b'x'; 500_000], false).await;
+            let _ = send(&mut stream, &vec![b'x'; 500_000], false).await;
             stream.send_reset(Reason::INTERNAL_ERROR);
         }
         Says::Nothing => {

@@ -29,7 +29,7 @@ pub(super) struct Terms<'a> {
     pub(super) is_tls: bool,
     /// For a request that names no host.
     pub(super) authority: &'a str,
-    /// The backend takes CONNECT for WebSockets (RFC 8441).
+    /// The backend takes CONNECT for a WebSocket (RFC 8441).
     pub(super) takes_tunnels: bool,
 }
 
@@ -174,12 +174,11 @@ pub(super) fn write(out: &mut Buffer, parts: &response::Parts, is_all: bool, ask
     let has_length = parts.headers.contains_key("content-length");
     let shape = match (is_all, has_length) {
         _ if is_bodiless => Shape::Empty,
-        (true, true) => Shape::Plain,
+        (_, true) => Shape::Plain,
         (true, false) => {
             out.append(b"content-length: 0\r\n");
             Shape::Empty
         }
-        (false, true) => Shape::Plain,
         (false, false) => {
             out.append(b"transfer-encoding: chunked\r\n");
             Shape::Chunked
