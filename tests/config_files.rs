@@ -43,7 +43,7 @@ fn the_reference_names_the_defaults_of_sections_left_out() {
     ))
     .unwrap()
     .config;
-    let own = &reference.pools[0];
+    let own = reference.pools.iter().find(|pool| &*pool.name == "web").unwrap();
     let mut usual_policy = bare.pools[0].policy.clone();
     // Only an example is possible, and what it stands for.
     usual_policy.healthy_when = own.policy.healthy_when.clone();
