@@ -140,3 +140,48 @@ fn a_listener_that_sends_all_to_https_may_have_routes_of_its_own() {
     assert_eq!(lb.get("/.well-known/acme-challenge/x").text(), "token");
     assert_eq!(lb.get("/.well-known/other").status, 308);
 }
+
+// === conditions ===
+
+#[test]
+fn routes_look_at_cookies_queries_headers_and_paths_of_every_kind() {
+    let lb = balancer(
+        &[],
+        "respond = { text = 'none' }\n\
+         [[listener.web.route]]\npath = { exact = '/exact' }\nrespond = { text = 'exact' }\n\
+         [[listener.web.route]]\npath = ['/one', { regex = '^/v[0-9]+/x$' }]\nrespond = { text = 'list' }\n\
+         [[listener.web.route]]\ncookie = { name = 'plan', prefix = 'gold' }\nrespond = { text = 'cookie' }\n\
+         [[listener.web.route]]\nquery = [{ name = 'v', value = 'a b' }, 'w']\nrespond = { text = 'query' }\n\
+         [[listener.web.route]]\nheader = { name = 'User-Agent', regex = '(?i)bot|spider' }\nrespond = { text = 'bot' }\n\
+         [[listener.web.route]]\nheader = { name = 'Accept', contains = 'json' }\nrespond = { text = 'json' }\n\
+         [[listener.web.route]]\npath = '/closed'\nheader = { name = 'X-Key', not = true }\nrespond = { status = 403, text = 'key' }\n",
+    );
+    let mut client = lb.client();
+    for (head, expected) in [
+        ("/exact", "exact"),
+        ("/exact?x", "exact"),
+        ("/exact/x", "none"),
+        ("/one/x", "list"),
+        ("/v12/x", "list"),
+        ("/v12/xy", "none"),
+        ("/?v=a+b&w", "query"),
+        ("/?w=&v=a%20b", "query"),
+        ("/?v=a+b", "none"),
+        ("/?v=b&w", "none"),
+        ("/closed", "key"),
+    ] {
+        let answer = ask(&mut client, "GET", &format!("{head} HTTP/1.1\r\nHost: a"));
+        assert_eq!(answer.text(), expected, "{head}");
+    }
+    for (field, expected) in [
+        ("Cookie: a=b; plan=golden", "cookie"),
+        ("Cookie: xplan=gold; plan=silver", "none"),
+        ("User-Agent: GoogleBot/2", "bot"),
+        ("Accept: text/html\r\nAccept: application/json", "json"),
+        ("X-Key: 1", "none"),
+    ] {
+        let answer = ask(&mut client, "GET", &format!("/ HTTP/1.1\r\nHost: a\r\n{field}"));
+        assert_eq!(answer.text(), expected, "{field}");
+    }
+    assert_eq!(get(&lb, "/closed HTTP/1.1\r\nHost: a\r\nX-Key: 1").text(), "none");
+}

@@ -218,12 +218,12 @@ pub(super) fn route_path(text: &str) -> Result<Arc<str>, Fault> {
         return Err(fault("no `*` needed").help(format!("write \"{bare}\": a path matches all that is below it")));
     }
     if text.starts_with('~') || text.starts_with('^') {
-        return Err(
-            fault("a regular expression").help("a path is a prefix such as \"/v1\"; patterns are not supported yet")
-        );
+        return Err(fault("a regular expression")
+            .help("a path is a prefix such as \"/v1\"; write { regex = \"...\" } for a pattern"));
     }
     if text.contains(['?', '#']) {
-        return Err(fault("with a query").help("a route looks at the path only: leave out `?` and what follows"));
+        return Err(fault("with a query")
+            .help("leave out `?` and what follows, and write query = { name = \"v\", value = \"2\" }"));
     }
     path(text)?;
     let bare = text.trim_end_matches('/');

@@ -117,7 +117,9 @@ mod tests {
             "[listener.NAME.udp]" => &["[listener.names.udp]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],
-            "[[listener.NAME.route]]" | "header = { ... }" => &["[[listener.web.route]]"],
+            "[[listener.NAME.route]]" | "path = { ... }" | "header = { ... }, cookie and query" => {
+                &["[[listener.web.route]]"]
+            }
             "[pool.NAME]" => &["[pool.web]", "[pool.follower]"],
             "an entry of `backends`"
             | "send_proxy = { ... }"

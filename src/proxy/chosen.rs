@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::log::{Ended, Line};
 use super::outcome::Phase;
 use super::worker::Worker;
-use crate::config::model::{PoolIndex, Reads};
+use crate::config::model::{PoolIndex, Reads, ValueMatch};
 use crate::metrics::{CLIENT_HELLO, NO_ROUTE, REJECTIONS};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::client_hello::{self, Hello};
@@ -149,7 +149,13 @@ impl Question for Named<'_> {
     fn client(&self) -> IpAddr {
         self.client
     }
-    fn has_header(&self, _name: &str, _value: Option<&str>) -> bool {
+    fn header_holds(&self, _condition: &ValueMatch) -> bool {
+        false
+    }
+    fn cookie_holds(&self, _condition: &ValueMatch) -> bool {
+        false
+    }
+    fn query_holds(&self, _condition: &ValueMatch) -> bool {
         false
     }
 }

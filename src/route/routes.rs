@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
-use crate::config::model::{HostPattern, Route};
+use crate::config::model::{HostPattern, PathMatch, Route, ValueMatch};
 
 /// Longest host name that can match (RFC 1035, section 2.3.4).
 const MAX_HOST: usize = 255;
@@ -23,8 +23,12 @@ pub trait Question {
     fn path(&self) -> &[u8];
     /// The client.
     fn client(&self) -> IpAddr;
-    /// Whether a header of this name (lower case) has this value, or any.
-    fn has_header(&self, name: &str, value: Option<&str>) -> bool;
+    /// Whether a condition on headers holds.
+    fn header_holds(&self, condition: &ValueMatch) -> bool;
+    /// The same for cookies.
+    fn cookie_holds(&self, condition: &ValueMatch) -> bool;
+    /// The same for what stands behind the `?` of the target.
+    fn query_holds(&self, condition: &ValueMatch) -> bool;
 }
 
 /// The routes of one listener, laid out for finding.
@@ -118,13 +122,16 @@ impl Routes {
 
 impl Group {
     fn add(&mut self, route: &Route, index: u32) {
-        match &route.path {
-            None => self.any.push(index),
-            Some(path) => {
-                self.by_path.entry(path.as_bytes().into()).or_default().push(index);
-                if !self.lengths.contains(&path.len()) {
-                    self.lengths.push(path.len());
-                }
+        // A pattern may be for any path.
+        if route.paths.is_empty() || route.paths.iter().any(|path| matches!(path, PathMatch::Regex(_))) {
+            self.any.push(index);
+            return;
+        }
+        for path in &route.paths {
+            let (PathMatch::Prefix(text) | PathMatch::Exact(text)) = path else { continue };
+            self.by_path.entry(text.as_bytes().into()).or_default().push(index);
+            if !self.lengths.contains(&text.len()) {
+                self.lengths.push(text.len());
             }
         }
     }
@@ -159,8 +166,13 @@ fn first(list: &[u32], routes: &[Route], question: &impl Question, best: &mut u3
 }
 
 fn matches(route: &Route, question: &impl Question) -> bool {
-    (route.methods.is_empty() || route.methods.iter().any(|method| method.as_bytes() == question.method()))
-        && route.headers.iter().all(|header| question.has_header(&header.name, header.value.as_deref()))
+    // A prefix has been compared already: it is how the route was found.
+    (route.paths.iter().all(|path| matches!(path, PathMatch::Prefix(_)))
+        || route.paths.iter().any(|path| path.fits(question.path())))
+        && (route.methods.is_empty() || route.methods.iter().any(|method| method.as_bytes() == question.method()))
+        && route.headers.iter().all(|condition| question.header_holds(condition))
+        && route.cookies.iter().all(|condition| question.cookie_holds(condition))
+        && route.queries.iter().all(|condition| question.query_holds(condition))
         && (route.clients.is_empty() || {
             let client = question.client();
             route.clients.iter().any(|network| network.contains(&client))
@@ -190,7 +202,7 @@ mod tests {
 
     use super::*;
     use crate::config::model::Reads;
-    use crate::config::model::{Destination, HeaderMatch, PoolIndex};
+    use crate::config::model::{Destination, Pattern, PoolIndex, Sense, Test};
 
     struct Asked<'a>(&'a str, &'a str, &'a str, &'a str);
 
@@ -207,17 +219,25 @@ mod tests {
         fn client(&self) -> IpAddr {
             self.3.parse().unwrap()
         }
-        fn has_header(&self, name: &str, value: Option<&str>) -> bool {
-            name == "x-beta" && value.is_none_or(|value| value == "1")
+        fn header_holds(&self, condition: &ValueMatch) -> bool {
+            condition.holds((&*condition.name == "x-beta").then_some("1").into_iter())
+        }
+        fn cookie_holds(&self, condition: &ValueMatch) -> bool {
+            condition.holds(std::iter::empty::<&[u8]>())
+        }
+        fn query_holds(&self, condition: &ValueMatch) -> bool {
+            condition.holds_in_query(b"v=2")
         }
     }
 
     fn route(hosts: &[HostPattern], path: Option<&str>, pool: u32) -> Route {
         Route {
             hosts: hosts.to_vec(),
-            path: path.map(Into::into),
+            paths: path.into_iter().map(|path| PathMatch::Prefix(path.into())).collect(),
             methods: vec![],
             headers: vec![],
+            cookies: vec![],
+            queries: vec![],
             clients: vec![],
             destination: Destination::Pool(PoolIndex(pool)),
             reads: Reads::Active,
@@ -282,13 +302,35 @@ mod tests {
     fn method_header_and_client_narrow_a_route() {
         let mut narrow = route(&[], None, 1);
         narrow.methods = vec![Arc::from("GET")];
-        narrow.headers = vec![HeaderMatch { name: "x-beta".into(), value: Some("1".into()) }];
+        let is = |name: &str, value: &str| ValueMatch {
+            name: name.into(),
+            test: Test::Is(value.into()),
+            sense: Sense::Wanted,
+        };
+        narrow.headers = vec![is("x-beta", "1")];
+        narrow.queries = vec![is("v", "2")];
+        narrow.cookies = vec![ValueMatch { sense: Sense::Unwanted, ..is("old", "1") }];
         narrow.clients = vec!["10.1.0.0/16".parse().unwrap()];
         let routes = Routes::new(&[narrow]);
         let pool = |asked: Asked| routes.find(&asked).and_then(pool);
         assert_eq!(pool(Asked("GET", "x", "/", "10.1.9.9")), Some(1));
         assert_eq!(pool(Asked("POST", "x", "/", "10.1.9.9")), None);
         assert_eq!(pool(Asked("GET", "x", "/", "10.2.9.9")), None);
+    }
+
+    #[test]
+    fn a_path_may_be_exact_or_a_pattern_or_one_of_several() {
+        let mut exact = route(&[], Some("/a"), 1);
+        exact.paths.push(PathMatch::Exact("/b".into()));
+        let mut pattern = route(&[], Some("/p"), 2);
+        pattern.paths.push(PathMatch::Regex(Pattern(regex::bytes::Regex::new("^/c[0-9]$").unwrap())));
+        let routes = Routes::new(&[exact, pattern]);
+        for (path, pool) in [("/a", 1), ("/a/x", 1), ("/b", 1), ("/p/x", 2), ("/c7", 2)] {
+            assert_eq!(found(&routes, "x", path), Some(pool), "{path}");
+        }
+        for path in ["/", "/b/x", "/ax", "/c77", "/c", "/px"] {
+            assert_eq!(found(&routes, "x", path), None, "{path}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod across;
 mod certificates;
 mod check;
 mod clients;
+mod conditions;
 mod http;
 mod identity;
 mod listener;

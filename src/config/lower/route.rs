@@ -7,12 +7,13 @@ use ipnet::IpNet;
 
 use super::super::Cx;
 use super::super::address;
-use super::super::model::{HeaderMatch, HostPattern, PoolIndex, Protocol, Reads, Route, Rules};
+use super::super::model::{HostPattern, PathMatch, PoolIndex, Protocol, Reads, Route, Rules};
 use super::super::problem::{At, Problem};
 use super::super::section::{Choice, Section};
-use super::super::tree::{Node, Table, Value};
+use super::super::tree::{Node, Table};
 use super::super::units::Fault;
-use super::super::vocabulary::{ROUTE, ROUTE_HEADER};
+use super::super::vocabulary::ROUTE;
+use super::conditions::{self, Of};
 use super::{Pools, rules};
 
 /// What was read of a route.
@@ -63,10 +64,13 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
     }
     let values = |list: Option<Vec<(HostPattern, At)>>| list.unwrap_or_default().into_iter().map(|(host, _)| host);
     let hosts = values(section.parsed_list("host", address::host_pattern)).collect();
-    let path = section.parsed("path", address::route_path);
+    let paths = conditions::paths(&section);
+    let [headers, cookies, queries] = [Of::Header, Of::Cookie, Of::Query].map(|of| conditions::values(&section, of));
+    let conditions = paths
+        .zip(headers.zip(cookies).zip(queries))
+        .map(|(paths, ((headers, cookies), queries))| (paths, [headers, cookies, queries]));
     let methods = section.parsed_list("method", method).unwrap_or_default();
     let clients: Vec<(IpNet, At)> = section.parsed_list("client", address::network).unwrap_or_default();
-    let headers = headers(&section);
     let reads = section.choice("reads", &READS).unwrap_or_default();
     let mut destined = rules::destination(&section, of.pools);
     rules::refuse_circle(destined.destination.as_ref(), node.at, of.tls, &section);
@@ -77,11 +81,14 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
         at: node.at,
         uses: destined.uses,
         reads_at: section.entry("reads").map(|entry| entry.node.at),
-        route: destined.destination.map(|destination| Route {
+        // One whose conditions could not all be read is compared with no other.
+        route: destined.destination.zip(conditions).map(|(destination, (paths, [headers, cookies, queries]))| Route {
             hosts,
-            path,
+            paths,
             methods: methods.into_iter().map(|(method, _)| method).collect(),
             headers,
+            cookies,
+            queries,
             clients: clients.into_iter().map(|(client, _)| client).collect(),
             destination,
             reads,
@@ -95,7 +102,7 @@ fn refuse_requests(section: &Section<'_>, protocol: Protocol) {
     if protocol != Protocol::Tcp {
         return;
     }
-    for entry in ["path", "method", "header"].into_iter().filter_map(|key| section.table.get(key)) {
+    for entry in ["path", "method", "header", "cookie", "query"].into_iter().filter_map(|key| section.table.get(key)) {
         section.cx.report(
             Problem::error("needs-http", entry.key_at, format!("`{}` needs a listener of HTTP", entry.key))
                 .label("in a request, which this listener does not see")
@@ -138,31 +145,6 @@ pub(super) fn header_name(text: &str) -> Result<Arc<str>, Fault> {
     })
 }
 
-fn headers(section: &Section<'_>) -> Vec<HeaderMatch> {
-    let Some(nodes) = section.one_or_more("header") else { return Vec::new() };
-    nodes.iter().filter_map(|node| header(section, node)).collect()
-}
-
-fn header<'a>(section: &Section<'a>, node: &'a Node) -> Option<HeaderMatch> {
-    match &node.value {
-        Value::Table(table) => {
-            let inner = Section::new(section.cx, table, node.at, section.path_of("header"), &ROUTE_HEADER);
-            if !inner.has("name") {
-                inner.missing("name", "write header = { name = \"X-Beta\", value = \"1\" }");
-            }
-            let name = inner.parsed("name", header_name)?;
-            Some(HeaderMatch { name, value: inner.text("value").map(Into::into) })
-        }
-        _ => match header_name(section.text_of(node, "header")?) {
-            Ok(name) => Some(HeaderMatch { name, value: None }),
-            Err(fault) => {
-                section.fault(node, fault);
-                None
-            }
-        },
-    }
-}
-
 /// Warns of each route behind one that matches everything it does.
 pub(super) fn report_shadowed(cx: &Cx<'_>, routes: &[RouteRead]) {
     let mut earlier: HashMap<(String, String), Vec<usize>> = HashMap::new();
@@ -170,7 +152,7 @@ pub(super) fn report_shadowed(cx: &Cx<'_>, routes: &[RouteRead]) {
         let Some(route) = &read.route else { continue };
         let candidates = hosts_above(route)
             .into_iter()
-            .flat_map(|host| paths_above(route.path.as_deref()).into_iter().map(move |path| (host.clone(), path)));
+            .flat_map(|host| paths_above(route.paths.first()).into_iter().map(move |path| (host.clone(), path)));
         let shadow = candidates
             .filter_map(|place| earlier.get(&place))
             .flatten()
@@ -183,12 +165,11 @@ pub(super) fn report_shadowed(cx: &Cx<'_>, routes: &[RouteRead]) {
                     .help("the first match wins: move the narrower route above the wider one"),
             );
         }
-        let path = route.path.as_deref().unwrap_or("").to_owned();
-        if route.hosts.is_empty() {
-            earlier.entry((String::new(), path)).or_default().push(index);
-        } else {
-            for host in &route.hosts {
-                earlier.entry((host_key(host), path.clone())).or_default().push(index);
+        let any_host = route.hosts.is_empty().then(String::new);
+        for host in route.hosts.iter().map(host_key).chain(any_host) {
+            let any_path = route.paths.is_empty().then(String::new);
+            for path in route.paths.iter().map(path_key).chain(any_path) {
+                earlier.entry((host.clone(), path)).or_default().push(index);
             }
         }
     }
@@ -211,13 +192,22 @@ fn hosts_above(route: &Route) -> Vec<String> {
     keys
 }
 
-/// The keys of all path prefixes that match whatever this one does.
-fn paths_above(path: Option<&str>) -> Vec<String> {
+fn path_key(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Prefix(text) | PathMatch::Exact(text) => text.to_string(),
+        // No path begins like this.
+        PathMatch::Regex(pattern) => format!("~{}", pattern.0.as_str()),
+    }
+}
+
+/// The keys of all paths that match whatever this one does.
+fn paths_above(path: Option<&PathMatch>) -> Vec<String> {
     let mut keys = vec![String::new()];
     if let Some(path) = path {
+        let key = path_key(path);
         keys.push("/".into());
-        keys.extend(path.match_indices('/').skip(1).map(|(slash, _)| path[..slash].to_owned()));
-        keys.push(path.to_owned());
+        keys.extend(key.match_indices('/').skip(1).map(|(slash, _)| key[..slash].to_owned()));
+        keys.push(key);
     }
     keys
 }
@@ -227,22 +217,16 @@ fn covers(first: &Route, second: &Route) -> bool {
     let hosts = first.hosts.is_empty()
         || (!second.hosts.is_empty()
             && second.hosts.iter().all(|host| first.hosts.iter().any(|wide| host_covers(wide, host))));
-    let path = match (first.path.as_deref(), second.path.as_deref()) {
-        (None | Some("/"), _) => true,
-        (Some(_), None) => false,
-        (Some(wide), Some(narrow)) => {
-            narrow.strip_prefix(wide).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }
-    };
+    let path = conditions::paths_cover(&first.paths, &second.paths);
     let methods = first.methods.is_empty()
         || (!second.methods.is_empty() && second.methods.iter().all(|method| first.methods.contains(method)));
-    let headers = first.headers.iter().all(|wide| {
-        second.headers.iter().any(|own| own.name == wide.name && (wide.value.is_none() || own.value == wide.value))
-    });
+    let values = conditions::values_cover(&first.headers, &second.headers)
+        && conditions::values_cover(&first.cookies, &second.cookies)
+        && conditions::values_cover(&first.queries, &second.queries);
     let clients = first.clients.is_empty()
         || (!second.clients.is_empty()
             && second.clients.iter().all(|client| first.clients.iter().any(|wide| wide.contains(client))));
-    hosts && path && methods && headers && clients
+    hosts && path && methods && values && clients
 }
 
 fn host_covers(wide: &HostPattern, host: &HostPattern) -> bool {

@@ -4,6 +4,7 @@
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
 mod check;
+mod conditions;
 mod destination;
 mod gates;
 mod http;
@@ -30,6 +31,7 @@ use crate::log::Target;
 
 pub use crate::health::Standing;
 pub use check::*;
+pub use conditions::*;
 pub use destination::*;
 pub use gates::*;
 pub use http::*;
@@ -238,13 +240,16 @@ pub struct ListenerTimeouts {
 pub struct Route {
     /// Host names, without port, in lower case; empty: any.
     pub hosts: Vec<HostPattern>,
-    /// Path prefix that ends at a segment boundary: `/v1` is `/v1` and `/v1/x`, never `/v1x`. Always starts with `/`,
-    /// never ends with one unless it is `/`.
-    pub path: Option<Arc<str>>,
+    /// Paths; empty: any.
+    pub paths: Vec<PathMatch>,
     /// Methods; empty: any.
     pub methods: Vec<Arc<str>>,
     /// Header conditions, all of which must hold.
-    pub headers: Vec<HeaderMatch>,
+    pub headers: Vec<ValueMatch>,
+    /// The same for cookies.
+    pub cookies: Vec<ValueMatch>,
+    /// The same for what stands behind the `?` of the target.
+    pub queries: Vec<ValueMatch>,
     /// Networks of the client; empty: any.
     pub clients: Vec<IpNet>,
     /// Where the request goes.
@@ -272,15 +277,6 @@ pub enum HostPattern {
     Exact(Arc<str>),
     /// `*.example.com`, kept as `.example.com`: one label or more in front.
     Suffix(Arc<str>),
-}
-
-/// `header = { name = "X-Beta", value = "1" }` or `header = "X-Beta"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderMatch {
-    /// Lower case.
-    pub name: Arc<str>,
-    /// The exact value; `None`: present at all.
-    pub value: Option<Arc<str>>,
 }
 
 /// `[pool.NAME]`.

@@ -418,6 +418,8 @@ pub(super) const ROUTE: Words = Words {
         "path",
         "method",
         "header",
+        "cookie",
+        "query",
         "client",
         "pool",
         "split",
@@ -436,10 +438,14 @@ pub(super) const ROUTE: Words = Words {
         "response_headers",
         "hsts",
     ],
-    later: &["query", "rewrite", "mirror", "errors", "timeouts", "retry", "sni", "cookie", "backend_http"],
+    later: &["rewrite", "mirror", "errors", "timeouts", "retry", "sni", "backend_http"],
     foreign: &[
         ("hosts", "host, which takes a list too"),
-        ("paths", "path"),
+        ("paths", "path, which takes a list too"),
+        ("path_regex", "path = { regex = \"^/v[0-9]+/\" }"),
+        ("path_exact", "path = { exact = \"/login\" }"),
+        ("cookies", "cookie, which takes a list too"),
+        ("query_params", "query"),
         ("methods", "method, which takes a list too"),
         ("headers", "header, which takes a list too"),
         ("hostname", "host"),
@@ -473,13 +479,6 @@ pub(super) const ROUTE: Words = Words {
     ],
 };
 
-pub(super) const ROUTE_HEADER: Words = Words {
-    place: "header = { ... }",
-    keys: &["name", "value"],
-    later: &["regex", "prefix", "contains", "not"],
-    foreign: &[("key", "name"), ("equals", "value")],
-};
-
 /// All of them.
 pub(super) const EVERY: &[&Words] = &[
     &ROOT,
@@ -501,7 +500,8 @@ pub(super) const EVERY: &[&Words] = &[
     &LISTENER_LIMITS,
     &LISTENER_TIMEOUTS,
     &ROUTE,
-    &ROUTE_HEADER,
+    &ROUTE_PATH,
+    &ROUTE_VALUE,
     &FIELD_EDITS,
     &HSTS,
     &RESPOND,

@@ -2,6 +2,28 @@
 
 use super::Words;
 
+pub(in super::super) const ROUTE_PATH: Words = Words {
+    place: "path = { ... }",
+    keys: &["exact", "regex"],
+    later: &[],
+    foreign: &[("prefix", "path = \"/v1\""), ("pattern", "regex"), ("equals", "exact")],
+};
+
+pub(in super::super) const ROUTE_VALUE: Words = Words {
+    place: "header = { ... }, cookie and query",
+    keys: &["name", "value", "prefix", "contains", "regex", "not"],
+    later: &[],
+    foreign: &[
+        ("key", "name"),
+        ("equals", "value"),
+        ("exact", "value"),
+        ("present", "the name alone"),
+        ("absent", "not = true"),
+        ("invert", "not"),
+        ("pattern", "regex"),
+    ],
+};
+
 pub(in super::super) const FIELD_EDITS: Words = Words {
     place: "request_headers = { ... } and response_headers",
     keys: &["set", "add", "remove"],

@@ -13,7 +13,7 @@ use super::flow::{End, Flow, Key};
 use super::flows::Flows;
 use super::leg::Leg;
 use crate::balance::Balance;
-use crate::config::model::Reads;
+use crate::config::model::{Reads, ValueMatch};
 use crate::net::datagram::{Arrived, Face, LONGEST};
 use crate::pool::sticky::octets;
 use crate::pool::{Ask, Stick};
@@ -228,7 +228,13 @@ impl Question for Asks {
         self.0
     }
 
-    fn has_header(&self, _name: &str, _value: Option<&str>) -> bool {
+    fn header_holds(&self, _condition: &ValueMatch) -> bool {
+        false
+    }
+    fn cookie_holds(&self, _condition: &ValueMatch) -> bool {
+        false
+    }
+    fn query_holds(&self, _condition: &ValueMatch) -> bool {
         false
     }
 }

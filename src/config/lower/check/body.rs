@@ -109,7 +109,7 @@ fn non_empty(text: &str) -> Result<Arc<str>, Fault> {
 }
 
 /// A regular expression.
-pub(super) fn pattern(text: &str) -> Result<regex::bytes::Regex, Fault> {
+pub(in super::super) fn pattern(text: &str) -> Result<regex::bytes::Regex, Fault> {
     regex::bytes::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| {
         let whole = error.to_string();
         let why = whole.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();

@@ -31,6 +31,7 @@ use crate::config::vocabulary::{
     CHECK_REDIS, CHECK_SCRIPT, CHECK_SMTP, CHECK_TCP, CHECK_TLS_ONLY, Words,
 };
 
+pub(super) use body::pattern;
 pub(super) use exec::allowed as exec_allowed;
 
 /// Faster than this is a flood, not a check.

@@ -10,6 +10,7 @@ use super::chunked::is_token;
 use super::edits::Edits;
 use super::fields::{self, Left, Room};
 use super::{Framing, Reject, Version};
+use crate::config::model::ValueMatch;
 use crate::net::buffer::Buffer;
 use crate::net::tls::ClientCertificate;
 use crate::proxy::http::grpc::{self, Grpc};
@@ -141,11 +142,14 @@ impl<'b> Request<'b> {
 
     /// The value of a cookie.
     pub fn cookie(&self, name: &str) -> Option<&'b [u8]> {
+        self.cookies(name).next()
+    }
+
+    /// All values of a cookie.
+    fn cookies(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         let lists = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("cookie"));
-        lists.flat_map(|list| list.value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii).find_map(|pair| {
-            let value = pair.strip_prefix(name.as_bytes())?;
-            value.strip_prefix(b"=")
-        })
+        let pairs = lists.flat_map(|list| list.value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+        pairs.filter_map(move |pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     }
 
     /// What a proxy that is trusted says of whom it speaks for. Each proxy in turn says who came to it, the last one at
@@ -305,12 +309,15 @@ impl Question for Asked<'_, '_> {
     fn client(&self) -> IpAddr {
         self.client
     }
-    fn has_header(&self, name: &str, value: Option<&str>) -> bool {
-        let mut fields = self.request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
-        match value {
-            None => fields.next().is_some(),
-            Some(value) => fields.any(|field| field.value == value.as_bytes()),
-        }
+    fn header_holds(&self, condition: &ValueMatch) -> bool {
+        let named = self.request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(&condition.name));
+        condition.holds(named.map(|field| field.value))
+    }
+    fn cookie_holds(&self, condition: &ValueMatch) -> bool {
+        condition.holds(self.request.cookies(&condition.name))
+    }
+    fn query_holds(&self, condition: &ValueMatch) -> bool {
+        condition.holds_in_query(self.request.query())
     }
 }
 
