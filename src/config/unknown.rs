@@ -91,6 +91,7 @@ mod tests {
     }
 
     /// Where the reference explains the keys of a section.
+    #[expect(clippy::too_many_lines, reason = "a table of like rows")]
     fn explained_in(words: &Words) -> &'static [&'static str] {
         match words.place {
             "the top of the file" => &[""],
