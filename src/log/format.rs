@@ -171,7 +171,7 @@ pub enum Fault {
     Open,
     /// A dollar sign without a name.
     Bare,
-    /// A control character, or more than [`MAX_PIECES`] variables.
+    /// A control character, or more than `MAX_PIECES` variables.
     Unfit,
 }
 

@@ -1,6 +1,6 @@
 //! How often somebody may ask: GCRA, exact over all workers, in memory that does not grow with the number of clients.
 //!
-//! For each key one moment is kept: when its steady pace would be due again. Keys live in sets of [`WAYS`]; where a set is
+//! For each key one moment is kept: when its steady pace would be due again. Keys live in sets of `WAYS`; where a set is
 //! full, the key whose moment is earliest gives way: one that is due already is as if it were not there, and beyond
 //! those it is the one that has asked least. Whoever asks most is never forgotten by a flood of others.
 //!
