@@ -20,8 +20,8 @@ const MANY: usize = 300;
 /// How long an attack goes on before it is looked at.
 const ATTACK: Duration = Duration::from_millis(600);
 /// What each hostile connection may cost, and what all of them may besides; the program is not optimized and keeps what it
-/// has once needed.
-const EACH: u64 = 48 << 10;
+/// has once needed. A body is kept for another attempt as long as it is small (`retry.body`), in a buffer that doubles.
+const EACH: u64 = 128 << 10;
 const ALL: u64 = 8 << 20;
 /// An answer that an innocent client waits longer for is late, on a machine under load.
 const SOON: Duration = Duration::from_secs(10);
