@@ -67,7 +67,8 @@ impl Connection {
     /// Judges what is in hand.
     pub(super) fn understand(&mut self) -> Result<Head, Reject> {
         let Some(view) = self.take_up_table().map(Rc::clone) else { return Ok(Head::Nobodys) };
-        let listener = Arc::clone(&self.listener);
+        // Not its Arc: workers share that count, and each request would write it.
+        let listener = &*self.listener;
         let config = &listener.config;
         let Some(hand) = &self.hand else { return Ok(Head::Incomplete) };
         let mut room = fields::room();
@@ -75,16 +76,16 @@ impl Connection {
             return Ok(Head::Incomplete);
         };
         let length = request.length;
-        if config.unknown_host == UnknownHost::Refuse && !is_named(&listener, request.host.unwrap_or_default()) {
+        if config.unknown_host == UnknownHost::Refuse && !is_named(listener, request.host.unwrap_or_default()) {
             return Err(Reject::UnknownHost);
         }
-        let forwarded = forwarded(&listener, self.peer, &request);
+        let forwarded = forwarded(listener, self.peer, &request);
         let client = forwarded.client.unwrap_or(self.peer);
         if self.ip != client {
             self.ip = client;
             self.ip_text = written(client);
         }
-        let found = Found::of(&listener, &Asked { request: &request, client: self.ip }).ok_or(Reject::NoRoute)?;
+        let found = Found::of(listener, &Asked { request: &request, client: self.ip }).ok_or(Reject::NoRoute)?;
         let mut made = [0; 32];
         let sender = Sender {
             client: self.ip_text.as_bytes(),
@@ -92,9 +93,9 @@ impl Connection {
             host: forwarded.host,
             request_id: request.request_id.unwrap_or_else(|| identity(&self.worker, &mut made)),
             fallback_host: b"",
-            proof: proof(&listener, &self.client),
+            proof: proof(listener, &self.client),
         };
-        let head = self.meet(&view, &listener, &request, &found, &sender)?;
+        let head = self.meet(&view, listener, &request, &found, &sender)?;
         self.consume(length);
         Ok(match head {
             Ok(incoming) => Head::Whole(view, incoming),
