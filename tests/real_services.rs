@@ -6,8 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the servers of a test fail by panicking, as tests do")]
 
-#[path = "support/real.rs"]
-mod real;
+mod support;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +17,8 @@ use evenkeel::config::model::{
 };
 use evenkeel::net::connect::connect_from;
 use evenkeel::probe::{Layer, Question, Report, attempt};
-use real::{RealApache, RealMariaDb};
+use support::eventually::{DEADLINE, eventually};
+use support::real::{RealApache, RealMariaDb};
 use tokio::io::AsyncReadExt;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,6 +76,8 @@ async fn strict_mariadb(address: &str) -> RealMariaDb {
     for _ in 0..6 {
         leave_rudely(&server, "127.0.1.9").await;
     }
+    // Its threads count them after the fact.
+    eventually("all six are counted", DEADLINE, || server.status("Aborted_connects") >= 6);
     bad(&probe(mysql("evenkeel", ""), server.address, "127.0.1.9").await, Layer::Answer, "FLUSH HOSTS");
     server
 }

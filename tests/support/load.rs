@@ -35,6 +35,8 @@ pub struct Tally {
     pub by_body: BTreeMap<String, u64>,
     /// The longest time to a good answer.
     pub slowest: Duration,
+    /// Good answers to what was asked before this are forgotten.
+    since: Option<Instant>,
 }
 
 impl Tally {
@@ -50,8 +52,10 @@ impl Tally {
         assert!(self.good > 0, "no request was made");
     }
 
-    fn count(&mut self, result: &std::io::Result<Response>, took: Duration) {
+    fn count(&mut self, result: &std::io::Result<Response>, asked: Instant) {
+        let took = asked.elapsed();
         match result {
+            Ok(response) if (200..300).contains(&response.status) && self.since.is_some_and(|since| asked < since) => {}
             Ok(response) if (200..300).contains(&response.status) => {
                 self.good += 1;
                 *self.by_body.entry(response.text()).or_default() += 1;
@@ -98,9 +102,9 @@ impl Load {
         eventually(&format!("{requests} further requests"), DEADLINE, || self.done.load(SeqCst) >= goal);
     }
 
-    /// Forgets what has been counted so far.
+    /// Forgets what has been asked so far, also what of it is answered only later.
     pub fn forget(&self) {
-        *self.tally.lock().unwrap() = Tally::default();
+        *self.tally.lock().unwrap() = Tally { since: Some(Instant::now()), ..Tally::default() };
     }
 
     /// What has been counted so far.
@@ -139,7 +143,7 @@ fn run(address: SocketAddr, request: &str, stop: &AtomicBool, done: &AtomicU64, 
             kept = (!closes).then_some(client);
             Ok(response)
         });
-        tally.lock().unwrap().count(&result, start.elapsed());
+        tally.lock().unwrap().count(&result, start);
         done.fetch_add(1, SeqCst);
     }
 }

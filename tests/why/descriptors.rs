@@ -40,6 +40,7 @@ fn a_lack_of_descriptors_is_told_as_the_balancers_own() {
     });
     // It has its descriptor before the others come.
     let mut asking = Client::connect(admin);
+    assert_eq!(asking.get("/livez").status, 200);
     let hungry: Vec<Client> = (0..200).filter_map(|_| Client::try_connect(web).ok()).collect();
     eventually("a probe has had no descriptor", DEADLINE, || {
         let why: Why = serde_json::from_slice(&asking.get("/api/v1/pools/p/backends/b/why").body).unwrap();
