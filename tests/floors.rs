@@ -47,7 +47,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("socket2", &["net"]),
     ("nix", &["net/datagram.rs"]),
     ("md5", &["probe/postgres"]),
-    ("rustix", &["probe/exec.rs", "proxy/http/gates"]),
+    ("rustix", &["probe/exec.rs", "proxy/http/gates", "net/splice.rs"]),
     ("flate2", &["proxy/http/encode.rs"]),
     ("brotli", &["proxy/http/encode.rs"]),
     ("zstd", &["proxy/http/encode.rs"]),

@@ -7,6 +7,7 @@ pub mod datagram;
 pub mod introduction;
 pub mod listen;
 pub mod proxy_protocol;
+pub mod splice;
 pub mod stream;
 pub mod tls;
 pub mod transport;

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::{Buffer, Size};
 use super::connect::watch_over;
+use super::splice::Pipe;
 use super::tls::{ClientCertificate, Facts, TlsSocket};
 use super::transport::Transport;
 
@@ -249,6 +250,38 @@ impl Stream {
             Socket::Carried(carrier) => carrier.poll_write(context, bytes),
         };
         match ready!(written) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            other => Poll::Ready(other),
+        }
+    }
+
+    /// Whether its bytes are what goes through its socket, so that they may go past this program.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        matches!(self.socket, Socket::Plain(_))
+    }
+
+    /// Moves up to `most` bytes of what has come into an empty pipe, of a plain connection; `Ok(0)` is the end.
+    ///
+    /// # Errors
+    /// The connection has broken; `Unsupported` where its bytes cannot go that way.
+    pub fn poll_fill_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe, most: usize) -> Poll<io::Result<usize>> {
+        match &self.socket {
+            Socket::Plain(socket) => socket.poll_fill_pipe(context, pipe, most),
+            Socket::Tls(_) | Socket::Carried(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Sends of what is in a pipe as much as a plain connection takes.
+    ///
+    /// # Errors
+    /// The connection has broken; `Unsupported` where its bytes cannot go that way.
+    pub fn poll_empty_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let moved = match &self.socket {
+            Socket::Plain(socket) => socket.poll_empty_pipe(context, pipe),
+            Socket::Tls(_) | Socket::Carried(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        };
+        match ready!(moved) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             other => Poll::Ready(other),
         }

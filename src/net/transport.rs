@@ -6,10 +6,12 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::splice::Pipe;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -35,6 +37,28 @@ impl Transport {
     #[inline]
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => stream.poll_read_ready(context))
+    }
+
+    /// Moves up to `most` bytes of what has come into an empty pipe; 0 is the end.
+    pub fn poll_fill_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe, most: usize) -> Poll<io::Result<usize>> {
+        either!(self, stream => loop {
+            ready!(stream.poll_read_ready(context))?;
+            match stream.try_io(Interest::READABLE, || pipe.fill(stream, most)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        })
+    }
+
+    /// Sends of what is in a pipe as much as the socket takes.
+    pub fn poll_empty_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        either!(self, stream => loop {
+            ready!(stream.poll_write_ready(context))?;
+            match stream.try_io(Interest::WRITABLE, || pipe.empty(stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        })
     }
 
     /// Our end, where it has an address.

@@ -17,27 +17,45 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::outcome::Cause;
 use super::websocket::{Frames, goodbye, masked_goodbye};
 use crate::config::model::{self, OnDown};
 use crate::net::buffer::{Buffer, Size};
+use crate::net::splice::{Pipe, is_refusal};
 use crate::net::stream::{Stream, is_lost};
 use crate::net::wheel::Timer;
 use crate::pool::{Lease, Symptom};
 
 /// Bytes moved one way before the other connections of the worker get their turn.
-const TURN: u64 = 256 * 1024;
+const TURN: usize = 256 * 1024;
+/// A read of so much into a large buffer shows a stream for which the pipe pays …
+const LONG: usize = 64 * 1024;
+/// … until less than this comes at once: two calls for each move cost more than the copy of so little.
+const SHORT: usize = 16 * 1024;
+
+/// How bytes are moved, by what has come lately.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Through a small buffer.
+    #[default]
+    Message,
+    /// The last read filled its buffer: through a large one.
+    Stream,
+    /// Through a pipe, without a copy, where both sides are plain connections.
+    Past,
+}
 
 /// One way of a relay.
 #[derive(Debug, Default)]
 struct Way {
     buffer: Option<Buffer>,
     moved: u64,
-    /// The last read filled its buffer: a stream, for which a large buffer pays.
-    streaming: bool,
+    pace: Pace,
+    /// What a pipe holds on its way past this program.
+    pipe: Option<Pipe>,
     ended: bool,
     passed_on: bool,
     /// Of a WebSocket: what has been passed on.
@@ -270,23 +288,9 @@ impl Way {
     }
 
     fn poll(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Broken>> {
-        let stop_at = self.moved + TURN;
+        let stop_at = self.moved + TURN as u64;
         loop {
-            if let Some(buffer) = &mut self.buffer {
-                while !buffer.is_empty() {
-                    let Poll::Ready(written) =
-                        to.poll_write(context, buffer.filled()).map_err(|it| Broken(End::To, it))?
-                    else {
-                        return Poll::Pending;
-                    };
-                    if let Some(frames) = &mut self.frames {
-                        frames.see(&buffer.filled()[..written]);
-                    }
-                    buffer.consume(written);
-                    self.moved += written as u64;
-                }
-                self.buffer = None;
-            }
+            ready!(self.poll_send(context, to)).map_err(|error| Broken(End::To, error))?;
             if self.ended {
                 if !self.passed_on {
                     to.finish_sending();
@@ -299,11 +303,75 @@ impl Way {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let size = if self.streaming { Size::Large } else { Size::Small };
-            let filled = from.poll_fill(context, &mut self.buffer, size).map_err(|it| Broken(End::From, it));
-            let Poll::Ready(read) = filled? else { return Poll::Pending };
-            self.ended = read == 0;
-            self.streaming = self.buffer.as_mut().is_some_and(|buffer| buffer.spare().is_empty());
+            let read = if self.pace == Pace::Past && to.is_plain() {
+                self.poll_fill_pipe(context, from)
+            } else {
+                self.poll_fill(context, from)
+            };
+            self.ended = ready!(read).map_err(|error| Broken(End::From, error))? == 0;
         }
+    }
+
+    /// Sends all that is in hand.
+    #[inline]
+    fn poll_send(&mut self, context: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+        if let Some(buffer) = &mut self.buffer {
+            while !buffer.is_empty() {
+                let written = ready!(to.poll_write(context, buffer.filled()))?;
+                if let Some(frames) = &mut self.frames {
+                    frames.see(&buffer.filled()[..written]);
+                }
+                buffer.consume(written);
+                self.moved += written as u64;
+            }
+            self.buffer = None;
+        }
+        if let Some(pipe) = &mut self.pipe {
+            while !pipe.is_empty() {
+                self.moved += ready!(to.poll_empty_pipe(context, pipe))? as u64;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once into a buffer.
+    #[inline]
+    fn poll_fill(&mut self, context: &mut Context<'_>, from: &mut Stream) -> Poll<io::Result<usize>> {
+        let size = if self.pace == Pace::Message { Size::Small } else { Size::Large };
+        let read = ready!(from.poll_fill(context, &mut self.buffer, size))?;
+        let is_full = self.buffer.as_mut().is_some_and(|buffer| buffer.spare().is_empty());
+        self.pace = match self.pace {
+            Pace::Stream if read >= LONG && self.may_go_past(from) => Pace::Past,
+            _ if is_full => Pace::Stream,
+            _ => Pace::Message,
+        };
+        Poll::Ready(Ok(read))
+    }
+
+    fn may_go_past(&self, from: &Stream) -> bool {
+        self.frames.is_none() && from.is_plain()
+    }
+
+    /// Reads once into a pipe; into a buffer where there is none.
+    fn poll_fill_pipe(&mut self, context: &mut Context<'_>, from: &mut Stream) -> Poll<io::Result<usize>> {
+        let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
+            self.pace = Pace::Stream;
+            return self.poll_fill(context, from);
+        };
+        let pipe = self.pipe.insert(pipe);
+        let read = from.poll_fill_pipe(context, pipe, TURN);
+        if !matches!(read, Poll::Ready(Ok(1..))) {
+            // One that waits needs none.
+            self.pipe = None;
+        }
+        match read {
+            Poll::Ready(Ok(..SHORT)) => self.pace = Pace::Message,
+            Poll::Ready(Err(error)) if is_refusal(&error) => {
+                self.pace = Pace::Stream;
+                return self.poll_fill(context, from);
+            }
+            _ => {}
+        }
+        read
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Hot path: no allocation, no lock, no formatting, but for a body that a rule compresses.
 
-use std::task::{Context, Poll};
+use std::io;
+use std::task::{Context, Poll, ready};
 
 use super::encode::Encoder;
 use super::http1::body::Body;
 use super::http1::{Framing, Version};
 use crate::config::model::Coding;
 use crate::net::buffer::{Buffer, Size};
+use crate::net::splice::{Pipe, is_refusal};
 use crate::net::stream::{Stream, is_lost};
 use crate::proxy::outcome::Cause;
 
@@ -16,6 +18,25 @@ use crate::proxy::outcome::Cause;
 const STEP: usize = 16 * 1024;
 /// After so much others of the worker have their turn: a millisecond of work, more or less.
 const TURN: usize = 4 * STEP;
+
+/// So much came at once: a stream, of which the rest may go past this program …
+const SHORT: usize = 8 * 1024;
+/// … where so much is left of it that the pipe pays.
+const PAST_MIN: u64 = 64 * 1024;
+
+/// How bytes come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Trickle,
+    Stream,
+}
+
+impl Pace {
+    #[inline]
+    fn of(at_once: usize) -> Self {
+        if at_once >= SHORT { Self::Stream } else { Self::Trickle }
+    }
+}
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -34,6 +55,10 @@ pub struct Download {
     /// Bytes given to the client.
     pub sent: u64,
     ended: bool,
+    /// How much came at once when it was last looked.
+    pace: Pace,
+    /// What of the body goes past this program.
+    pipe: Option<Pipe>,
     /// Waiting for the client to take what is there, not for the backend.
     pub client_is_slow: bool,
 }
@@ -56,6 +81,7 @@ impl Download {
             None => None,
         };
         let unchunk = framing == Framing::Chunked && version == Version::Http10;
+        let at_once = hand.as_ref().map_or(0, |hand| hand.filled().len());
         let mut download = Self {
             out,
             hand,
@@ -65,6 +91,8 @@ impl Download {
             encoder,
             sent: 0,
             ended: false,
+            pace: Pace::of(at_once),
+            pipe: None,
             client_is_slow: false,
         };
         download.accept(Place::Out)?;
@@ -162,30 +190,8 @@ impl Download {
         let mut encoded = 0;
         loop {
             self.client_is_slow = true;
-            while !self.out.is_empty() {
-                match client.poll_write(context, self.out.filled()) {
-                    Poll::Ready(Ok(written)) => {
-                        self.out.consume(written);
-                        self.sent += written as u64;
-                    }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientAbort)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            while self.accepted > 0 {
-                let Some(buffer) = &mut self.hand else { break };
-                match client.poll_write(context, &buffer.filled()[..self.accepted]) {
-                    Poll::Ready(Ok(written)) => {
-                        buffer.consume(written);
-                        self.accepted -= written;
-                        self.sent += written as u64;
-                    }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientAbort)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            if self.hand.as_ref().is_some_and(Buffer::is_empty) {
-                self.hand = None;
+            if ready!(self.poll_give(context, client)).is_err() {
+                return Poll::Ready(Err(Cause::ClientAbort));
             }
             self.client_is_slow = false;
             if self.body.is_done() || self.ended {
@@ -205,7 +211,11 @@ impl Download {
                     continue;
                 }
             }
-            match backend.poll_fill(context, &mut self.hand, Size::Large) {
+            let read = match self.may_go_past(backend, client) {
+                0 => self.poll_fill(context, backend),
+                left => self.poll_fill_pipe(context, backend, left),
+            };
+            match read {
                 Poll::Ready(Ok(0)) if self.body == Body::UntilClose => self.ended = true,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Cause::TruncatedBody)),
                 Poll::Ready(Ok(_)) => {}
@@ -215,6 +225,79 @@ impl Download {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// How much of the body may go past this program in one move; 0 where it is copied.
+    #[inline]
+    fn may_go_past(&self, backend: &Stream, client: &Stream) -> usize {
+        match self.body {
+            Body::Length(left) if self.pace == Pace::Stream && left >= PAST_MIN => {
+                let may = self.encoder.is_none() && self.hand.is_none() && backend.is_plain() && client.is_plain();
+                if may { usize::try_from(left).unwrap_or(usize::MAX) } else { 0 }
+            }
+            _ => 0,
+        }
+    }
+
+    #[inline]
+    fn poll_fill(&mut self, context: &mut Context<'_>, backend: &mut Stream) -> Poll<io::Result<usize>> {
+        let read = ready!(backend.poll_fill(context, &mut self.hand, Size::Large))?;
+        self.pace = Pace::of(read);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Reads once into a pipe; into a buffer where there is none. What a pipe takes is part of the body.
+    fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        backend: &mut Stream,
+        left: usize,
+    ) -> Poll<io::Result<usize>> {
+        let Some(pipe) = self.pipe.take().or_else(Pipe::take) else { return self.poll_fill(context, backend) };
+        let pipe = self.pipe.insert(pipe);
+        let read = backend.poll_fill_pipe(context, pipe, left);
+        if !matches!(read, Poll::Ready(Ok(1..))) {
+            // One that waits needs none.
+            self.pipe = None;
+        }
+        let read = match ready!(read) {
+            Err(error) if is_refusal(&error) => {
+                return self.poll_fill(context, backend);
+            }
+            read => read?,
+        };
+        self.pace = Pace::of(read);
+        if let Body::Length(left) = &mut self.body {
+            *left = left.saturating_sub(read as u64);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Gives the client all that is judged.
+    #[inline]
+    fn poll_give(&mut self, context: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let written = ready!(client.poll_write(context, self.out.filled()))?;
+            self.out.consume(written);
+            self.sent += written as u64;
+        }
+        if let Some(buffer) = &mut self.hand {
+            while self.accepted > 0 {
+                let written = ready!(client.poll_write(context, &buffer.filled()[..self.accepted]))?;
+                buffer.consume(written);
+                self.accepted -= written;
+                self.sent += written as u64;
+            }
+            if buffer.is_empty() {
+                self.hand = None;
+            }
+        }
+        if let Some(pipe) = &mut self.pipe {
+            while !pipe.is_empty() {
+                self.sent += ready!(client.poll_empty_pipe(context, pipe))? as u64;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
