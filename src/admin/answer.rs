@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
+};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -15,13 +17,15 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::access::{self, Refusal};
+use super::live::{self, Body};
+use super::page::{self, Asset};
 use super::place::{PATHS, Place, decoded};
 use super::{AdminState, Desk, MAX_BODY_BYTES, READ_TIMEOUT, events, orders, view, why};
 use crate::control::Phase;
 use crate::control::orders::Refused;
 use crate::health::State;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Body>;
 
 /// Answers one request.
 pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
@@ -37,6 +41,9 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
     match place {
         Place::Live => return text(StatusCode::OK, "alive\n"),
         Place::Ready => return ready(&desk.state, request.uri().query()),
+        // It holds nothing that is not in the program; what it shows it asks for like everybody else.
+        Place::Page(asset) => return page(asset),
+        Place::Index if page::is_wanted(request.headers()) => return page(Asset::Page),
         _ => {}
     }
     let in_force = desk.state.table.load().config.admin.token.clone();
@@ -57,9 +64,14 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
 async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
     let state = &desk.state;
     match place {
-        Place::Live | Place::Ready | Place::Index | Place::Reload | Place::Probe(..) | Place::Order(..) => {
-            text(StatusCode::OK, PATHS)
-        }
+        Place::Stream => live(desk),
+        Place::Live
+        | Place::Ready
+        | Place::Index
+        | Place::Page(_)
+        | Place::Reload
+        | Place::Probe(..)
+        | Place::Order(..) => text(StatusCode::OK, PATHS),
         Place::Metrics => metrics(desk).await,
         Place::Pools => made_apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
         Place::Pool(name) => found(view::pool(state, &name)),
@@ -126,6 +138,20 @@ fn ready(state: &AdminState, query: Option<&str>) -> Answer {
         }
     }
     text(StatusCode::OK, "ready\n")
+}
+
+fn live(desk: &Desk) -> Answer {
+    match live::follow(&desk.state, &desk.streams) {
+        Some(body) => typed("text/event-stream", StatusCode::OK, body),
+        None => problem(StatusCode::SERVICE_UNAVAILABLE, "too many follow already"),
+    }
+}
+
+fn page(asset: Asset) -> Answer {
+    let mut answer = with_type(asset.content_type(), StatusCode::OK, Bytes::from_static(asset.bytes()));
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    answer.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
 }
 
 async fn metrics(desk: &Desk) -> Answer {
@@ -202,7 +228,11 @@ fn text(status: StatusCode, body: &str) -> Answer {
 }
 
 fn with_type(content_type: &'static str, status: StatusCode, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    typed(content_type, status, Body::Left(Full::new(body)))
+}
+
+fn typed(content_type: &'static str, status: StatusCode, body: Body) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

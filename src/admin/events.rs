@@ -57,6 +57,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// What comes after what has been seen.
+    pub(super) fn behind(self, seen: &EventsView) -> Self {
+        Self { after: seen.last, run: Some(seen.run.clone()), ..self }
+    }
+
     /// Reads a query; `decoded` resolves escapes.
     pub(super) fn of(query: &str, decoded: impl Fn(&str) -> String) -> Result<Self, String> {
         let mut wanted = Self::default();

@@ -7,7 +7,9 @@ mod access;
 mod answer;
 pub mod events;
 mod exposition;
+mod live;
 pub mod orders;
+mod page;
 mod place;
 pub mod view;
 pub mod why;
@@ -80,6 +82,8 @@ struct Desk {
     exposition: Arc<Exposition>,
     /// One scrape at a time: a second one would double the memory and be no faster.
     scrape: Semaphore,
+    /// Who may follow at once.
+    streams: Arc<Semaphore>,
 }
 
 /// Serves the admin port until the future is dropped, which also ends its connections. Runs on a tokio runtime with
@@ -90,7 +94,8 @@ struct Desk {
 pub async fn serve(listener: Unserved, state: Arc<AdminState>) -> io::Result<Infallible> {
     let listener = listener.serve()?;
     let exposition = Arc::new(Exposition::new(Arc::clone(&state)));
-    let desk = Arc::new(Desk { state, exposition, scrape: Semaphore::new(1) });
+    let streams = Arc::new(Semaphore::new(live::MAX_STREAMS));
+    let desk = Arc::new(Desk { state, exposition, scrape: Semaphore::new(1), streams });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -3,9 +3,10 @@
 use hyper::Method;
 
 use super::orders::Verb;
+use super::page::Asset;
 
 pub(super) const PATHS: &str = "\
-evenkeel admin port
+evenkeel admin port; a browser gets a page here
 
 GET  /metrics             for Prometheus
 GET  /livez               200 while the program runs
@@ -18,6 +19,7 @@ GET  /api/v1/pools/POOL/backends/BACKEND              one backend
 GET  /api/v1/pools/POOL/backends/BACKEND/why          why it is what it is, with what the last probes saw
 GET  /api/v1/overrides    what operators have ordered
 GET  /api/v1/events       what happened lately; ?after=NUMBER&run=RUN&wait=SECONDS follows, ?pool=NAME chooses
+GET  /api/v1/live         pools and events as they change (server-sent events)
 
 These take POST and the header X-Evenkeel-Request: 1
 POST /api/v1/reload       read the configuration again
@@ -37,6 +39,8 @@ POST /api/v1/pools/POOL/promote                       {\"reset\": true} takes th
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Index,
+    Page(Asset),
+    Stream,
     Live,
     Ready,
     Metrics,
@@ -55,6 +59,9 @@ pub(super) enum Place {
 impl Place {
     /// The place of a path.
     pub(super) fn of(path: &str) -> Option<Self> {
+        if let Some(name) = path.strip_prefix("/page/") {
+            return Asset::of(name).map(Self::Page);
+        }
         Some(match path {
             "/" => Self::Index,
             "/livez" => Self::Live,
@@ -63,6 +70,7 @@ impl Place {
             "/api/v1/pools" => Self::Pools,
             "/api/v1/overrides" => Self::Overrides,
             "/api/v1/events" => Self::Events,
+            "/api/v1/live" => Self::Stream,
             "/api/v1/reload" => Self::Reload,
             _ => return Self::below_pools(path.strip_prefix("/api/v1/pools/")?),
         })
