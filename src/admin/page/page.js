@@ -375,7 +375,7 @@ function transcript(report) {
     make('td', { class: 'mono' }, step.text)));
   return [make('p', {}, badge(report.good ? 'up' : 'down'), ' ' + span(report.age_seconds) + ' ago, took ' + span(report.took_seconds) + ': '
     + (report.layer ? report.layer + ': ' : '') + report.what),
-    make('details', { open: !report.good }, make('summary', {}, report.steps.length + ' steps'), make('table', { class: 'steps' }, make('tbody', {}, ...rows)))];
+    rows.length > 0 && make('details', { open: !report.good }, make('summary', {}, report.steps.length + ' steps'), make('table', { class: 'steps' }, make('tbody', {}, ...rows)))].filter(Boolean);
 }
 
 // === orders ===
