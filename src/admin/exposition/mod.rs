@@ -22,7 +22,7 @@ use super::AdminState;
 use crate::config::model::{Protocol, Spoken};
 use crate::control::Phase;
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, REJECTIONS, STATUS_CLASSES};
+use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, Rejection, STATUS_CLASSES};
 use crate::route::{Listener, Table};
 use backends::Backends;
 use sample::{and, flag, label, made, micros, sample, seconds};
@@ -136,9 +136,9 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
             let labels = and(labels, "code", class);
             requests.push(sample(&family::LISTENER_REQUESTS, labels, count(|it| &it.responses, at)));
         }
-        for (at, reason) in REJECTIONS.iter().enumerate() {
-            let labels = and(labels, "reason", reason);
-            rejected.push(sample(&family::LISTENER_REJECTED, labels, count(|it| &it.rejected, at)));
+        for reason in Rejection::ALL {
+            let labels = and(labels, "reason", reason.word());
+            rejected.push(sample(&family::LISTENER_REJECTED, labels, count(|it| &it.rejected, *reason as usize)));
         }
     }
     families.push(made(&family::LISTENER_REQUESTS, requests));
