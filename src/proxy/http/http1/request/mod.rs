@@ -13,7 +13,7 @@ pub use forwarded::Forwarded;
 pub use sending::{Proof, Sender};
 
 use seen::{Seen, framing, look};
-use target::{is_host, target_parts};
+use target::{Form, is_host, target_parts};
 
 use super::fields::{self, Left, Room};
 use super::{Framing, Reject, Version};
@@ -39,8 +39,7 @@ pub struct Request<'b> {
     pub length: usize,
     /// Any token: methods that are not known pass.
     pub method: &'b str,
-    /// The target as it came.
-    target: &'b str,
+    form: Form<'b>,
     /// Path and query of the target, or the query alone where an absolute target has no path; `*` for `OPTIONS *`.
     pub origin_target: &'b str,
     /// Version.
@@ -91,13 +90,13 @@ impl<'b> Request<'b> {
         let mut left = Left::default();
         let seen = look(fields, &mut left)?;
         let framing = framing(&seen, version)?;
-        let (origin_target, authority) = target_parts(method, target)?;
-        let host = host(&seen, version, authority)?;
+        let (origin_target, form) = target_parts(method, target)?;
+        let host = host(&seen, version, form)?;
         Ok(Some(Self {
             head,
             length: skipped + length,
             method,
-            target,
+            form,
             origin_target,
             version,
             host,
@@ -208,14 +207,17 @@ fn refusal(error: httparse::Error, text: &[u8]) -> Reject {
 }
 
 #[inline]
-fn host<'b>(seen: &Seen<'b>, version: Version, authority: Option<&'b str>) -> Result<Option<&'b str>, Reject> {
+fn host<'b>(seen: &Seen<'b>, version: Version, form: Form<'b>) -> Result<Option<&'b str>, Reject> {
     let host = match seen.host {
         None if version == Version::Http11 => return Err(Reject::MissingHost),
         None => None,
         Some(host) if is_host(host) => Some(std::str::from_utf8(host).map_err(|_not_text| Reject::Host)?),
         Some(_) => return Err(Reject::Host),
     };
-    Ok(authority.or(host))
+    Ok(match form {
+        Form::Absolute(authority) => Some(authority),
+        Form::Origin => host,
+    })
 }
 
 #[cfg(test)]

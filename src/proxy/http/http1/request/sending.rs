@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::Request;
+use super::target::Form;
 use crate::net::buffer::Buffer;
 use crate::net::tls::ClientCertificate;
 use crate::proxy::http::http1::Framing;
@@ -23,12 +24,13 @@ impl Request<'_> {
         }
         out.append(self.origin_target.as_bytes());
         out.append(b" HTTP/1.1\r\n");
-        if self.target.len() != self.origin_target.len() || self.host.is_none() {
-            // The lines' own Host, if any, has been left out by `authority_host`.
+        let outranks_host = matches!(self.form, Form::Absolute(_));
+        if outranks_host || self.host.is_none() {
+            // The lines' own Host, if any, is left out below.
             line(out, b"Host: ", self.host.map_or(sender.fallback_host, str::as_bytes));
         }
         let mut left = self.left;
-        if self.target.len() != self.origin_target.len() {
+        if outranks_host {
             leave_out_host(self.fields, &mut left);
         }
         if !matches!(sender.proof, Proof::Untold) {

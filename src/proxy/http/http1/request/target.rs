@@ -5,9 +5,18 @@
 use crate::proxy::http::http1::Reject;
 use crate::proxy::http::http1::chunked::is_token;
 
-/// Path with query, and the authority where the target is absolute (RFC 9112, section 3.2).
+/// In which form a target came (RFC 9112, section 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form<'b> {
+    /// A path, or `*`.
+    Origin,
+    /// A whole address, with this authority.
+    Absolute(&'b str),
+}
+
+/// Path with query, and the form of the target (RFC 9112, section 3.2).
 #[inline]
-pub(super) fn target_parts<'b>(method: &str, target: &'b str) -> Result<(&'b str, Option<&'b str>), Reject> {
+pub(super) fn target_parts<'b>(method: &str, target: &'b str) -> Result<(&'b str, Form<'b>), Reject> {
     let bytes = target.as_bytes();
     if method == "CONNECT" {
         return Err(Reject::Connect);
@@ -16,10 +25,10 @@ pub(super) fn target_parts<'b>(method: &str, target: &'b str) -> Result<(&'b str
         return Err(Reject::Target);
     }
     if bytes.first() == Some(&b'/') {
-        return Ok((target, None));
+        return Ok((target, Form::Origin));
     }
     if target == "*" {
-        return if method == "OPTIONS" { Ok((target, None)) } else { Err(Reject::Target) };
+        return if method == "OPTIONS" { Ok((target, Form::Origin)) } else { Err(Reject::Target) };
     }
     let scheme = ["http://", "https://"]
         .into_iter()
@@ -30,7 +39,7 @@ pub(super) fn target_parts<'b>(method: &str, target: &'b str) -> Result<(&'b str
     if authority.is_empty() || !is_host(authority.as_bytes()) {
         return Err(Reject::Target);
     }
-    Ok((if path.is_empty() { "/" } else { path }, Some(authority)))
+    Ok((if path.is_empty() { "/" } else { path }, Form::Absolute(authority)))
 }
 
 /// `uri-host [":" port]` (RFC 9110, section 7.2; RFC 3986, section 3.2.2).
