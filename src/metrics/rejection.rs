@@ -85,6 +85,8 @@ rejections! {
     AuthBusy = "auth_busy",
     /// The service that says who may pass says nothing.
     AuthFailed = "auth_failed",
+    /// A rule makes no valid target of it.
+    BadRewrite = "bad_rewrite",
 }
 
 #[cfg(test)]

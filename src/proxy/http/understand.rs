@@ -12,7 +12,7 @@ use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
 use super::own::Own;
-use super::rules::{self, Meeting, Met, fill::Facts};
+use super::rules::{self, Meeting, Met, fill::Facts, fill::Peer};
 use super::sticky::Belongs;
 use super::trace;
 use crate::balance::{Balance, hash};
@@ -171,9 +171,19 @@ impl Connection {
         listener: &'a Listener,
         pool: &'a str,
     ) -> Facts<'a, 'b> {
-        let listener = &listener.config.name;
-        let (scheme, id) = (sender.scheme, sender.request_id);
-        Facts { request, user: "", client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
+        Facts {
+            request,
+            user: "",
+            client: self.ip,
+            client_text: &self.ip_text,
+            scheme: sender.scheme,
+            id: sender.request_id,
+            listener: &listener.config.name,
+            pool,
+            peer: if trusts(listener, self.peer) { Peer::TrustedProxy } else { Peer::Anybody },
+            asked_host: sender.host,
+            target_bytes: listener.config.limits.target_bytes as usize,
+        }
     }
 
     /// What the log has of a request that was refused, where there is a log: all of it where the head could be read.
@@ -289,8 +299,17 @@ fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> 
 /// What the other side says of whom it speaks for, where it is a proxy that is trusted.
 #[inline]
 fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
-    let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
-    if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
+    if trusts(listener, peer) {
+        request.forwarded(|address| trusts(listener, address))
+    } else {
+        Forwarded { client: None, scheme: None, host: None }
+    }
+}
+
+/// Whether it is a proxy that is trusted.
+#[inline]
+fn trusts(listener: &Listener, address: IpAddr) -> bool {
+    listener.config.trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
 /// What the backend is told of the client's certificate.

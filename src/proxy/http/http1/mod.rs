@@ -69,6 +69,8 @@ pub enum Reject {
     AuthBusy,
     /// The service that says who may pass says nothing.
     AuthFailed,
+    /// A rule makes no valid target of it.
+    Rewrite,
 }
 
 impl Reject {
@@ -122,6 +124,7 @@ impl Reject {
             Self::Unauthorized => Rejection::Unauthorized,
             Self::AuthBusy => Rejection::AuthBusy,
             Self::AuthFailed => Rejection::AuthFailed,
+            Self::Rewrite => Rejection::BadRewrite,
         }
     }
 
@@ -160,6 +163,7 @@ impl Reject {
             Self::Unauthorized => "A name and a password are needed.",
             Self::AuthBusy => "Too many passwords wait to be proved; ask again later.",
             Self::AuthFailed => "Nobody can say right now whether you may ask for this.",
+            Self::Rewrite => "What this address stands for cannot be asked for.",
         }
     }
 }
