@@ -1,5 +1,4 @@
 //! Rewritten paths: what the backend is asked for, what it is told of it, and how its answers come back.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
