@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-pub use self::rejection::Rejection;
+pub use self::rejection::{Rejected, Rejection};
 
 thread_local! {
     static WORKER: Cell<usize> = const { Cell::new(0) };
@@ -134,8 +134,10 @@ pub struct ListenerStats {
     pub connections_ended: Counter,
     /// Answers sent, by [`status_class`].
     pub responses: [Counter; 6],
-    /// Requests answered by the balancer itself or connections closed by it, by [`Rejection`].
-    pub rejected: [Counter; Rejection::ALL.len()],
+    /// Requests answered by the balancer itself or connections closed by it, by reason.
+    pub rejected: Rejected,
+    /// Fields that were left out because of their names.
+    pub dropped_fields: Counter,
     /// Connections of HTTP/2 closed because of what their client sent, by [`FLOODS`].
     pub floods: [Counter; FLOODS.len()],
     /// Handshakes with clients, by [`HANDSHAKES`].
@@ -152,7 +154,7 @@ impl ListenerStats {
     /// Counts one request or connection that was refused.
     #[inline]
     pub fn reject(&self, why: Rejection) {
-        self.rejected[why as usize].inc();
+        self.rejected.of(why).inc();
     }
 }
 

@@ -3,6 +3,8 @@
 //! A counter is found by its variant, never by a number that somebody wrote down. New reasons go to the end: dashboards
 //! know the words, and nobody knows the order.
 
+use super::Counter;
+
 /// Writes the enum and the words of its variants from one list.
 macro_rules! rejections {
     ($($(#[$about:meta])* $name:ident = $word:literal,)*) => {
@@ -87,6 +89,30 @@ rejections! {
     AuthFailed = "auth_failed",
     /// A rule makes no valid target of it.
     BadRewrite = "bad_rewrite",
+    /// A path that cannot be put into normal form, or did not come in it where it must.
+    BadPath = "bad_path",
+    /// A path that another server could take elsewhere.
+    AmbiguousPath = "ambiguous_path",
+    /// A field whose name has an underscore, where these are refused.
+    Underscore = "underscore",
+}
+
+/// A counter for each.
+#[derive(Debug)]
+pub struct Rejected([Counter; Rejection::ALL.len()]);
+
+impl Default for Rejected {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Rejected {
+    /// The one for this.
+    #[inline]
+    pub fn of(&self, why: Rejection) -> &Counter {
+        &self.0[why as usize]
+    }
 }
 
 #[cfg(test)]

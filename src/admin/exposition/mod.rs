@@ -126,6 +126,7 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     single(&family::LISTENER_OPEN, &|listener| f64::from(listener.open.load(Relaxed)));
     single(&family::LISTENER_CONNECTIONS, &|listener| listener.stats.sum(|it| &it.connections) as f64);
     single(&family::LISTENER_RECEIVED, &|listener| listener.stats.sum(|it| &it.received_bytes) as f64);
+    single(&family::LISTENER_DROPPED_FIELDS, &|listener| listener.stats.sum(|it| &it.dropped_fields) as f64);
     single(&family::LISTENER_SENT, &|listener| listener.stats.sum(|it| &it.sent_bytes) as f64);
 
     let mut requests = Vec::new();
@@ -138,7 +139,8 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
         }
         for reason in Rejection::ALL {
             let labels = and(labels, "reason", reason.word());
-            rejected.push(sample(&family::LISTENER_REJECTED, labels, count(|it| &it.rejected, *reason as usize)));
+            let count = listener.stats.sum(|it| it.rejected.of(*reason)) as f64;
+            rejected.push(sample(&family::LISTENER_REJECTED, labels, count));
         }
     }
     families.push(made(&family::LISTENER_REQUESTS, requests));

@@ -71,6 +71,12 @@ pub enum Reject {
     AuthFailed,
     /// A rule makes no valid target of it.
     Rewrite,
+    /// A path that cannot be put into normal form (RFC 3986, section 6.2.2), or did not come in it where it must.
+    Path,
+    /// A path that another server could read in another way, and take elsewhere.
+    AmbiguousPath,
+    /// A field whose name has an underscore, where these are refused.
+    Underscore,
 }
 
 impl Reject {
@@ -125,6 +131,9 @@ impl Reject {
             Self::AuthBusy => Rejection::AuthBusy,
             Self::AuthFailed => Rejection::AuthFailed,
             Self::Rewrite => Rejection::BadRewrite,
+            Self::Path => Rejection::BadPath,
+            Self::AmbiguousPath => Rejection::AmbiguousPath,
+            Self::Underscore => Rejection::Underscore,
         }
     }
 
@@ -164,6 +173,9 @@ impl Reject {
             Self::AuthBusy => "Too many passwords wait to be proved; ask again later.",
             Self::AuthFailed => "Nobody can say right now whether you may ask for this.",
             Self::Rewrite => "What this address stands for cannot be asked for.",
+            Self::Path => "The path is malformed, or leads above the root.",
+            Self::AmbiguousPath => "The path can be read in more than one way.",
+            Self::Underscore => "The name of a header field has an underscore.",
         }
     }
 }

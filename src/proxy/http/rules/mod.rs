@@ -145,7 +145,8 @@ fn may_ask(access: &Access, facts: &Facts<'_, '_>) -> bool {
 fn request_edits(rules: &Rules, facts: &Facts<'_, '_>) -> Edits {
     let changes = &rules.request;
     let mut edits = Edits::default();
-    edits.remove(facts.request.fields, &changes.remove);
+    // In any spelling that a backend could take for it: what is set here comes from nobody else.
+    edits.remove_alike(facts.request.fields, &changes.remove);
     let mut value = Vec::new();
     for line in &changes.add {
         value.clear();

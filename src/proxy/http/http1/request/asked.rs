@@ -13,6 +13,8 @@ use crate::route::routes::Question;
 pub struct Asked<'a, 'b> {
     /// The request.
     pub request: &'a Request<'b>,
+    /// Its path, or another way to read it.
+    pub path: &'a [u8],
     /// Who sent it.
     pub client: IpAddr,
 }
@@ -25,7 +27,7 @@ impl Question for Asked<'_, '_> {
         self.request.host.unwrap_or_default().as_bytes()
     }
     fn path(&self) -> &[u8] {
-        self.request.path()
+        self.path
     }
     fn client(&self) -> IpAddr {
         self.client

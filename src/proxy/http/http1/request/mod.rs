@@ -40,6 +40,8 @@ pub struct Request<'b> {
     /// Any token: methods that are not known pass.
     pub method: &'b str,
     form: Form<'b>,
+    /// `origin_target` as it came, for logs, whatever form the listener puts it into.
+    pub came: &'b str,
     /// Path and query of the target, or the query alone where an absolute target has no path; `*` for `OPTIONS *`.
     pub origin_target: &'b str,
     /// Version.
@@ -97,6 +99,7 @@ impl<'b> Request<'b> {
             length: skipped + length,
             method,
             form,
+            came: origin_target,
             origin_target,
             version,
             host,
@@ -112,6 +115,18 @@ impl<'b> Request<'b> {
             fields,
             left,
         }))
+    }
+
+    /// Leaves out the fields whose names have underscores; says how many.
+    pub fn leave_out_underscores(&mut self) -> u64 {
+        let mut count = 0;
+        for (index, field) in self.fields.iter().enumerate() {
+            if memchr::memchr(b'_', field.name.as_bytes()).is_some() {
+                self.left.out(index);
+                count += 1;
+            }
+        }
+        count
     }
 
     /// The values of all headers of that name, in any case.
@@ -138,17 +153,12 @@ impl<'b> Request<'b> {
 
     /// Path of the target, without query.
     pub fn path(&self) -> &'b [u8] {
-        let target = self.origin_target.as_bytes();
-        match memchr::memchr(b'?', target) {
-            Some(0) => b"/",
-            end => &target[..end.unwrap_or(target.len())],
-        }
+        path_of(self.origin_target.as_bytes())
     }
 
     /// What stands behind the `?` of the target.
     pub fn query(&self) -> &'b [u8] {
-        let target = self.origin_target.as_bytes();
-        memchr::memchr(b'?', target).map_or(&[], |at| &target[at + 1..])
+        query_of(self.origin_target.as_bytes())
     }
 }
 
@@ -218,6 +228,21 @@ fn host<'b>(seen: &Seen<'b>, version: Version, form: Form<'b>) -> Result<Option<
         Form::Absolute(authority) => Some(authority),
         Form::Origin => host,
     })
+}
+
+/// The path of a target, without query.
+#[inline]
+pub fn path_of(target: &[u8]) -> &[u8] {
+    match memchr::memchr(b'?', target) {
+        Some(0) => b"/",
+        end => &target[..end.unwrap_or(target.len())],
+    }
+}
+
+/// What stands behind the `?` of a target.
+#[inline]
+pub fn query_of(target: &[u8]) -> &[u8] {
+    memchr::memchr(b'?', target).map_or(&[], |at| &target[at + 1..])
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ fn note<'b>(seen: &mut Seen<'b>, name: &[u8], value: &'b [u8]) -> Result<bool, R
             }
             true
         }
+        12 if fields::is_alike(name, b"x-request-id") => true,
         12 if is(b"content-type") => {
             seen.is_grpc = grpc::is_type(value);
             false

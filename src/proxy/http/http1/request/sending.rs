@@ -19,14 +19,13 @@ impl Request<'_> {
     pub fn write(&self, out: &mut Buffer, sender: &Sender<'_>, edits: Option<&Edits>) -> Range<usize> {
         out.append(self.method.as_bytes());
         out.append(b" ");
-        match edits.and_then(Edits::target) {
-            Some(target) => out.append(target),
-            None => {
-                if self.origin_target.starts_with('?') {
-                    out.append(b"/");
-                }
-                out.append(self.origin_target.as_bytes());
+        if let Some(target) = edits.and_then(Edits::target) {
+            out.append(target);
+        } else {
+            if self.origin_target.starts_with('?') {
+                out.append(b"/");
             }
+            out.append(self.origin_target.as_bytes());
         }
         out.append(b" HTTP/1.1\r\n");
         let outranks_host = matches!(self.form, Form::Absolute(_));
