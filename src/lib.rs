@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 8 main, cli      7 server      6 admin      5 proxy | control      4 route | probe
-//! 3 pool           2 net         1 config, health, balance, log, trace, metrics, drain, clock
+//! 3 pool           2 net         1 config, health, balance, path, log, trace, metrics, drain, clock
 //! ```
 
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod health;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod path;
 pub mod pool;
 pub mod probe;
 pub mod proxy;

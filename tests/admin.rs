@@ -14,6 +14,7 @@ use evenkeel::control::orders::{Around, Orders};
 use evenkeel::control::{Life, Phase, ReloadRequest};
 use evenkeel::health::State;
 use evenkeel::health::judge::Disagreement;
+use evenkeel::metrics::Rejection;
 use evenkeel::pool::events::{Event, EventKind, Events};
 use evenkeel::pool::{Alarm, AlarmKind, Backend, CheckStatus, Remarks};
 use evenkeel::probe::Schedule;
@@ -147,7 +148,7 @@ fn a_scrape_shows_what_the_workers_counted() {
     listener.mine().connections.add(5);
     table.listeners[0].open.store(3, Relaxed);
     listener.mine().responses[1].add(7);
-    listener.mine().rejected[0].inc();
+    listener.mine().reject(Rejection::BadRequestLine);
     pool.mine().responses[1].add(7);
     pool.mine().retries.inc();
     pool.mine().failed[2].inc();

@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["metrics"],
     &["drain"],
     &["log"],
+    &["path"],
     &["balance"],
     &["health"],
     &["config"],

@@ -110,6 +110,7 @@ mod tests {
             | "hsts = { ... }"
             | "respond = { ... }"
             | "redirect = { ... }"
+            | "rewrite = { ... }"
             | "rate = { ... }"
             | "cors = { ... }"
             | "basic_auth = { ... }"

@@ -53,6 +53,7 @@ families! {
     LISTENER_CONNECTIONS: Counter "evenkeel_listener_connections_total" "Client connections accepted.";
     LISTENER_REQUESTS: Counter "evenkeel_listener_requests_total" "Requests answered, by the status class of the answer.";
     LISTENER_REJECTED: Counter "evenkeel_listener_rejected_total" "Requests refused by the balancer itself, by reason.";
+    LISTENER_DROPPED_FIELDS: Counter "evenkeel_listener_dropped_fields_total" "Header fields of requests left out because their names have underscores.";
     LISTENER_HANDSHAKES: Counter "evenkeel_listener_tls_handshakes_total" "TLS handshakes with clients, by result: ok, failed, late, or what was wrong with the certificate of the client.";
     HTTP2_FLOODS: Counter "evenkeel_http2_floods_total" "Connections of HTTP/2 that were closed because of what their client sent, by its kind.";
     LISTENER_CERTIFICATE: Gauge "evenkeel_listener_certificate_expiry_timestamp_seconds" "When a certificate that the listener shows expires, seconds since 1970, by its file.";

@@ -7,11 +7,14 @@
 //! Hot path: no allocation after first use, no lock, no formatting.
 
 pub mod family;
+mod rejection;
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+pub use self::rejection::{Rejected, Rejection};
 
 thread_local! {
     static WORKER: Cell<usize> = const { Cell::new(0) };
@@ -131,8 +134,10 @@ pub struct ListenerStats {
     pub connections_ended: Counter,
     /// Answers sent, by [`status_class`].
     pub responses: [Counter; 6],
-    /// Requests answered by the balancer itself or connections closed by it, by [`REJECTIONS`].
-    pub rejected: [Counter; REJECTIONS.len()],
+    /// Requests answered by the balancer itself or connections closed by it, by reason.
+    pub rejected: Rejected,
+    /// Fields that were left out because of their names.
+    pub dropped_fields: Counter,
     /// Connections of HTTP/2 closed because of what their client sent, by [`FLOODS`].
     pub floods: [Counter; FLOODS.len()],
     /// Handshakes with clients, by [`HANDSHAKES`].
@@ -143,6 +148,14 @@ pub struct ListenerStats {
     pub sent_bytes: Counter,
     /// What is counted where datagrams come; `connections` counts flows there.
     pub udp: UdpStats,
+}
+
+impl ListenerStats {
+    /// Counts one request or connection that was refused.
+    #[inline]
+    pub fn reject(&self, why: Rejection) {
+        self.rejected.of(why).inc();
+    }
 }
 
 /// What a worker counts of a UDP listener.
@@ -186,48 +199,6 @@ pub const FLOODS: [&str; 11] = [
     "headers",
     "tiny_data",
 ];
-
-/// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 29] = [
-    "bad_request_line",
-    "bad_version",
-    "bad_target",
-    "bad_header",
-    "bare_line_feed",
-    "bad_host",
-    "missing_host",
-    "duplicate_host",
-    "length_and_chunked",
-    "bad_content_length",
-    "bad_transfer_encoding",
-    "bad_chunk",
-    "bad_trailer",
-    "head_too_large",
-    "target_too_long",
-    "too_many_headers",
-    "body_too_large",
-    "head_timeout",
-    "body_timeout",
-    "no_route",
-    "connect_method",
-    "unknown_host",
-    "proxy_header",
-    "denied",
-    "client_hello",
-    "rate_limited",
-    "unauthorized",
-    "auth_busy",
-    "auth_failed",
-];
-
-/// Of [`REJECTIONS`]: a connection without the header of the PROXY protocol that it must begin with.
-pub const PROXY_HEADER: usize = 22;
-
-/// Of [`REJECTIONS`]: nobody whom the routes or the listener name.
-pub const NO_ROUTE: usize = 19;
-
-/// Of [`REJECTIONS`]: a connection whose first message is no hello of a TLS client, where routes look at its name.
-pub const CLIENT_HELLO: usize = 24;
 
 /// What a worker counts of a pool.
 #[derive(Debug, Default)]

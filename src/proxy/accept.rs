@@ -21,7 +21,7 @@ use super::http::version::{self, Told};
 use super::tcp;
 use super::worker::{View, Worker};
 use crate::config::model::Protocol;
-use crate::metrics::{HANDSHAKES, PROXY_HEADER};
+use crate::metrics::{HANDSHAKES, Rejection};
 use crate::net::listen::{Acceptor, Unserved};
 use crate::net::proxy_protocol;
 use crate::net::stream::Stream;
@@ -168,7 +168,7 @@ async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<Soc
         other => {
             let why = other.and_then(Result::err).map_or("late".to_owned(), |error| error.to_string());
             tracing::debug!(listener = %listener.config.name, %why, "no PROXY header");
-            listener.stats.mine().rejected[PROXY_HEADER].inc();
+            listener.stats.mine().reject(Rejection::ProxyHeader);
             None
         }
     }

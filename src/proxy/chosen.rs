@@ -14,7 +14,7 @@ use super::log::{Ended, Line};
 use super::outcome::Phase;
 use super::worker::Worker;
 use crate::config::model::{PoolIndex, Reads, ValueMatch};
-use crate::metrics::{CLIENT_HELLO, NO_ROUTE, REJECTIONS};
+use crate::metrics::Rejection;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::client_hello::{self, Hello};
 use crate::net::stream::Stream;
@@ -61,9 +61,9 @@ pub(super) async fn choose(
         None if listener.routes.look_at_hosts() => Box::pin(read_name(listener, client, hand)).await,
         None => Asked::Other,
     };
-    let turned_away = |reason: usize, name: Option<&str>| {
-        listener.stats.mine().rejected[reason].inc();
-        log(worker, listener, address, begun, REJECTIONS[reason], name);
+    let turned_away = |reason: Rejection, name: Option<&str>| {
+        listener.stats.mine().reject(reason);
+        log(worker, listener, address, begun, reason.word(), name);
     };
     let (name, is_hello) = match asked {
         Asked::Tls(name) => (name, !client.is_tls()),
@@ -72,7 +72,7 @@ pub(super) async fn choose(
         Asked::Nonsense(why) => {
             tracing::debug!(listener = %listener.config.name, client = %address, why, "no TLS client");
             client.reset_on_drop();
-            turned_away(CLIENT_HELLO, None);
+            turned_away(Rejection::ClientHello, None);
             return None;
         }
     };
@@ -84,7 +84,7 @@ pub(super) async fn choose(
         if is_hello {
             tell(client, &UNRECOGNIZED_NAME);
         }
-        turned_away(NO_ROUTE, name.as_deref());
+        turned_away(Rejection::NoRoute, name.as_deref());
         return None;
     };
     let line = Line::named(listener, name.as_deref());

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::http::http1::Version;
 use super::http::http1::answer::Answer;
-use super::http::http1::request::Request;
+use super::http::http1::request::{Request, path_of, query_of};
 use super::outcome::Phase;
 use crate::balance::rng::Rng;
 use crate::config::model::Client;
@@ -151,14 +151,15 @@ fn early_fact(early: &Early, request: &Request<'_>, id: &[u8], add: &mut dyn FnM
     match early {
         Early::Method => add(request.method.as_bytes()),
         Early::Host => add(request.host.unwrap_or_default().as_bytes()),
-        Early::Target => add(request.origin_target.as_bytes()),
-        Early::Path => add(request.path()),
-        Early::Query => add(query(request.origin_target.as_bytes())),
+        // As the client has written it, whatever is made of it.
+        Early::Target => add(request.came.as_bytes()),
+        Early::Path => add(path_of(request.came.as_bytes())),
+        Early::Query => add(query_of(request.came.as_bytes())),
         Early::Protocol => add(protocol(request.version)),
         Early::Request => {
             add(request.method.as_bytes());
             add(b" ");
-            add(request.origin_target.as_bytes());
+            add(request.came.as_bytes());
             add(b" ");
             add(protocol(request.version));
         }
@@ -166,11 +167,6 @@ fn early_fact(early: &Early, request: &Request<'_>, id: &[u8], add: &mut dyn FnM
         Early::Header(name) => add(request.header(name).unwrap_or_default()),
         Early::Cookie(name) => add(request.cookie(name).unwrap_or_default()),
     }
-}
-
-/// What stands behind the question mark.
-fn query(target: &[u8]) -> &[u8] {
-    memchr::memchr(b'?', target).and_then(|at| target.get(at + 1..)).unwrap_or_default()
 }
 
 fn protocol(version: Version) -> &'static [u8] {

@@ -7,6 +7,7 @@ use evenkeel::config::{self, Color, Source};
 use evenkeel::health::Expression;
 use evenkeel::net::buffer::Buffer;
 use evenkeel::net::proxy_protocol;
+use evenkeel::path::{self, Slashes, Verdict};
 use evenkeel::probe::parsers;
 use evenkeel::proxy::http::http1::answer::{Answer, Asked};
 use evenkeel::proxy::http::http1::chunked::Chunked;
@@ -27,6 +28,7 @@ pub struct Entry {
 /// All of them.
 pub const ALL: &[Entry] = &[
     Entry { name: "request", run: request, seeds: REQUESTS },
+    Entry { name: "path", run: path, seeds: PATHS },
     Entry { name: "answer", run: answer, seeds: ANSWERS },
     Entry { name: "chunked", run: chunked, seeds: CHUNKS },
     Entry { name: "proxy_header", run: proxy_header, seeds: PROXY_HEADERS },
@@ -91,6 +93,32 @@ fn request(input: &[u8]) {
     assert_eq!(again.method, read.method);
 }
 
+/// The normal form of a path is its own, has no way up in it, and stays plain where it was; and so is all that is read in it.
+fn path(input: &[u8]) {
+    for slashes in [Slashes::Keep, Slashes::Merge] {
+        let Ok(form) = path::normal(input, slashes) else { continue };
+        is_normal(&form, slashes);
+        if path::is_plain(input) {
+            assert_eq!(form, input, "what is plain stays");
+            assert!(!path::says_more(input));
+        }
+        let mut count = 0;
+        let read = path::readings(&form, |reading| {
+            is_normal(reading, Slashes::Merge);
+            count += 1;
+            Verdict::Same
+        });
+        assert!(count <= 6 && (count == 0 || !path::is_plain(&form)), "what is plain is read in one way");
+        assert!(!path::is_plain(&form) || read.is_ok());
+    }
+}
+
+fn is_normal(form: &[u8], slashes: Slashes) {
+    assert!(form.starts_with(b"/") && form.is_ascii() && !form.iter().any(u8::is_ascii_control));
+    assert!(form.split(|byte| *byte == b'/').all(|segment| segment != b"." && segment != b".."), "a way up");
+    assert_eq!(path::normal(form, slashes).as_deref(), Ok(form), "twice is once");
+}
+
 fn is_empty(framing: Framing) -> bool {
     matches!(framing, Framing::Empty | Framing::Length(0))
 }
@@ -148,6 +176,17 @@ fn config(input: &[u8]) {
         assert!(!problems.render(Color::Plain, "").is_empty());
     }
 }
+
+const PATHS: &[&[u8]] = &[
+    b"/a/b.c/~d?",
+    b"/%61/./b/../c//d",
+    b"/x/..;a=b/admin",
+    b"/%2561dmin/%252e%252e%255c",
+    b"/x%2F..%2Fadmin%3Bx%3f",
+    b"/.well-known/%c3%a9/%c0%ae%e0%80%ae",
+    b"//a///b//",
+    b"/x\\..\\admin%00%",
+];
 
 const REQUESTS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",

@@ -22,7 +22,7 @@ use super::AdminState;
 use crate::config::model::{Protocol, Spoken};
 use crate::control::Phase;
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, REJECTIONS, STATUS_CLASSES};
+use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, Rejection, STATUS_CLASSES};
 use crate::route::{Listener, Table};
 use backends::Backends;
 use sample::{and, flag, label, made, micros, sample, seconds};
@@ -126,6 +126,7 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     single(&family::LISTENER_OPEN, &|listener| f64::from(listener.open.load(Relaxed)));
     single(&family::LISTENER_CONNECTIONS, &|listener| listener.stats.sum(|it| &it.connections) as f64);
     single(&family::LISTENER_RECEIVED, &|listener| listener.stats.sum(|it| &it.received_bytes) as f64);
+    single(&family::LISTENER_DROPPED_FIELDS, &|listener| listener.stats.sum(|it| &it.dropped_fields) as f64);
     single(&family::LISTENER_SENT, &|listener| listener.stats.sum(|it| &it.sent_bytes) as f64);
 
     let mut requests = Vec::new();
@@ -136,9 +137,10 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
             let labels = and(labels, "code", class);
             requests.push(sample(&family::LISTENER_REQUESTS, labels, count(|it| &it.responses, at)));
         }
-        for (at, reason) in REJECTIONS.iter().enumerate() {
-            let labels = and(labels, "reason", reason);
-            rejected.push(sample(&family::LISTENER_REJECTED, labels, count(|it| &it.rejected, at)));
+        for reason in Rejection::ALL {
+            let labels = and(labels, "reason", reason.word());
+            let count = listener.stats.sum(|it| it.rejected.of(*reason)) as f64;
+            rejected.push(sample(&family::LISTENER_REJECTED, labels, count));
         }
     }
     families.push(made(&family::LISTENER_REQUESTS, requests));

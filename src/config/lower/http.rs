@@ -3,6 +3,7 @@
 use super::super::model::{HttpVersion, Protocol, Spoken};
 use super::super::problem::Problem;
 use super::super::section::{Choice, Section};
+use super::listener::no_effect;
 
 pub(super) const VERSION: Choice<HttpVersion> = Choice {
     words: &[("1.1", HttpVersion::V1_1), ("2", HttpVersion::V2)],
@@ -22,6 +23,7 @@ pub(super) const VERSION: Choice<HttpVersion> = Choice {
 
 /// `listener.NAME.http`, a word or a list.
 pub(super) fn spoken(section: &Section<'_>, protocol: Protocol) -> Spoken {
+    no_effect(section, protocol, &["http"]);
     let usual = if section.has("tls") && protocol == Protocol::Http { Spoken::Both } else { Spoken::V1 };
     let versions: Vec<HttpVersion> = section
         .parsed_list("http", |text| VERSION.find("http", text))

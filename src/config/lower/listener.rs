@@ -19,7 +19,7 @@ use super::http;
 use super::log;
 use super::route::{self, Above, READS, RouteRead};
 use super::rules::{self, DESTINATIONS, Destined};
-use super::{Pools, connections, udp};
+use super::{Pools, connections, paths, udp};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -94,18 +94,18 @@ pub(super) fn listener<'a>(
     rules::refuse_circle(destination.as_ref(), redirect_at, tls_at, &section);
     let routes = routes(&section, &Above { pools, rules: rules.as_ref(), tls: tls_at, protocol });
     let tls = certificates::listener_tls(&section, protocol);
-    no_effect(&section, protocol, &["http"]);
     let http = http::spoken(&section, protocol);
     let unknown_host = unknown_host(&section, protocol);
     let trusted_proxies = trusted_proxies(&section, protocol);
     let accept_proxy = accept_proxy(&section, &trusted_proxies);
+    let (normalize, underscores) = paths::policies(&section, protocol);
     let is_destined = DESTINATIONS.iter().any(|key| section.has(key));
     let idle = !is_destined && !section.has("route");
     if idle {
         section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
     }
-    uses.extend(rules::uses(&section, rules.as_ref()));
-    uses.extend(routes.iter().flat_map(|read| read.uses.iter().copied()));
+    let of_routes = routes.iter().flat_map(|read| read.uses.iter().copied());
+    uses.extend(rules::uses(&section, rules.as_ref()).into_iter().chain(of_routes));
     let from_standbys = from_standbys(&section, destination.as_ref().filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);
     let found = destination.is_some() || !is_destined;
@@ -117,8 +117,8 @@ pub(super) fn listener<'a>(
     let responses = udp::responses(&section, protocol);
     udp::refuse_unix(&section, protocol, &binds);
     let log = log::of_listener(&section, protocol, log);
-    let routes: Option<Vec<_>> = routes.into_iter().map(|read| read.route).collect();
-    let listener = routes.filter(|_| complete).map(|routes| Listener {
+    let read: Option<Vec<_>> = routes.iter().map(|read| read.route.clone()).collect();
+    let listener = read.filter(|_| complete).map(|routes| Listener {
         name: entry.key.as_str().into(),
         binds: sites,
         socket_mode,
@@ -128,6 +128,8 @@ pub(super) fn listener<'a>(
         unknown_host,
         trusted_proxies,
         accept_proxy,
+        normalize: normalize.unwrap_or_else(|| paths::usual(rules.as_deref(), &routes)),
+        underscores,
         destination,
         reads,
         rules,
@@ -137,6 +139,7 @@ pub(super) fn listener<'a>(
         responses,
         log,
     });
+    paths::refuse_unreachable(&section, listener.as_ref(), &routes);
     ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
 }
 

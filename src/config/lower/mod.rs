@@ -12,6 +12,7 @@ mod http;
 mod identity;
 mod listener;
 mod log;
+mod paths;
 mod pool;
 mod route;
 mod rules;

@@ -10,6 +10,8 @@ mod gates;
 mod http;
 mod log;
 mod mysql;
+mod paths;
+mod rewrite;
 mod rules;
 mod site;
 mod sticky;
@@ -37,6 +39,8 @@ pub use gates::*;
 pub use http::*;
 pub use log::*;
 pub use mysql::*;
+pub use paths::*;
+pub use rewrite::*;
 pub use rules::*;
 pub use site::*;
 pub use sticky::*;
@@ -140,6 +144,10 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Networks from which every connection begins with a header of the PROXY protocol.
     pub accept_proxy: Vec<IpNet>,
+    /// What becomes of the paths of requests.
+    pub normalize: Normalize,
+    /// What becomes of names of fields with an underscore.
+    pub underscores: Underscores,
     /// Where goes what no route matches.
     pub destination: Option<Destination>,
     /// Which backends of that pool.

@@ -58,6 +58,26 @@ pub(in super::super) const REDIRECT: Words = Words {
     ],
 };
 
+pub(in super::super) const REWRITE: Words = Words {
+    place: "rewrite = { ... }",
+    keys: &["strip_prefix", "prefix", "pattern", "with", "map_back"],
+    later: &["host"],
+    foreign: &[
+        ("strip", "strip_prefix"),
+        ("stripPrefix", "strip_prefix"),
+        ("add_prefix", "prefix = \"/\", with = \"/base\""),
+        ("regex", "pattern"),
+        ("match", "pattern"),
+        ("path", "prefix, or pattern"),
+        ("to", "with"),
+        ("replace", "with"),
+        ("replacement", "with"),
+        ("substitution", "with"),
+        ("proxy_redirect", "map_back"),
+        ("proxy_cookie_path", "map_back"),
+    ],
+};
+
 pub(in super::super) const RESPOND: Words = Words {
     place: "respond = { ... }",
     keys: &["status", "text", "file", "type"],

@@ -290,7 +290,7 @@ impl Connection {
     /// Answers a request by rule.
     async fn answer(&mut self, own: &Own) -> After {
         if let Some(reject) = own.refusal {
-            self.listener.stats.mine().rejected[reject.index()].inc();
+            self.listener.stats.mine().reject(reject.counted());
         }
         let keep_alive = own.keep_alive && self.is_wanted();
         let fit = Fit { head_only: own.head_only, version: own.version, keep_alive, id: &own.id, lines: &own.lines };
@@ -309,7 +309,7 @@ impl Connection {
     /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted. Says how many
     /// bytes went out, too.
     pub(super) async fn refuse(&mut self, reject: Reject, kind: Kind) -> (After, u64) {
-        self.listener.stats.mine().rejected[reject.index()].inc();
+        self.listener.stats.mine().reject(reject.counted());
         let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
         let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "", lines: b"" };
         let reply = match kind {

@@ -73,7 +73,7 @@ impl Met {
                 begun_at: SystemTime::now(),
                 method: request.method.to_owned(),
                 host: request.host.unwrap_or_default().to_owned(),
-                target: request.origin_target.to_owned(),
+                target: request.came.to_owned(),
                 attempts: RefCell::default(),
             })
         });

@@ -12,7 +12,8 @@ use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
 use super::own::Own;
-use super::rules::{self, Meeting, Met, fill::Facts};
+use super::paths;
+use super::rules::{self, Meeting, Met, fill::Facts, fill::Peer};
 use super::sticky::Belongs;
 use super::trace;
 use crate::balance::{Balance, hash};
@@ -61,6 +62,16 @@ impl<'l> Found<'l> {
         let destination = config.destination.as_ref()?;
         Some(Self { destination, reads: config.reads, rules: config.rules.as_ref(), route: None })
     }
+
+    /// Whether the same becomes of a request either way: by one route, or by two that say the same.
+    fn are_alike(one: Option<&Self>, other: Option<&Self>) -> bool {
+        let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+        let same_rules = match (one.rules, other.rules) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        one.route == other.route || (same_rules && one.reads == other.reads && one.destination == other.destination)
+    }
 }
 
 impl Connection {
@@ -72,9 +83,17 @@ impl Connection {
         let config = &listener.config;
         let Some(hand) = &self.hand else { return Ok(Head::Incomplete) };
         let mut room = fields::room();
-        let Some(request) = Request::parse(hand.filled(), &mut room, limits(config))? else {
+        let Some(mut request) = Request::parse(hand.filled(), &mut room, limits(config))? else {
             return Ok(Head::Incomplete);
         };
+        let dropped = paths::judge_names(config.underscores, &mut request)?;
+        if dropped > 0 {
+            listener.stats.mine().dropped_fields.add(dropped);
+        }
+        let form = paths::settle(config.normalize, &request)?;
+        if let paths::Form::Written(target) = &form {
+            request.origin_target = target;
+        }
         let length = request.length;
         if config.unknown_host == UnknownHost::Refuse && !is_named(listener, request.host.unwrap_or_default()) {
             return Err(Reject::UnknownHost);
@@ -85,7 +104,14 @@ impl Connection {
             self.ip = client;
             self.ip_text = written(client);
         }
-        let found = Found::of(listener, &Asked { request: &request, client: self.ip }).ok_or(Reject::NoRoute)?;
+        let found = Found::of(listener, &self.asks(&request, request.path()));
+        if form != paths::Form::Plain {
+            let leads_there = |path: &[u8]| {
+                Found::are_alike(found.as_ref(), Found::of(listener, &self.asks(&request, path)).as_ref())
+            };
+            paths::refuse_ambiguous(request.path(), leads_there)?;
+        }
+        let found = found.ok_or(Reject::NoRoute)?;
         let mut made = [0; 32];
         let sender = Sender {
             client: self.ip_text.as_bytes(),
@@ -101,6 +127,12 @@ impl Connection {
             Ok(incoming) => Head::Whole(view, incoming),
             Err(own) => Head::Own(own),
         })
+    }
+
+    /// What routes look at.
+    #[inline]
+    fn asks<'a, 'b>(&self, request: &'a Request<'b>, path: &'a [u8]) -> Asked<'a, 'b> {
+        Asked { request, path, client: self.ip }
     }
 
     /// A request that its rules let pass, or the answer that they give.
@@ -171,9 +203,19 @@ impl Connection {
         listener: &'a Listener,
         pool: &'a str,
     ) -> Facts<'a, 'b> {
-        let listener = &listener.config.name;
-        let (scheme, id) = (sender.scheme, sender.request_id);
-        Facts { request, user: "", client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
+        Facts {
+            request,
+            user: "",
+            client: self.ip,
+            client_text: &self.ip_text,
+            scheme: sender.scheme,
+            id: sender.request_id,
+            listener: &listener.config.name,
+            pool,
+            peer: if trusts(listener, self.peer) { Peer::TrustedProxy } else { Peer::Anybody },
+            asked_host: sender.host,
+            target_bytes: listener.config.limits.target_bytes as usize,
+        }
     }
 
     /// What the log has of a request that was refused, where there is a log: all of it where the head could be read.
@@ -289,8 +331,17 @@ fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> 
 /// What the other side says of whom it speaks for, where it is a proxy that is trusted.
 #[inline]
 fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
-    let trusts = |address: IpAddr| listener.config.trusted_proxies.iter().any(|network| network.contains(&address));
-    if trusts(peer) { request.forwarded(trusts) } else { Forwarded { client: None, scheme: None, host: None } }
+    if trusts(listener, peer) {
+        request.forwarded(|address| trusts(listener, address))
+    } else {
+        Forwarded { client: None, scheme: None, host: None }
+    }
+}
+
+/// Whether it is a proxy that is trusted.
+#[inline]
+fn trusts(listener: &Listener, address: IpAddr) -> bool {
+    listener.config.trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
 /// What the backend is told of the client's certificate.

@@ -12,6 +12,7 @@ mod forward_auth;
 mod location;
 mod rate;
 mod respond;
+mod rewrite;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ const KEYS: &[&str] = &[
     "basic_auth",
     "forward_auth",
     "compress",
+    "rewrite",
     "request_headers",
     "response_headers",
     "hsts",
@@ -64,6 +66,9 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Po
     }
     if section.has("compress") {
         rules.compress = compress::compress(section);
+    }
+    if section.has("rewrite") {
+        rules.rewrite = rewrite::rewrite(section);
     }
     if section.has("request_headers") {
         rules.request = fields::edits(section, fields::Of::Request);

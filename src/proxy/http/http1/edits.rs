@@ -1,4 +1,4 @@
-//! What rules change of a head on its way: fields that are taken out, lines that are put in.
+//! What rules change of a head on its way: fields that are taken out, lines that are put in, and what it asks for.
 //!
 //! Empty for nearly every message, which then costs nothing.
 
@@ -10,6 +10,8 @@ use crate::net::buffer::Buffer;
 pub struct Edits {
     left: Left,
     lines: Vec<u8>,
+    /// In place of the request's own.
+    target: Option<Vec<u8>>,
 }
 
 impl Edits {
@@ -30,6 +32,35 @@ impl Edits {
                 self.left.out(index);
             }
         }
+    }
+
+    /// Takes out one field.
+    pub fn remove_at(&mut self, index: usize) {
+        self.left.out(index);
+    }
+
+    /// Whether a field is taken out.
+    pub fn is_out(&self, index: usize) -> bool {
+        self.left.is_out(index)
+    }
+
+    /// The value of a line that was put in; `name` in lower case.
+    pub fn added(&self, name: &str) -> Option<&[u8]> {
+        self.lines.split(|byte| *byte == b'\n').find_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let value = line[colon + 1..].trim_ascii();
+            line[..colon].eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+        })
+    }
+
+    /// Asks for something else: path and query, valid as they are.
+    pub fn retarget(&mut self, target: Vec<u8>) {
+        self.target = Some(target);
+    }
+
+    /// What is asked for instead.
+    pub fn target(&self) -> Option<&[u8]> {
+        self.target.as_deref()
     }
 
     /// Puts a line in. Neither part may hold a line end.

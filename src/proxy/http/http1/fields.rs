@@ -100,14 +100,14 @@ pub fn kept<'b>(
     })
 }
 
-/// Whether a name is `known`, with an underscore for any hyphen: gateways to programs (CGI, WSGI) cannot tell them apart.
+/// Whether a name is `known` to who cannot tell an underscore from a hyphen, as gateways to programs (CGI, WSGI) cannot.
 #[inline]
 pub fn is_alike(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len()
         && name
             .iter()
             .zip(known)
-            .all(|(byte, known)| byte.eq_ignore_ascii_case(known) || (*byte == b'_' && *known == b'-'))
+            .all(|(byte, known)| byte.eq_ignore_ascii_case(known) || (b"-_".contains(byte) && b"-_".contains(known)))
 }
 
 /// Names that a Connection field cannot make hop-by-hop: without them the message would mean something else, and the

@@ -10,7 +10,7 @@ pub mod edits;
 pub mod fields;
 pub mod request;
 
-use crate::metrics::REJECTIONS;
+use crate::metrics::Rejection;
 
 /// Why a request is refused, with the status that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,14 @@ pub enum Reject {
     AuthBusy,
     /// The service that says who may pass says nothing.
     AuthFailed,
+    /// A rule makes no valid target of it.
+    Rewrite,
+    /// A path that cannot be put into normal form (RFC 3986, section 6.2.2), or did not come in it where it must.
+    Path,
+    /// A path that another server could read in another way, and take elsewhere.
+    AmbiguousPath,
+    /// A field whose name has an underscore, where these are refused.
+    Underscore,
 }
 
 impl Reject {
@@ -92,43 +100,46 @@ impl Reject {
         }
     }
 
-    /// Its position in [`REJECTIONS`].
-    pub fn index(self) -> usize {
+    /// How it is counted.
+    pub fn counted(self) -> Rejection {
         match self {
-            Self::RequestLine => 0,
-            Self::Version => 1,
-            Self::Target => 2,
-            Self::Header => 3,
-            Self::BareLineFeed => 4,
-            Self::Host => 5,
-            Self::MissingHost => 6,
-            Self::DuplicateHost => 7,
-            Self::LengthAndChunked => 8,
-            Self::ContentLength => 9,
-            Self::TransferEncoding => 10,
-            Self::Chunk => 11,
-            Self::Trailer => 12,
-            Self::HeadTooLarge => 13,
-            Self::TargetTooLong => 14,
-            Self::TooManyHeaders => 15,
-            Self::BodyTooLarge => 16,
-            Self::HeadTimeout => 17,
-            Self::BodyTimeout => 18,
-            Self::NoRoute => 19,
-            Self::Connect => 20,
-            Self::UnknownHost => 21,
-            // 22 is a connection without PROXY header, which is answered by nobody.
-            Self::Denied => 23,
-            Self::RateLimited => 25,
-            Self::Unauthorized => 26,
-            Self::AuthBusy => 27,
-            Self::AuthFailed => 28,
+            Self::RequestLine => Rejection::BadRequestLine,
+            Self::Version => Rejection::BadVersion,
+            Self::Target => Rejection::BadTarget,
+            Self::Header => Rejection::BadHeader,
+            Self::BareLineFeed => Rejection::BareLineFeed,
+            Self::Host => Rejection::BadHost,
+            Self::MissingHost => Rejection::MissingHost,
+            Self::DuplicateHost => Rejection::DuplicateHost,
+            Self::LengthAndChunked => Rejection::LengthAndChunked,
+            Self::ContentLength => Rejection::BadContentLength,
+            Self::TransferEncoding => Rejection::BadTransferEncoding,
+            Self::Chunk => Rejection::BadChunk,
+            Self::Trailer => Rejection::BadTrailer,
+            Self::HeadTooLarge => Rejection::HeadTooLarge,
+            Self::TargetTooLong => Rejection::TargetTooLong,
+            Self::TooManyHeaders => Rejection::TooManyHeaders,
+            Self::BodyTooLarge => Rejection::BodyTooLarge,
+            Self::HeadTimeout => Rejection::HeadTimeout,
+            Self::BodyTimeout => Rejection::BodyTimeout,
+            Self::NoRoute => Rejection::NoRoute,
+            Self::Connect => Rejection::ConnectMethod,
+            Self::UnknownHost => Rejection::UnknownHost,
+            Self::Denied => Rejection::Denied,
+            Self::RateLimited => Rejection::RateLimited,
+            Self::Unauthorized => Rejection::Unauthorized,
+            Self::AuthBusy => Rejection::AuthBusy,
+            Self::AuthFailed => Rejection::AuthFailed,
+            Self::Rewrite => Rejection::BadRewrite,
+            Self::Path => Rejection::BadPath,
+            Self::AmbiguousPath => Rejection::AmbiguousPath,
+            Self::Underscore => Rejection::Underscore,
         }
     }
 
     /// Its word in metrics and log.
     pub fn word(self) -> &'static str {
-        REJECTIONS[self.index()]
+        self.counted().word()
     }
 
     /// One sentence for whoever sent the request.
@@ -161,6 +172,10 @@ impl Reject {
             Self::Unauthorized => "A name and a password are needed.",
             Self::AuthBusy => "Too many passwords wait to be proved; ask again later.",
             Self::AuthFailed => "Nobody can say right now whether you may ask for this.",
+            Self::Rewrite => "What this address stands for cannot be asked for.",
+            Self::Path => "The path is malformed, or leads above the root.",
+            Self::AmbiguousPath => "The path can be read in more than one way.",
+            Self::Underscore => "The name of a header field has an underscore.",
         }
     }
 }

@@ -28,6 +28,21 @@ pub(in super::super) struct Facts<'a, 'b> {
     pub(in super::super) listener: &'a str,
     /// The name of the pool; empty where it goes to none.
     pub(in super::super) pool: &'a str,
+    /// Who has connected.
+    pub(in super::super) peer: Peer,
+    /// The host that a trusted proxy was asked for.
+    pub(in super::super) asked_host: Option<&'a [u8]>,
+    /// Longest target, bytes.
+    pub(in super::super) target_bytes: usize,
+}
+
+/// Who has connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Peer {
+    /// Whoever it is; what it says of others does not count.
+    Anybody,
+    /// A proxy in front, whose word counts.
+    TrustedProxy,
 }
 
 impl Facts<'_, '_> {

@@ -3,14 +3,17 @@
 //! Called by `understand` with the head in hand, by `asking` when an answer has come, and for the balancer's own
 //! answers. A request without rules never comes here.
 
+mod back;
 mod basic_auth;
 mod compress;
 mod cors;
 pub mod fill;
+mod rewrite;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::back::Back;
 use self::basic_auth::Shown;
 use self::cors::Asks;
 use self::fill::{Facts, Late};
@@ -33,6 +36,8 @@ pub struct Applied {
     lines: Late,
     /// The coding for its answer, where that is one that a rule compresses.
     coding: Option<Coding>,
+    /// How places in its answer are told, where its path was rewritten.
+    back: Option<Box<Back>>,
 }
 
 /// What rules make of a request that may pass.
@@ -70,7 +75,7 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let facts = &Facts { user: &user, ..*facts };
     let coding = rules.compress.as_ref().and_then(|rule| compress::negotiate(rule, facts.request));
     let lines = Late::new(&rules.response.add, facts);
-    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, coding });
+    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, coding, back: None });
     if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
         return Ok(answer);
     }
@@ -81,7 +86,12 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let question = rules.forward_auth.as_ref().map(|rule| Question::new(rule, facts));
     let waits = password.is_some() || question.is_some();
     let gates = waits.then(|| Box::new(Waiting { password, question }));
-    Ok(Meeting::Passes(Met { edits: request_edits(rules, facts), applied, gates }))
+    let mut edits = request_edits(rules, facts);
+    // Where the balancer answers by itself, nobody is asked for anything.
+    if let Some(rule) = rules.rewrite.as_ref().filter(|_| !facts.pool.is_empty()) {
+        applied.back = rewrite::apply(rule, facts, &mut edits)?;
+    }
+    Ok(Meeting::Passes(Met { edits, applied, gates }))
 }
 
 /// What a request has shown, where it must show a password.
@@ -135,7 +145,8 @@ fn may_ask(access: &Access, facts: &Facts<'_, '_>) -> bool {
 fn request_edits(rules: &Rules, facts: &Facts<'_, '_>) -> Edits {
     let changes = &rules.request;
     let mut edits = Edits::default();
-    edits.remove(facts.request.fields, &changes.remove);
+    // In any spelling that a backend could take for it: what is set here comes from nobody else.
+    edits.remove_alike(facts.request.fields, &changes.remove);
     let mut value = Vec::new();
     for line in &changes.add {
         value.clear();
@@ -177,6 +188,9 @@ impl Applied {
         edits.remove(answer.fields, &self.rules.response.remove);
         if self.rules.cors.is_some() {
             edits.remove(answer.fields, cors::NAMES);
+        }
+        if let Some(back) = &self.back {
+            back.amend(answer, backend, edits);
         }
         edits.add_lines(&self.lines.filled(answer.status, &backend.name));
         self.rules.compress.as_ref().filter(|rule| compress::concerns(rule, answer))?;
