@@ -13,12 +13,13 @@ mod probes;
 mod reload;
 mod report;
 mod soak;
+mod tls;
 mod work;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: evenkeel-bench compare [--full] [--rounds N] [--seconds S] [--kinds A,B] [--peers A,B] [--json FILE]
+    "usage: evenkeel-bench compare [--full] [--rounds N] [--seconds S] [--kinds A,B] [--peers A,B] [--json FILE] [--svg FILE]
        evenkeel-bench reload  [--rounds N]
        evenkeel-bench probes  [--seconds S]
        evenkeel-bench failover [--rounds N]
@@ -57,6 +58,7 @@ fn ended(result: Result<(), String>) -> ExitCode {
 }
 
 /// What the command line says.
+#[derive(Default)]
 pub struct Options {
     full: bool,
     rounds: Option<usize>,
@@ -64,11 +66,12 @@ pub struct Options {
     kinds: Option<Vec<String>>,
     peers: Option<Vec<String>>,
     json: Option<String>,
+    svg: Option<String>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { full: false, rounds: None, seconds: None, kinds: None, peers: None, json: None };
+        let mut options = Self::default();
         while let Some(argument) = arguments.next() {
             if argument == "--full" {
                 options.full = true;
@@ -83,6 +86,7 @@ impl Options {
                 "--kinds" => options.kinds = list(),
                 "--peers" => options.peers = list(),
                 "--json" => options.json = Some(value),
+                "--svg" => options.svg = Some(value),
                 _ => return Err(format!("{argument}: unknown\n{USAGE}")),
             }
         }

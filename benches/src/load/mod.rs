@@ -3,20 +3,31 @@
 //! At a fixed rate, an exchange's time counts from the moment at which it was due, not from when a connection was free
 //! for it: a peer that stalls cannot hide the wait (no coordinated omission).
 
-use std::io::{self, ErrorKind, Read, Write};
+mod histogram;
+mod single;
+mod streams;
+mod wire;
+
+use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memchr::memmem;
-use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use std::os::fd::{AsRawFd, OwnedFd};
+use rustls::{ClientConfig, HandshakeKind};
 
-use crate::work::{Connection, Exchange, Kind};
+use crate::tls::{self, Alpn, Sessions};
+use crate::work::{Connection, Dress, Exchange, Kind, Speech};
+use histogram::Histogram;
+use single::Single;
+use streams::Streams;
+use wire::{Stand, Wire};
 
 /// How fast the load goes.
 #[derive(Clone, Copy)]
@@ -32,6 +43,8 @@ pub enum Pace {
 pub struct Counts {
     pub done: u64,
     pub failed: u64,
+    /// Full handshakes where an earlier session was to be taken up.
+    pub full_handshakes: u64,
     pub seconds: f64,
     pub latency: Histogram,
     /// The first failure, for people.
@@ -41,42 +54,58 @@ pub struct Counts {
 /// Load on one address.
 pub struct Load {
     address: SocketAddr,
-    exchange: Exchange,
-    connection: Connection,
+    plan: Plan,
     pace: Pace,
-    question: Vec<u8>,
     poll: Poll,
     timer: OwnedFd,
     clients: Vec<Client>,
-    idle: Vec<usize>,
+    /// Connections that may be asked on, once for each exchange that they can take; the one that has waited longest is next.
+    idle: VecDeque<usize>,
+    /// Connections that have something to send.
+    touched: Vec<usize>,
     due: Instant,
     scratch: Vec<u8>,
+    ended: Vec<Instant>,
     counts: Counts,
 }
 
-struct Client {
-    stream: Option<TcpStream>,
-    state: State,
-    /// When the exchange under way was due.
-    due: Instant,
+/// What is asked, and how.
+pub struct Plan {
+    exchange: Exchange,
+    connection: Connection,
+    dress: Dress,
+    tls: Option<Arc<ClientConfig>>,
+    host: String,
+    question: Vec<u8>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Idle,
-    Connecting,
-    /// No byte of the answer yet.
-    Waiting,
-    /// So many bytes of the answer are still to come.
-    Reading(usize),
-    /// The answer is whole; the other side's end is awaited.
-    Ending,
+/// What a turn of a connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Nothing,
+    Exchange,
+    /// The exchange, and the connection with it.
+    Connection,
+}
+
+struct Client {
+    wire: Option<Wire>,
+    stands: bool,
+    talk: Talk,
+}
+
+enum Talk {
+    Single(Single),
+    Streams(Streams),
 }
 
 const TIMER: Token = Token(usize::MAX);
 
 /// How often due exchanges are looked for when nothing else happens.
 const TICK_NANOS: i64 = 100_000;
+
+/// Longest time until all connections stand.
+const WARM_MAX: Duration = Duration::from_secs(2);
 
 impl Load {
     pub fn new(kind: &Kind, address: SocketAddr, host: &str, pace: Pace) -> io::Result<Self> {
@@ -87,22 +116,35 @@ impl Load {
             timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: tick, it_value: tick })?;
             poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         }
-        let now = Instant::now();
-        let clients = (0..kind.connections).map(|_| Client { stream: None, state: State::Idle, due: now }).collect();
+        let at_once = if let Speech::Streams(streams) = kind.speech { streams } else { 1 };
         Ok(Self {
             address,
-            exchange: kind.exchange,
-            connection: kind.connection,
+            plan: Plan::of(kind, host),
             pace,
-            question: kind.exchange.question(host, kind.connection),
             poll,
             timer,
-            clients,
-            idle: (0..kind.connections).collect(),
-            due: now,
+            clients: (0..kind.connections).map(|_| Client::new(kind.speech)).collect(),
+            idle: (0..at_once).flat_map(|_| 0..kind.connections).collect(),
+            touched: Vec::new(),
+            due: Instant::now(),
             scratch: vec![0; 256 * 1024],
+            ended: Vec::new(),
             counts: Counts::default(),
         })
+    }
+
+    /// One exchange on every connection, so that all of them stand; then `time` at the pace of the load.
+    pub fn warm(&mut self, time: Duration) -> io::Result<Counts> {
+        let pace = std::mem::replace(&mut self.pace, Pace::Full);
+        let all = self.idle.len();
+        self.ask(Instant::now());
+        let start = Instant::now();
+        let mut events = Events::with_capacity(256);
+        while self.idle.len() < all && start.elapsed() < WARM_MAX {
+            self.events(&mut events)?;
+        }
+        self.pace = pace;
+        self.run(time)
     }
 
     /// Goes on for `time` and gives what ended in it. Exchanges under way at the end go on in the next stretch.
@@ -123,24 +165,30 @@ impl Load {
                 return Ok(std::mem::take(&mut self.counts));
             }
             self.ask(now);
-            self.poll.poll(&mut events, Some(Duration::from_millis(10)))?;
-            for event in &events {
-                match event.token() {
-                    TIMER => drop(rustix::io::read(&self.timer, &mut [0; 8])),
-                    Token(client) => self.turn(client),
-                }
+            self.events(&mut events)?;
+        }
+    }
+
+    /// Waits a little, and does what there is to do.
+    fn events(&mut self, events: &mut Events) -> io::Result<()> {
+        self.poll.poll(events, Some(Duration::from_millis(10)))?;
+        for event in &*events {
+            match event.token() {
+                TIMER => drop(rustix::io::read(&self.timer, &mut [0; 8])),
+                Token(client) => self.turn(client),
             }
         }
+        Ok(())
     }
 
     /// Starts what is due.
     fn ask(&mut self, now: Instant) {
-        while let Some(client) = self.idle.pop() {
+        while let Some(at) = self.idle.pop_front() {
             let due = match self.pace {
                 Pace::Full => now,
                 Pace::PerSecond(_) if self.due > now => {
-                    self.idle.push(client);
-                    return;
+                    self.idle.push_front(at);
+                    break;
                 }
                 Pace::PerSecond(rate) => {
                     let due = self.due;
@@ -148,146 +196,137 @@ impl Load {
                     due
                 }
             };
-            self.clients[client].due = due;
-            if let Err(error) = self.start(client) {
-                self.fail(client, &error);
-                return;
+            self.clients[at].talk.ask(due, &self.plan);
+            if let Err(error) = self.connect(at) {
+                self.fail(at, &error);
+                break;
+            }
+            self.touched.push(at);
+        }
+        for at in std::mem::take(&mut self.touched) {
+            let client = &mut self.clients[at];
+            if let Some(wire) = client.wire.as_mut().filter(|_| client.stands)
+                && let Err(error) = client.talk.send(wire, &self.plan)
+            {
+                self.fail(at, &error);
             }
         }
     }
 
-    fn start(&mut self, at: usize) -> io::Result<()> {
+    fn connect(&mut self, at: usize) -> io::Result<()> {
         let client = &mut self.clients[at];
-        if let Some(stream) = &mut client.stream {
-            client.state = State::Waiting;
-            return stream.write_all(&self.question);
+        if client.wire.is_none() {
+            let tls = self.plan.tls.as_ref();
+            client.wire = Some(Wire::connect(self.address, tls, self.poll.registry(), Token(at))?);
+            client.stands = false;
         }
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
-        self.poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
-        client.stream = Some(stream);
-        client.state = State::Connecting;
         Ok(())
     }
 
     fn turn(&mut self, at: usize) {
-        if let Err(error) = self.advance(at) {
-            self.fail(at, &error);
+        let end = self.advance(at);
+        for due in self.ended.drain(..) {
+            self.counts.done += 1;
+            self.counts.latency.add(due.elapsed());
+            self.idle.push_back(at);
+        }
+        match end {
+            Ok(Ended::Connection) => self.clients[at].wire = None,
+            Ok(_) => {}
+            Err(error) => self.fail(at, &error),
         }
     }
 
-    fn advance(&mut self, at: usize) -> io::Result<()> {
-        let client = &mut self.clients[at];
-        let Some(stream) = &mut client.stream else { return Ok(()) };
-        if client.state == State::Connecting {
-            if let Some(error) = stream.take_error()? {
-                return Err(error);
-            }
-            match stream.write(&self.question) {
-                Ok(_) => client.state = State::Waiting,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(()),
-                Err(error) => return Err(error),
+    fn advance(&mut self, at: usize) -> io::Result<Ended> {
+        let Client { wire: Some(wire), stands, talk } = &mut self.clients[at] else { return Ok(Ended::Nothing) };
+        if !*stands {
+            let Stand::Standing(handshake) = wire.establish()? else { return Ok(Ended::Nothing) };
+            *stands = true;
+            if self.plan.dress == Dress::Resumed && handshake != Some(HandshakeKind::Resumed) {
+                self.counts.full_handshakes += 1;
             }
         }
-        while client.state != State::Idle {
-            let length = match stream.read(&mut self.scratch) {
-                Ok(0) if client.state == State::Ending => {
-                    client.stream = None;
-                    self.finish(at);
-                    return Ok(());
-                }
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            let whole = match client.state {
-                State::Waiting => answer_length(self.exchange, &self.scratch[..length])?,
-                State::Reading(left) => left,
-                other => return Err(io::Error::other(format!("bytes while {other:?}"))),
-            };
-            let left = whole.checked_sub(length).ok_or_else(|| io::Error::other("more bytes than announced"))?;
-            client.state = State::Reading(left);
-            if left == 0 {
-                if self.connection == Connection::Kept {
-                    self.finish(at);
-                    return Ok(());
-                }
-                client.state = State::Ending;
-            }
+        talk.send(wire, &self.plan)?;
+        match talk {
+            Talk::Single(single) => single.receive(wire, &self.plan, &mut self.scratch, &mut self.ended),
+            Talk::Streams(streams) => streams.receive(wire, &mut self.scratch, &mut self.ended),
         }
-        Ok(())
-    }
-
-    fn finish(&mut self, at: usize) {
-        let client = &mut self.clients[at];
-        client.state = State::Idle;
-        self.counts.done += 1;
-        self.counts.latency.add(client.due.elapsed());
-        self.idle.push(at);
     }
 
     fn fail(&mut self, at: usize, error: &io::Error) {
         let client = &mut self.clients[at];
-        let state = client.state;
-        client.stream = None;
-        client.state = State::Idle;
-        self.counts.failed += 1;
-        self.counts.failure.get_or_insert_with(|| format!("{error} while {state:?}"));
-        self.idle.push(at);
-    }
-}
-
-/// How long the whole answer is whose first bytes these are. Heads arrive in one piece here.
-fn answer_length(exchange: Exchange, bytes: &[u8]) -> io::Result<usize> {
-    let Exchange::Get(_) = exchange else {
-        let Exchange::Echo(length) = exchange else { unreachable!("the other one was excluded") };
-        return Ok(length);
-    };
-    if !bytes.starts_with(b"HTTP/1.1 200") {
-        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        return Err(io::Error::other(format!("answer {:?}", String::from_utf8_lossy(line))));
-    }
-    let end = memmem::find(bytes, b"\r\n\r\n").ok_or_else(|| io::Error::other("a head in pieces"))?;
-    let head = std::str::from_utf8(&bytes[..end]).map_err(io::Error::other)?;
-    let length = head
-        .split("\r\n")
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
-        .ok_or_else(|| io::Error::other("no Content-Length"))?;
-    Ok(end + 4 + length)
-}
-
-/// Times in buckets that are 6 % wide.
-#[derive(Clone)]
-pub struct Histogram(Vec<u64>);
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self(vec![0; 64 * 16])
-    }
-}
-
-impl Histogram {
-    fn add(&mut self, time: Duration) {
-        let nanos = (time.as_nanos() as u64).max(16);
-        let power = nanos.ilog2();
-        let within = (nanos >> (power - 4)) & 15;
-        self.0[(power as usize) * 16 + within as usize] += 1;
-    }
-
-    /// The time in microseconds that this share of all stays below.
-    pub fn micros(&self, share: f64) -> f64 {
-        let goal = (self.0.iter().sum::<u64>() as f64 * share) as u64;
-        let mut seen = 0;
-        for (at, count) in self.0.iter().enumerate() {
-            seen += count;
-            if seen > goal {
-                let (power, within) = (at / 16, at % 16);
-                return (16 + within + 1) as f64 * 2_f64.powi(power as i32 - 4) / 1_000.0;
-            }
+        let lost = client.talk.under_way();
+        let state = if client.stands { "asking" } else { "connecting" };
+        client.wire = None;
+        client.talk = client.talk.renewed();
+        self.counts.failed += lost;
+        if lost > 0 {
+            self.counts.failure.get_or_insert_with(|| format!("{error} while {state}"));
         }
-        0.0
+        self.idle.extend((0..lost).map(|_| at));
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    fn of(kind: &Kind, host: &str) -> Self {
+        let alpn = if matches!(kind.speech, Speech::Streams(_)) { Alpn::Http2 } else { Alpn::Http1 };
+        let tls = match kind.dress {
+            Dress::Plain => None,
+            Dress::Tls => Some(tls::client(alpn, Sessions::Fresh)),
+            Dress::Resumed => Some(tls::client(alpn, Sessions::Resumed)),
+        };
+        Self {
+            exchange: kind.exchange,
+            connection: kind.connection,
+            dress: kind.dress,
+            tls,
+            host: host.to_owned(),
+            question: kind.exchange.question(host, kind.connection),
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    fn new(speech: Speech) -> Self {
+        let talk = match speech {
+            Speech::OneAtATime => Talk::Single(Single::default()),
+            Speech::Streams(_) => Talk::Streams(Streams::default()),
+        };
+        Self { wire: None, stands: false, talk }
+    }
+}
+
+impl Talk {
+    fn ask(&mut self, due: Instant, plan: &Plan) {
+        match (self, plan.exchange) {
+            (Self::Single(single), _) => single.ask(due),
+            (Self::Streams(streams), Exchange::Get(path)) => streams.ask(due, &plan.host, path),
+            (Self::Streams(_), other) => unreachable!("streams ask by GET, not {other:?}"),
+        }
+    }
+
+    fn send(&mut self, wire: &mut Wire, plan: &Plan) -> io::Result<()> {
+        match self {
+            Self::Single(single) => single.send(wire, plan),
+            Self::Streams(streams) => streams.send(wire),
+        }
+    }
+
+    fn under_way(&self) -> u64 {
+        match self {
+            Self::Single(single) => single.under_way(),
+            Self::Streams(streams) => streams.under_way(),
+        }
+    }
+
+    fn renewed(&self) -> Self {
+        match self {
+            Self::Single(_) => Self::Single(Single::default()),
+            Self::Streams(_) => Self::Streams(Streams::default()),
+        }
     }
 }

@@ -3,6 +3,12 @@
 //! Equal work means: the same four headers added (X-Forwarded-For, -Proto, -Host, X-Request-ID), connections to the
 //! origin kept and shared, no access log, health checks every two seconds where the program has them.
 
+mod envoy;
+mod evenkeel;
+mod haproxy;
+mod nginx;
+mod pingora;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,47 +20,107 @@ use tempfile::TempDir;
 
 use crate::cpu;
 use crate::origin::Origin;
+use crate::tls::{self, Certificate};
 use crate::work::Entry;
+
+pub use evenkeel::program as evenkeel_program;
+
+/// All peers, in the order of the report.
+pub const ALL: [&str; 6] = ["evenkeel", "haproxy", "haproxy-splice", "nginx", "envoy", "pingora"];
+
+/// The name of a peer's configuration in its folder.
+const CONFIG: &str = "peer.conf";
+
+/// Why a peer does not run.
+pub enum Fault {
+    /// It is not here, and how to get it.
+    Missing(String),
+    Broken(String),
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        let (Fault::Missing(why) | Fault::Broken(why)) = fault;
+        why
+    }
+}
+
+/// What a peer is started with.
+pub struct Setup<'a> {
+    pub ports: &'a Ports,
+    pub origin: &'a Origin,
+    pub certificate: &'a Certificate,
+    pub folder: &'a Path,
+}
+
+impl Setup<'_> {
+    /// What is forwarded as TCP: a name, where the peer listens, and the origin's port.
+    fn tcp(&self) -> [(&'static str, SocketAddr, u16); 3] {
+        let Self { ports, origin, .. } = self;
+        [
+            ("echo", ports.echo, origin.echo),
+            ("echo_once", ports.echo_once, origin.echo_once),
+            ("bulk", ports.bulk, origin.bulk),
+        ]
+    }
+}
+
+/// How a peer is started, and which doors it has then.
+pub struct Recipe {
+    pub command: Command,
+    pub version: String,
+    pub doors: &'static [Entry],
+}
 
 /// A peer that runs.
 pub struct Peer {
     pub name: String,
     pub version: String,
-    http: Option<SocketAddr>,
-    echo: Option<SocketAddr>,
-    echo_once: Option<SocketAddr>,
+    /// From its start to its first good answer.
+    pub started_in: Duration,
     pub admin: SocketAddr,
+    ports: Ports,
+    doors: &'static [Entry],
     child: Child,
     folder: TempDir,
 }
 
 impl Peer {
-    /// Starts `evenkeel`, `haproxy` or `nginx` in front of the origin.
-    pub fn start(name: &str, origin: &Origin) -> Result<Self, String> {
+    /// Starts one of [`ALL`] in front of the origin.
+    pub fn start(name: &str, origin: &Origin) -> Result<Self, Fault> {
         let ports = Ports::free();
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        match name {
-            "evenkeel" => evenkeel(&evenkeel_config(&ports, origin), &ports, folder),
-            "haproxy" => haproxy(&ports, origin, folder),
-            "nginx" => nginx(&ports, origin, folder),
-            other => Err(format!("{other}: no such peer; there are evenkeel, haproxy and nginx")),
-        }
+        let folder = tempfile::tempdir().map_err(|error| Fault::Broken(error.to_string()))?;
+        let certificate = tls::own_certificate(folder.path()).map_err(Fault::Broken)?;
+        let setup = Setup { ports: &ports, origin, certificate: &certificate, folder: folder.path() };
+        let recipe = match name {
+            "evenkeel" => evenkeel::recipe(&setup),
+            "haproxy" => haproxy::recipe(&setup, haproxy::Splice::Off),
+            "haproxy-splice" => haproxy::recipe(&setup, haproxy::Splice::On),
+            "nginx" => nginx::recipe(&setup),
+            "envoy" => envoy::recipe(&setup),
+            "pingora" => pingora::recipe(&setup),
+            other => Err(Fault::Broken(format!("{other}: no such peer; there are {}", ALL.join(", ")))),
+        }?;
+        Self::run(name, recipe, ports, folder).map_err(Fault::Broken)
     }
 
     /// Starts Evenkeel with a configuration of one's own; `http` is where it will listen.
     pub fn evenkeel(config: &str, http: SocketAddr, admin: SocketAddr) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let ports = Ports { http, admin, ..Ports::free() };
-        evenkeel(config, &ports, folder)
+        let recipe = evenkeel::of(config, folder.path())?;
+        Self::run("evenkeel", recipe, Ports { http, admin, ..Ports::free() }, folder)
     }
 
     /// Where a kind of work enters; `None` where the peer cannot do it.
     pub fn entry(&self, entry: Entry) -> Option<SocketAddr> {
-        match entry {
-            Entry::Http => self.http,
-            Entry::Echo => self.echo,
-            Entry::EchoOnce => self.echo_once,
-        }
+        let at = match entry {
+            Entry::Http => self.ports.http,
+            Entry::Https => self.ports.https,
+            Entry::Echo => self.ports.echo,
+            Entry::EchoOnce => self.ports.echo_once,
+            Entry::Bulk => self.ports.bulk,
+        };
+        self.doors.contains(&entry).then_some(at)
     }
 
     /// CPU time used, nanoseconds.
@@ -68,7 +134,7 @@ impl Peer {
 
     /// Its configuration file.
     pub fn config_path(&self) -> PathBuf {
-        self.folder.path().join("peer.conf")
+        self.folder.path().join(CONFIG)
     }
 
     /// Memory in use by the process itself, KiB.
@@ -76,6 +142,16 @@ impl Peer {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    }
+
+    /// Memory of all its processes, KiB; what they share counts once.
+    pub fn proportional_kib(&self) -> u64 {
+        let of = |pid: u32| {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+            line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
+        };
+        cpu::family(self.pid()).into_iter().map(of).sum()
     }
 
     /// Evenkeel's own count: the sum of a metric over all label sets that contain `label`.
@@ -89,43 +165,28 @@ impl Peer {
             .sum()
     }
 
-    fn run(
-        name: &str,
-        version: String,
-        mut command: Command,
-        ports: &Ports,
-        tcp: Tcp,
-        folder: TempDir,
-    ) -> Result<Self, String> {
+    fn run(name: &str, recipe: Recipe, ports: Ports, folder: TempDir) -> Result<Self, String> {
+        let Recipe { mut command, version, doors } = recipe;
         let log = File::create(folder.path().join("log")).map_err(|error| error.to_string())?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.path());
+        let start = Instant::now();
         let child = cpu::pinned(cpu::OF_PEERS, || command.spawn()).map_err(|error| format!("{name}: {error}"))?;
-        let tcp = tcp == Tcp::Forwarded;
-        let mut peer = Self {
-            name: name.to_owned(),
-            version,
-            http: Some(ports.http),
-            echo: tcp.then_some(ports.echo),
-            echo_once: tcp.then_some(ports.echo_once),
-            admin: ports.admin,
-            child,
-            folder,
-        };
-        peer.wait_until_ready()?;
+        let (name, admin) = (name.to_owned(), ports.admin);
+        let mut peer = Self { name, version, started_in: Duration::ZERO, admin, ports, doors, child, folder };
+        peer.wait_until_ready(start)?;
+        peer.started_in = start.elapsed();
         Ok(peer)
     }
 
-    fn wait_until_ready(&mut self) -> Result<(), String> {
-        let start = Instant::now();
-        let address = self.http.expect("every peer speaks HTTP");
-        while !answers(address) {
+    fn wait_until_ready(&mut self, start: Instant) -> Result<(), String> {
+        while !answers(self.ports.http) {
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || start.elapsed() > Duration::from_mins(1) {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 return Err(format!("{} does not serve ({ended:?}):\n{log}", self.name));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -135,38 +196,35 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(5) {
+        while start.elapsed() < Duration::from_secs(1) {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tcp {
-    Forwarded,
-    Missing,
-}
-
 /// Where a peer listens.
 pub struct Ports {
     pub http: SocketAddr,
+    pub https: SocketAddr,
     pub echo: SocketAddr,
     pub echo_once: SocketAddr,
+    pub bulk: SocketAddr,
     pub admin: SocketAddr,
 }
 
 impl Ports {
     /// Ports that are free now; all are held until the last one is known, so that they differ.
     pub fn free() -> Self {
-        let held: Vec<TcpListener> =
-            (0..4).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free")).collect();
-        let at = |n: usize| held[n].local_addr().expect("it is bound");
-        Self { http: at(0), echo: at(1), echo_once: at(2), admin: at(3) }
+        let held: [TcpListener; 6] =
+            std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free"));
+        let [http, https, echo, echo_once, bulk, admin] =
+            held.each_ref().map(|listener| listener.local_addr().expect("it is bound"));
+        Self { http, https, echo, echo_once, bulk, admin }
     }
 }
 
@@ -185,238 +243,26 @@ fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-// === evenkeel ===
-
-/// The program that is measured.
-pub fn evenkeel_program() -> PathBuf {
-    std::env::var_os("EVENKEEL").map_or_else(|| PathBuf::from("target/release/evenkeel"), PathBuf::from)
-}
-
-fn evenkeel(config: &str, ports: &Ports, folder: TempDir) -> Result<Peer, String> {
-    let program = fs::canonicalize(evenkeel_program())
-        .map_err(|error| format!("{}: {error}; run `cargo build --release` first", evenkeel_program().display()))?;
-    let path = write(&folder, config)?;
-    let mut command = Command::new(&program);
-    command.arg("run").arg("--config").arg(path);
-    let version = version_of(Command::new(&program).arg("version"));
-    Peer::run("evenkeel", version, command, ports, Tcp::Forwarded, folder)
-}
-
-fn evenkeel_config(ports: &Ports, origin: &Origin) -> String {
-    let Ports { http, echo, echo_once, admin } = ports;
-    let check = "interval = \"2s\"\ntimeout = \"1s\"";
-    format!(
-        r#"workers = 1
-
-[admin]
-bind = "{admin}"
-
-[log]
-access = "off"
-level = "error"
-
-[listener.http]
-bind = "{http}"
-pool = "http"
-
-[listener.echo]
-bind = "{echo}"
-protocol = "tcp"
-pool = "echo"
-
-[listener.echo_once]
-bind = "{echo_once}"
-protocol = "tcp"
-pool = "echo_once"
-
-[pool.http]
-backends = ["127.0.0.1:{0}", "127.0.0.2:{0}"]
-
-[pool.http.check.web]
-type = "http"
-path = "/health"
-{check}
-
-[pool.echo]
-backends = ["127.0.0.1:{1}", "127.0.0.2:{1}"]
-
-[pool.echo.check.port]
-type = "tcp"
-{check}
-
-[pool.echo_once]
-backends = ["127.0.0.1:{2}", "127.0.0.2:{2}"]
-
-[pool.echo_once.check.port]
-type = "tcp"
-{check}
-"#,
-        origin.http, origin.echo, origin.echo_once
-    )
-}
-
-// === haproxy ===
-
-fn haproxy(ports: &Ports, origin: &Origin, folder: TempDir) -> Result<Peer, String> {
-    let program = find("haproxy")?;
-    let path = write(&folder, &haproxy_config(ports, origin))?;
-    let version = version_of(Command::new(&program).arg("-v"));
-    let mut command = Command::new(program);
-    command.arg("-db").arg("-f").arg(path);
-    Peer::run("haproxy", version, command, ports, Tcp::Forwarded, folder)
-}
-
-fn haproxy_config(ports: &Ports, origin: &Origin) -> String {
-    let Ports { http, echo, echo_once, .. } = ports;
-    format!(
-        r"global
-    nbthread 1
-    maxconn 4096
-
-defaults
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    timeout http-request 10s
-    timeout http-keep-alive 60s
-    default-server check inter 2s
-
-frontend http
-    mode http
-    bind {http}
-    option forwardfor
-    http-request set-header X-Forwarded-Proto http
-    http-request set-header X-Forwarded-Host %[req.hdr(host)]
-    unique-id-format %[uuid()]
-    unique-id-header X-Request-ID
-    default_backend http
-
-backend http
-    mode http
-    balance roundrobin
-    http-reuse always
-    option httpchk GET /health
-    server a 127.0.0.1:{0}
-    server b 127.0.0.2:{0}
-
-listen echo
-    mode tcp
-    bind {echo}
-    balance roundrobin
-    server a 127.0.0.1:{1}
-    server b 127.0.0.2:{1}
-
-listen echo_once
-    mode tcp
-    bind {echo_once}
-    balance roundrobin
-    server a 127.0.0.1:{2}
-    server b 127.0.0.2:{2}
-",
-        origin.http, origin.echo, origin.echo_once
-    )
-}
-
-// === nginx ===
-
-const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
-
-fn nginx(ports: &Ports, origin: &Origin, folder: TempDir) -> Result<Peer, String> {
-    let program = find("nginx")?;
-    let tcp = if Path::new(NGINX_STREAM).exists() { Tcp::Forwarded } else { Tcp::Missing };
-    if tcp == Tcp::Missing {
-        eprintln!("nginx cannot forward TCP here; apt-get install libnginx-mod-stream");
-    }
-    let path = write(&folder, &nginx_config(ports, origin, tcp))?;
-    let version = version_of(Command::new(&program).arg("-v"));
-    let mut command = Command::new(program);
-    command.arg("-p").arg(folder.path()).arg("-c").arg(path).arg("-e").arg(folder.path().join("error.log"));
-    Peer::run("nginx", version, command, ports, tcp, folder)
-}
-
-fn nginx_config(ports: &Ports, origin: &Origin, tcp: Tcp) -> String {
-    let http = ports.http;
-    let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
-    let (load, stream) = match tcp {
-        Tcp::Missing => (String::new(), String::new()),
-        Tcp::Forwarded => (format!("load_module {NGINX_STREAM};"), nginx_stream(ports, origin)),
-    };
-    format!(
-        r#"{load}
-{user}
-daemon off;
-worker_processes 1;
-pid nginx.pid;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    keepalive_requests 1000000000;
-    keepalive_timeout 60s;
-    upstream http {{
-        server 127.0.0.1:{0};
-        server 127.0.0.2:{0};
-        keepalive 128;
-        keepalive_requests 1000000000;
-    }}
-    server {{
-        listen {http};
-        location / {{
-            proxy_pass http://http;
-            proxy_http_version 1.1;
-            proxy_max_temp_file_size 0;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Request-ID $request_id;
-        }}
-    }}
-}}
-{stream}
-"#,
-        origin.http
-    )
-}
-
-fn nginx_stream(ports: &Ports, origin: &Origin) -> String {
-    format!(
-        r"stream {{
-    access_log off;
-    upstream echo {{ server 127.0.0.1:{2}; server 127.0.0.2:{2}; }}
-    upstream echo_once {{ server 127.0.0.1:{3}; server 127.0.0.2:{3}; }}
-    server {{ listen {0}; proxy_pass echo; }}
-    server {{ listen {1}; proxy_pass echo_once; }}
-}}",
-        ports.echo, ports.echo_once, origin.echo, origin.echo_once
-    )
-}
-
-// === all of them ===
-
-fn write(folder: &TempDir, config: &str) -> Result<PathBuf, String> {
-    let path = folder.path().join("peer.conf");
+fn write(folder: &Path, name: &str, config: &str) -> Result<PathBuf, String> {
+    let path = folder.join(name);
     fs::write(&path, config).map_err(|error| error.to_string())?;
     Ok(path)
 }
 
-fn find(program: &str) -> Result<PathBuf, String> {
+/// A program of this name, or how to get it.
+fn find(program: &str, remedy: &str) -> Result<PathBuf, Fault> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
         .chain(["/usr/sbin", "/usr/local/sbin"])
         .map(|folder| Path::new(folder).join(program))
         .find(|file| file.exists())
-        .ok_or_else(|| format!("{program} is missing: apt-get install {program}, or leave it out with --peers"))
+        .ok_or_else(|| Fault::Missing(format!("{program} is missing: {remedy}")))
 }
 
 /// The first line that the program says about itself.
 fn version_of(command: &mut Command) -> String {
     let Ok(output) = command.output() else { return String::new() };
     let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned()
+    let said = String::from_utf8_lossy(&said);
+    said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
