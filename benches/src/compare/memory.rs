@@ -12,11 +12,12 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::{Length, Section};
+use crate::ask;
 use crate::origin::Origin;
 use crate::peers::Peer;
 use crate::report::table;
 use crate::tls::{self, Alpn, Sessions};
-use crate::work::{Connection, Entry, Exchange};
+use crate::work::{Connection, Entry};
 
 /// Connections that are there before the slope begins, so that what is set up once does not count.
 const FIRST: usize = 200;
@@ -101,9 +102,9 @@ impl Watched {
         let tls = (entry == Entry::Https).then(|| tls::client(Alpn::Http1, Sessions::Fresh));
         for _ in 0..count {
             let mut held = connect(self.address, tls.as_ref())?;
-            let (question, answer) = exchange(entry, "/1k", 64);
+            let (question, answer) = ask::exchange(entry, Connection::Kept, "/1k", 64);
             held.write_all(&question)?;
-            read(&mut held, answer)?;
+            ask::read(&mut held, answer)?;
             self.held.push(held);
         }
         Ok(())
@@ -111,14 +112,14 @@ impl Watched {
 
     /// All are asked before any is read.
     fn burst(&mut self, entry: Entry) -> io::Result<()> {
-        let (question, answer) = exchange(entry, "/64k", ECHOED);
+        let (question, answer) = ask::exchange(entry, Connection::Kept, "/64k", ECHOED);
         for _ in 0..BURST {
             for held in &mut self.held {
                 held.write_all(&question)?;
                 held.flush()?;
             }
             for held in &mut self.held {
-                read(held, answer)?;
+                ask::read(held, answer)?;
             }
         }
         Ok(())
@@ -133,42 +134,4 @@ fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<B
         None => Box::new(stream),
         Some(config) => Box::new(StreamOwned::<ClientConnection, _>::new(tls::connection(config), stream)),
     })
-}
-
-/// What is waited for.
-#[derive(Clone, Copy)]
-enum Answer {
-    Http,
-    Bytes(usize),
-}
-
-fn exchange(entry: Entry, path: &'static str, echoed: usize) -> (Vec<u8>, Answer) {
-    let exchange = if entry == Entry::Echo { Exchange::Echo(echoed) } else { Exchange::Get(path) };
-    let answer = if entry == Entry::Echo { Answer::Bytes(echoed) } else { Answer::Http };
-    (exchange.question(tls::NAME, Connection::Kept), answer)
-}
-
-/// Reads one answer whole.
-fn read(held: &mut impl Read, answer: Answer) -> io::Result<()> {
-    let mut wanted = match answer {
-        Answer::Bytes(length) => Some(length),
-        Answer::Http => None,
-    };
-    let (mut buffer, mut read) = (vec![0; 96 << 10], 0);
-    while wanted.is_none_or(|wanted| read < wanted) {
-        match held.read(&mut buffer[read..])? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => read += length,
-        }
-        wanted = wanted.or_else(|| whole_length(&buffer[..read]));
-    }
-    Ok(())
-}
-
-/// How long an answer of HTTP is, once its head is there.
-fn whole_length(bytes: &[u8]) -> Option<usize> {
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
-    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length:"))?;
-    Some(end + length.trim().parse::<usize>().ok()?)
 }

@@ -7,7 +7,7 @@
 mod json;
 mod measure;
 mod memory;
-mod scale;
+pub mod scale;
 mod startup;
 mod svg;
 mod text;

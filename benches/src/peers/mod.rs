@@ -111,6 +111,33 @@ impl Peer {
         Self::run("evenkeel", recipe, Ports { http, admin, ..Ports::free() }, folder)
     }
 
+    /// The same as a child of another program, whose command line is `within`.
+    pub fn evenkeel_within(within: &[&str], config: &str, http: SocketAddr, echo: SocketAddr) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let recipe = evenkeel::of(config, folder.path())?;
+        let mut command = Command::new(within[0]);
+        command.args(&within[1..]).arg(recipe.command.get_program()).args(recipe.command.get_args());
+        Self::run("evenkeel", Recipe { command, ..recipe }, Ports { http, echo, ..Ports::free() }, folder)
+    }
+
+    /// Ends it and waits for that, at most so long.
+    pub fn end(mut self, within: Duration) -> Result<(), String> {
+        self.terminate(within).then_some(()).ok_or_else(|| format!("{} did not end within {within:?}", self.name))
+    }
+
+    /// Whether it has ended well.
+    fn terminate(&mut self, within: Duration) -> bool {
+        let _ = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
+        let start = Instant::now();
+        while start.elapsed() < within {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
     /// Where a kind of work enters; `None` where the peer cannot do it.
     pub fn entry(&self, entry: Entry) -> Option<SocketAddr> {
         let at = match entry {
@@ -194,13 +221,8 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(1) {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if matches!(self.child.try_wait(), Ok(Some(_))) || self.terminate(Duration::from_secs(1)) {
+            return;
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
