@@ -26,6 +26,9 @@ const FILE: &str = "benches/instructions.txt";
 /// How far a count may grow.
 const GROWTH_MAX: f64 = 0.02;
 
+/// Counts of which the least is taken.
+const COUNTS_MAX: usize = 3;
+
 /// Exchanges of both runs; fewer of those that take their time.
 const EXCHANGES: [u64; 2] = [500, 2_500];
 const EXCHANGES_NEW: [u64; 2] = [200, 1_000];
@@ -74,7 +77,8 @@ pub fn run(options: &Options) -> Result<(), String> {
             }
             continue;
         }
-        let now = count(case, &origin).map_err(|error| format!("{}: {error}", case.name))?;
+        let enough = before.filter(|_| !options.bless).map(|before| before * (1.0 + GROWTH_MAX / 2.0));
+        let now = least(case, &origin, enough).map_err(|error| format!("{}: {error}", case.name))?;
         let moved = before.map(|before| now / before - 1.0);
         let percent = moved.map_or("new".to_owned(), |moved| format!("{:+.2} %", moved * 100.0));
         rows.push(vec![
@@ -106,6 +110,19 @@ fn version() -> String {
 fn kept(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     line.trim().parse().ok()
+}
+
+/// The least of some counts, or the first that is not more than `enough`: on a machine with much else to do, more bytes
+/// come before or after they are looked for, and that only ever adds.
+fn least(case: &Case, origin: &Origin, enough: Option<f64>) -> Result<f64, String> {
+    let mut least = f64::INFINITY;
+    for _ in 0..COUNTS_MAX {
+        least = least.min(count(case, origin)?);
+        if enough.is_some_and(|enough| least <= enough) {
+            break;
+        }
+    }
+    Ok(least)
 }
 
 /// Instructions of one exchange.
