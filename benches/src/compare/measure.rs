@@ -21,8 +21,8 @@ const COMPARABLE: f64 = 0.5;
 const LOAD_BUSY_GOAL: f64 = 0.75;
 
 /// What full speed is measured in, and what comes before every measurement.
-const SPEED: Duration = Duration::from_millis(200);
-const WARM: Duration = Duration::from_millis(50);
+const SPEED: Duration = Duration::from_millis(120);
+pub const WARM: Duration = Duration::from_millis(30);
 
 /// One measured stretch.
 pub struct Sample {

@@ -30,9 +30,12 @@ const CONTROL_MAX: f64 = 0.10;
 const SUBJECT: usize = 1;
 
 /// What a short run may spend on the rounds of all kinds and peers, and the most on one stretch.
-const SHORT: Duration = Duration::from_secs(90);
+const SHORT: Duration = Duration::from_secs(80);
 const STRETCH_MAX: Duration = Duration::from_secs(1);
-const STRETCH_MIN: Duration = Duration::from_millis(100);
+const STRETCH_MIN: Duration = Duration::from_millis(80);
+
+/// Peers of a kind that may need the subject's stretch beside theirs.
+const BESIDE: usize = 2;
 
 /// What is measured in another way than kinds of work are.
 const FURTHER: [&str; 3] = ["memory", "startup", "scale"];
@@ -67,7 +70,7 @@ struct Report<'a> {
 pub fn run(options: &Options) -> Result<(), String> {
     cpu::pin(cpu::OF_LOAD);
     let length = if options.full { Length::Full } else { Length::Short };
-    let rounds = options.rounds.unwrap_or(if options.full { 12 } else { 5 });
+    let rounds = options.rounds.unwrap_or(if options.full { 12 } else { 4 });
     let (kinds, further) = chosen(options)?;
     let origin = Origin::start();
     let (peers, missing) = start_peers(options, &origin)?;
@@ -76,8 +79,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     let time = match options.seconds {
         Some(seconds) => Duration::from_secs_f64(seconds),
-        None if options.full => Duration::from_secs(4),
-        None => (SHORT / (kinds.len() * peers.len() * rounds).max(1) as u32).clamp(STRETCH_MIN, STRETCH_MAX),
+        None if options.full => Duration::from_secs(2),
+        None => short_stretch(&kinds, &peers, rounds),
     };
     let steal = Steal::now();
     let mut report =
@@ -105,6 +108,13 @@ pub fn run(options: &Options) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a stretch may take, so that all of them fit into [`SHORT`].
+fn short_stretch(kinds: &[Kind], peers: &[Peer], rounds: usize) -> Duration {
+    let of_kind = |kind: &Kind| peers.iter().filter(|peer| peer.entry(kind.entry).is_some()).count() + BESIDE;
+    let stretches = rounds * kinds.iter().map(of_kind).sum::<usize>();
+    (SHORT / stretches.max(1) as u32).saturating_sub(measure::WARM).clamp(STRETCH_MIN, STRETCH_MAX)
 }
 
 /// The kinds of work that are wanted, and what else is.
