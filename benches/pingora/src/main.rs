@@ -16,7 +16,7 @@ use pingora::server::configuration::ServerConf;
 
 struct Balancer {
     pool: Arc<LoadBalancer<RoundRobin>>,
-    /// Where a request of now would be told apart from one of another process.
+    /// Of this process; each request has it mixed with a number of its own.
     ids: u128,
 }
 
