@@ -6,11 +6,21 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Nanoseconds that a process and all its descendants have run. Threads that have ended are missing.
 pub fn nanos(pid: u32) -> u64 {
-    let tasks = || fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let children: Vec<String> =
-        tasks().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect();
-    let children = children.iter().flat_map(|line| line.split_whitespace()).filter_map(|child| child.parse().ok());
-    tasks().map(|task| ran(&task)).sum::<u64>() + children.map(nanos).sum::<u64>()
+    family(pid).into_iter().flat_map(tasks).map(|task| ran(&task)).sum()
+}
+
+/// A process and all its descendants.
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    for task in tasks(pid) {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        family.extend(children.split_whitespace().filter_map(|child| child.parse().ok()).flat_map(self::family));
+    }
+    family
+}
+
+fn tasks(pid: u32) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten()
 }
 
 /// Nanoseconds that this process has run, without its children.

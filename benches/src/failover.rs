@@ -17,7 +17,7 @@ use crate::load::{Counts, Load, Pace};
 use crate::origin::Origin;
 use crate::peers::{Peer, Ports};
 use crate::report::Spread;
-use crate::work::KINDS;
+use crate::work::KEEPALIVE;
 
 const BACKENDS: usize = 3;
 /// Requests a second.
@@ -77,7 +77,7 @@ fn moving_leader(moves: usize) -> Result<(), String> {
     let (ports, peer) = start(&republic.addresses, pool, check)?;
     let ((), counts) = under_load(&peer, &ports, || {
         for round in 1..=moves {
-            std::thread::sleep(REIGN - INTERREGNUM);
+            std::thread::sleep(REIGN.saturating_sub(INTERREGNUM));
             republic.elect(None);
             std::thread::sleep(INTERREGNUM);
             republic.elect(Some(round % BACKENDS));
@@ -114,7 +114,7 @@ fn under_load<T>(peer: &Peer, ports: &Ports, act: impl FnOnce() -> Result<T, Str
     let (result, counts) = std::thread::scope(|scope| {
         let load = scope.spawn(|| -> std::io::Result<Counts> {
             cpu::pin(cpu::OF_LOAD);
-            let mut load = Load::new(&KINDS[0], address, "web.example", Pace::PerSecond(RATE))?;
+            let mut load = Load::new(&KEEPALIVE, address, "web.example", Pace::PerSecond(RATE))?;
             load.run_until(Duration::from_hours(1), || stop.load(SeqCst))
         });
         let result = act();

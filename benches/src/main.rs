@@ -2,9 +2,11 @@
 //!
 //! One program: it starts itself again as the origin, drives the load, and reads what the kernel accounts for each peer.
 
+mod ask;
 mod compare;
 mod cpu;
 mod failover;
+mod instructions;
 mod leader;
 mod load;
 mod origin;
@@ -13,12 +15,14 @@ mod probes;
 mod reload;
 mod report;
 mod soak;
+mod tls;
 mod work;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: evenkeel-bench compare [--full] [--rounds N] [--seconds S] [--kinds A,B] [--peers A,B] [--json FILE]
+    "usage: evenkeel-bench compare [--full] [--rounds N] [--seconds S] [--kinds A,B] [--peers A,B] [--json FILE] [--svg FILE]
+       evenkeel-bench instructions [--bless] [--kinds A,B]
        evenkeel-bench reload  [--rounds N]
        evenkeel-bench probes  [--seconds S]
        evenkeel-bench failover [--rounds N]
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
     let result = match (command.as_str(), options) {
         ("origin", Ok(_)) => origin::run(),
         ("compare", Ok(options)) => compare::run(&options),
+        ("instructions", Ok(options)) => instructions::run(&options),
         ("reload", Ok(options)) => reload::run(&options),
         ("probes", Ok(options)) => probes::run(&options),
         ("failover", Ok(options)) => failover::run(&options),
@@ -57,22 +62,32 @@ fn ended(result: Result<(), String>) -> ExitCode {
 }
 
 /// What the command line says.
+#[derive(Default)]
 pub struct Options {
     full: bool,
+    bless: bool,
     rounds: Option<usize>,
     seconds: Option<f64>,
     kinds: Option<Vec<String>>,
     peers: Option<Vec<String>>,
     json: Option<String>,
+    svg: Option<String>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { full: false, rounds: None, seconds: None, kinds: None, peers: None, json: None };
+        let mut options = Self::default();
         while let Some(argument) = arguments.next() {
-            if argument == "--full" {
-                options.full = true;
-                continue;
+            match argument.as_str() {
+                "--full" => {
+                    options.full = true;
+                    continue;
+                }
+                "--bless" => {
+                    options.bless = true;
+                    continue;
+                }
+                _ => {}
             }
             let value = arguments.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"))?;
             let bad = || format!("{argument} {value}: no number");
@@ -83,6 +98,7 @@ impl Options {
                 "--kinds" => options.kinds = list(),
                 "--peers" => options.peers = list(),
                 "--json" => options.json = Some(value),
+                "--svg" => options.svg = Some(value),
                 _ => return Err(format!("{argument}: unknown\n{USAGE}")),
             }
         }

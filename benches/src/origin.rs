@@ -1,6 +1,6 @@
 //! The server behind every peer: one thread on bare epoll, answers made beforehand, about 3 µs a request.
 //!
-//! Runs as a process of its own. It prints its three ports (HTTP, echo, echo once) and serves until its standard input
+//! Runs as a process of its own. It prints its ports (HTTP, echo, echo once, bulk) and serves until its standard input
 //! ends, so that it never outlives the program that started it.
 
 use std::collections::HashMap;
@@ -8,10 +8,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listening};
 use std::process::{Child, Command, Stdio};
 
+use memchr::memmem;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::cpu;
+use crate::work::BULK;
 
 /// Names the port for HTTP; without it, or with 0, the system chooses.
 const PORT: &str = "EVENKEEL_ORIGIN_PORT";
@@ -21,6 +23,7 @@ pub struct Origin {
     pub http: u16,
     pub echo: u16,
     pub echo_once: u16,
+    pub bulk: u16,
     child: Child,
 }
 
@@ -46,7 +49,7 @@ impl Origin {
         let mut out = io::BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         io::BufRead::read_line(&mut out, &mut line).expect("the origin says its ports");
         let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().expect("a port")).collect();
-        Self { http: ports[0], echo: ports[1], echo_once: ports[2], child }
+        Self { http: ports[0], echo: ports[1], echo_once: ports[2], bulk: ports[3], child }
     }
 
     pub fn pid(&self) -> u32 {
@@ -71,6 +74,7 @@ enum Door {
     Http,
     Echo,
     EchoOnce,
+    Bulk,
 }
 
 struct Served {
@@ -78,6 +82,8 @@ struct Served {
     door: Door,
     /// Bytes of a request not yet complete.
     request: Vec<u8>,
+    /// Bytes of a request's body that are still to come.
+    body: usize,
     /// The answer under way, and how much of it is sent.
     sending: Option<(usize, usize)>,
     /// Whether the answer under way is the connection's last.
@@ -96,7 +102,7 @@ fn serve() -> io::Result<()> {
     });
     let mut poll = Poll::new()?;
     let mut listeners = Vec::new();
-    let doors = [Door::Http, Door::Echo, Door::EchoOnce];
+    let doors = [Door::Http, Door::Echo, Door::EchoOnce, Door::Bulk];
     let http = std::env::var(PORT).ok().and_then(|port| port.parse().ok()).unwrap_or(0);
     for token in 0..doors.len() {
         let port = if token == 0 { http } else { 0 };
@@ -130,8 +136,7 @@ fn serve() -> io::Result<()> {
                 while let Ok((mut stream, _)) = listeners[token].accept() {
                     let _ = stream.set_nodelay(true);
                     poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
-                    served
-                        .insert(next, Served { stream, door: *door, request: Vec::new(), sending: None, last: false });
+                    served.insert(next, Served::new(stream, *door));
                     next += 1;
                 }
             } else if let Some(connection) = served.get_mut(&token)
@@ -144,6 +149,10 @@ fn serve() -> io::Result<()> {
 }
 
 impl Served {
+    fn new(stream: TcpStream, door: Door) -> Self {
+        Self { stream, door, request: Vec::new(), body: 0, sending: None, last: false }
+    }
+
     /// Does what can be done now; `false` when the connection is over.
     fn turn(&mut self, scratch: &mut [u8], answers: &[Vec<u8>]) -> io::Result<bool> {
         loop {
@@ -166,6 +175,7 @@ impl Served {
                     self.stream.write_all(&scratch[..length])?;
                     return Ok(false);
                 }
+                Door::Bulk => self.sending = Some((BULK_ANSWER, 0)),
             }
             // A short read has emptied the socket; the next bytes are a new event.
             if self.sending.is_none() && length < scratch.len() {
@@ -188,33 +198,62 @@ impl Served {
         Ok(true)
     }
 
-    /// Peers send one request at a time: a head that ends here is the whole request.
+    /// Peers send one request at a time: what follows a head is its body.
     fn take(&mut self, bytes: &[u8]) {
+        if self.body > 0 {
+            self.body = self.body.saturating_sub(bytes.len());
+            if self.body == 0 {
+                self.sending = Some((EMPTY_ANSWER, 0));
+            }
+            return;
+        }
         let whole = if self.request.is_empty() {
             bytes
         } else {
             self.request.extend_from_slice(bytes);
             &self.request
         };
-        if !whole.ends_with(b"\r\n\r\n") {
+        let Some(end) = memmem::find(whole, b"\r\n\r\n").map(|at| at + 4) else {
             if self.request.is_empty() {
                 self.request.extend_from_slice(bytes);
             }
             return;
+        };
+        if whole.starts_with(b"POST ") {
+            self.body = content_length(&whole[..end]).saturating_sub(whole.len() - end);
+            if self.body == 0 {
+                self.sending = Some((EMPTY_ANSWER, 0));
+            }
+        } else {
+            let answer =
+                PATHS.iter().position(|(path, _)| whole.get(4..).is_some_and(|rest| rest.starts_with(path.as_bytes())));
+            self.sending = Some((answer.unwrap_or(0), 0));
+            self.last = whole.ends_with(LAST);
         }
-        let answer =
-            PATHS.iter().position(|(path, _)| whole.get(4..).is_some_and(|rest| rest.starts_with(path.as_bytes())));
-        self.sending = Some((answer.unwrap_or(0), 0));
-        self.last = whole.ends_with(LAST);
         self.request.clear();
     }
+}
+
+/// What a head says of its body; every peer passes on that the load has given a length.
+fn content_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head);
+    let fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    lengths.next().and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
 }
 
 /// How the load's own requests end that ask for the end of the connection; peers keep theirs.
 const LAST: &[u8] = b"\r\nConnection: close\r\n\r\n";
 
 /// Paths and the sizes of their answers; the first one also answers every other path.
-const PATHS: [(&str, usize); 4] = [("/health ", 2), ("/1k ", 1 << 10), ("/64k ", 1 << 16), ("/1m ", 1 << 20)];
+const PATHS: [(&str, usize); 5] =
+    [("/health ", 2), ("/1k ", 1 << 10), ("/64k ", 1 << 16), ("/1m ", 1 << 20), ("/none ", 0)];
+
+/// Where the answer without a body stands, for uploads.
+const EMPTY_ANSWER: usize = 4;
+
+/// Where the bytes of the bulk door stand, behind those of all paths.
+const BULK_ANSWER: usize = PATHS.len();
 
 fn answers() -> Vec<Vec<u8>> {
     PATHS
@@ -228,5 +267,6 @@ fn answers() -> Vec<Vec<u8>> {
             bytes.resize(bytes.len() + size, b'o');
             bytes
         })
+        .chain([vec![b'b'; BULK]])
         .collect()
 }

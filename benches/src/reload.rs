@@ -15,7 +15,7 @@ use crate::load::{Counts, Load, Pace};
 use crate::origin::Origin;
 use crate::peers::{Peer, Ports, evenkeel_program};
 use crate::report::Spread;
-use crate::work::KINDS;
+use crate::work::KEEPALIVE;
 
 const POOLS: usize = 1_000;
 const BACKENDS_PER_POOL: usize = 10;
@@ -67,8 +67,8 @@ pub fn run(options: &Options) -> Result<(), String> {
 
 fn traffic(peer: &Peer, stop: &AtomicBool) -> std::io::Result<Counts> {
     cpu::pin(cpu::OF_LOAD);
-    let address = peer.entry(KINDS[0].entry).expect("Evenkeel speaks HTTP");
-    let mut load = Load::new(&KINDS[0], address, "pool7.example", Pace::PerSecond(RATE))?;
+    let address = peer.entry(KEEPALIVE.entry).expect("Evenkeel speaks HTTP");
+    let mut load = Load::new(&KEEPALIVE, address, "pool7.example", Pace::PerSecond(RATE))?;
     load.run_until(Duration::from_hours(1), || stop.load(SeqCst))
 }
 

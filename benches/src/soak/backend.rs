@@ -54,7 +54,7 @@ fn serve(stream: TcpStream) -> std::io::Result<()> {
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
                   Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
             )?;
-            writer.write_all(&reader.buffer().to_vec())?;
+            writer.write_all(reader.buffer())?;
             return give_back(&mut writer);
         }
         let got = body(&mut reader, &lower)?;

@@ -93,15 +93,16 @@ pub fn gets(kind: &'static str, to: SocketAddr, target: &str, keep: usize, tally
             // A GET can be asked again elsewhere until its answer begins.
             Err(error) => tally.failed(kind, &format!("no answer: {}", said(&error)), Fragile::No, begun),
             Ok(head) if head.status != 200 => tally.failed(kind, &head.status.to_string(), Fragile::No, begun),
-            Ok(head) => match connection.body(head.length) {
-                Err(error) => tally.failed(kind, &format!("within the answer: {}", said(&error)), Fragile::Yes, begun),
-                Ok(()) => {
+            Ok(head) => {
+                if let Err(error) = connection.body(head.length) {
+                    tally.failed(kind, &format!("within the answer: {}", said(&error)), Fragile::Yes, begun);
+                } else {
                     tally.good(kind);
                     if !last && !head.closes {
                         open = Some((connection, used + 1));
                     }
                 }
-            },
+            }
         }
         std::thread::sleep(PAUSE);
     }

@@ -5,11 +5,11 @@
 
 mod backend;
 mod clients;
+mod config;
 mod tally;
 
-use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Options;
 use crate::peers::evenkeel_program;
+use crate::tls;
+use config::{Features, Places, config};
 use tally::Tally;
 
 pub use backend::run as backend;
@@ -35,25 +37,10 @@ const SETTLING: Duration = Duration::from_secs(12);
 const WEBSOCKET: &str = "GET /socket HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Parts of the traffic that a build may not have.
-struct Features {
-    h2: bool,
-    udp: bool,
-}
-
-struct Places {
-    http: SocketAddr,
-    tls: SocketAddr,
-    tcp: SocketAddr,
-    udp: SocketAddr,
-    admin: SocketAddr,
-    backends: [u16; BACKENDS],
-}
-
 pub fn run(options: &Options) -> Result<(), String> {
     let length = Duration::from_secs_f64(options.seconds.unwrap_or(1200.0));
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    certificate(folder.path())?;
+    tls::certificate(folder.path(), "soak")?;
     let places = Places::free()?;
     let features = Features::of(folder.path(), &places);
     println!("{} for {length:?}; h2: {}, udp: {}", evenkeel_program().display(), features.h2, features.udp);
@@ -332,85 +319,4 @@ impl Drop for Backend {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
-}
-
-// === what is configured ===
-
-impl Places {
-    /// Ports that were free a moment ago; a backend needs two in a row.
-    fn free() -> Result<Self, String> {
-        let free = || -> Result<SocketAddr, String> {
-            let socket = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-            socket.local_addr().map_err(|error| error.to_string())
-        };
-        let mut backends = [0; BACKENDS];
-        for (number, port) in backends.iter_mut().enumerate() {
-            // Below the range from which clients get their ports.
-            let first = 20_000 + (std::process::id() % 500) as u16 * 20 + number as u16 * 2;
-            *port = first;
-        }
-        Ok(Self { http: free()?, tls: free()?, tcp: free()?, udp: free()?, admin: free()?, backends })
-    }
-}
-
-impl Features {
-    /// What this build takes.
-    fn of(folder: &Path, places: &Places) -> Self {
-        let takes = |features: &Self| {
-            let file = folder.join("try.toml");
-            fs::write(&file, config(places, features, 0)).is_ok()
-                && Command::new(evenkeel_program()).arg("check").arg(&file).output().is_ok_and(|it| it.status.success())
-        };
-        Self { h2: takes(&Self { h2: true, udp: false }), udp: takes(&Self { h2: false, udp: true }) }
-    }
-}
-
-fn config(places: &Places, features: &Features, round: usize) -> String {
-    let Places { http, tls, tcp, udp, admin, backends } = places;
-    let mut text = format!(
-        "[admin]\nbind = \"{admin}\"\n[log]\naccess = \"json\"\nto = {{ file = \"access.log\" }}\nlevel = \"warn\"\n\
-         [listener.http]\nbind = \"{http}\"\npool = \"app\"\nresponse_headers = {{ set = {{ \"X-Round\" = \"{round}\" }} }}\n\
-         [[listener.http.route]]\npath = \"/own\"\nrespond = {{ text = \"round {round}\" }}\n\
-         [listener.tls]\nbind = \"{tls}\"\npool = \"app\"\n{}\
-         tls = {{ certificates = [{{ cert = \"soak.pem\", key = \"soak.key\" }}] }}\n\
-         [listener.tcp]\nbind = \"{tcp}\"\nprotocol = \"tcp\"\npool = \"echo\"\n",
-        if features.h2 { "http = [\"1.1\", \"2\"]\n" } else { "" },
-    );
-    if round % 4 == 1 {
-        // A listener that comes and goes.
-        let _ = write!(text, "[listener.guest]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n");
-    }
-    if features.udp {
-        let _ = write!(text, "[listener.udp]\nbind = \"{udp}\"\nprotocol = \"udp\"\npool = \"echo\"\ntimeouts = {{ flow_idle = \"3s\" }}\n");
-    }
-    for (name, offset, check) in [("app", 0, "type = \"http\"\npath = \"/health\""), ("echo", 1, "type = \"tcp\"")] {
-        let _ = write!(text, "[pool.{name}]\nhold = \"5s\"\nbackends = [\n");
-        for (number, port) in backends.iter().enumerate() {
-            let weight = 1 + (round + number) % 3;
-            let _ = writeln!(
-                text,
-                "  {{ name = \"b{number}\", address = \"127.0.0.1:{}\", weight = {weight} }},",
-                port + offset
-            );
-        }
-        let _ = write!(
-            text,
-            "]\ntimeouts = {{ response = \"10s\" }}\n\
-             [pool.{name}.check.well]\n{check}\ninterval = \"500ms\"\ntimeout = \"400ms\"\nfall = 2\n"
-        );
-    }
-    text
-}
-
-fn certificate(folder: &Path) -> Result<(), String> {
-    let output = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
-        .args(["-subj", "/CN=soak", "-addext", "subjectAltName=DNS:soak,IP:127.0.0.1"])
-        .arg("-keyout")
-        .arg(folder.join("soak.key"))
-        .arg("-out")
-        .arg(folder.join("soak.pem"))
-        .output()
-        .map_err(|error| format!("openssl: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
