@@ -71,3 +71,18 @@ pub(in super::super) const RESPOND: Words = Words {
         ("content_type", "type"),
     ],
 };
+
+pub(in super::super) const ERROR_PAGE: Words = Words {
+    place: "errors = { ... }",
+    keys: &["file", "text", "type", "status", "variables"],
+    later: &["headers", "redirect"],
+    foreign: &[
+        ("code", "status"),
+        ("body", "text"),
+        ("content", "text"),
+        ("path", "file"),
+        ("page", "file"),
+        ("content_type", "type"),
+        ("template", "variables = true"),
+    ],
+};

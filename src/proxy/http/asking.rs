@@ -12,6 +12,8 @@ use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
 use super::http1::{Framing, Version, fields};
 use super::http2::links;
+use super::pages;
+use super::reply::Fit;
 use super::upload::{Trouble, Upload};
 use crate::config::model::{Coding, HttpVersion};
 use crate::net::buffer::{Buffer, Size};
@@ -39,8 +41,10 @@ pub struct Answered {
 
 /// A head of an answer, for the client.
 pub struct Head {
-    /// Its status.
+    /// Its status, as the client gets it.
     pub status: u16,
+    /// What the backend has given for it.
+    pub given: Given,
     /// How its body is delimited.
     pub framing: Framing,
     /// Whether the backend lets its connection be used again.
@@ -53,6 +57,24 @@ pub struct Head {
     pub hand: Option<Buffer>,
     /// What the client gets its body by.
     pub coding: Option<Coding>,
+}
+
+/// What becomes of an answer that a backend has given, with its status.
+#[derive(Debug, Clone, Copy)]
+pub enum Given {
+    /// The client gets it.
+    Passed(u16),
+    /// The client gets a page instead, which stands behind the head.
+    Dropped(u16),
+}
+
+impl Given {
+    /// The backend's status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Passed(status) | Self::Dropped(status) => status,
+        }
+    }
 }
 
 /// Why an attempt brought no answer.
@@ -250,8 +272,8 @@ async fn answer(
                 }
             }
             Some(Composed::Interim(_)) => return Err(Trouble::Backend(Cause::BadAnswer)),
-            Some(Composed::Final { status, framing, reusable, next, out, coding }) => {
-                return Ok(Head { status, framing, reusable, next, out, hand, coding });
+            Some(Composed::Final { status, given, framing, reusable, next, out, coding }) => {
+                return Ok(Head { status, given, framing, reusable, next, out, hand, coding });
             }
         }
     }
@@ -449,7 +471,20 @@ enum Composed {
     /// 1xx, for the client where it understands it.
     Interim(Option<Buffer>),
     /// The answer.
-    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer, coding: Option<Coding> },
+    Final {
+        status: u16,
+        given: Given,
+        framing: Framing,
+        reusable: bool,
+        next: Next,
+        out: Buffer,
+        coding: Option<Coding>,
+    },
+}
+
+/// Whether a client of this version sees where the answer ends while its connection stays.
+fn has_an_end(framing: Framing, coding: Option<Coding>, version: Version) -> bool {
+    framing != Framing::UntilClose && !((framing == Framing::Chunked || coding.is_some()) && version == Version::Http10)
 }
 
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
@@ -486,10 +521,16 @@ fn compose(
     {
         return Err(Cause::RetriedStatus);
     }
+    let pages = pages::instead(connection, incoming, status);
     let mut edits = None;
-    let rules = incoming.rules.as_ref().filter(|_| !interim);
-    let coding =
-        rules.and_then(|rules| rules.amend(&answer, lease.backend(), incoming.version, edits.get_or_insert_default()));
+    let mut coding = None;
+    if let Some(rules) = incoming.rules.as_ref().filter(|_| !interim) {
+        let edits = edits.get_or_insert_default();
+        match pages {
+            None => coding = rules.amend(&answer, lease.backend(), incoming.version, edits),
+            Some(_) => rules.amend_fields(&answer, lease.backend(), edits),
+        }
+    }
     // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
     // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
@@ -497,8 +538,7 @@ fn compose(
         && !lease.backend().is_leaving()
         && upload.has_all()
         && upload.is_over()
-        && answer.framing != Framing::UntilClose
-        && !((answer.framing == Framing::Chunked || coding.is_some()) && incoming.version == Version::Http10);
+        && (pages.is_some() || has_an_end(answer.framing, coding, incoming.version));
     let next = match (goes_on, incoming.version) {
         (true, Version::Http11) => Next::Keep,
         (true, Version::Http10) => Next::SayKeep,
@@ -511,7 +551,18 @@ fn compose(
         line.answered(&connection.listener, &answer);
     }
     let mut out = Buffer::take(Size::Small);
-    answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());
+    let (status, given) = match pages {
+        None => {
+            answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());
+            (status, Given::Passed(status))
+        }
+        Some(pages) => {
+            let (head_only, version, id) = (incoming.asked.head, incoming.version, incoming.id(upload));
+            let fit = Fit { head_only, version, keep_alive: goes_on, id, lines: b"", pages: None };
+            pages.write_instead(&mut out, &answer, edits, fit);
+            (pages.shown(status), Given::Dropped(status))
+        }
+    };
     let (length, framing, reusable) = (answer.length, answer.framing, answer.keep_alive);
     buffer.consume(length);
     if buffer.is_empty() {
@@ -521,5 +572,5 @@ fn compose(
         let wanted = incoming.version == Version::Http11 && (status != 100 || incoming.expects_continue);
         return Ok(Some(Composed::Interim(wanted.then_some(out))));
     }
-    Ok(Some(Composed::Final { status, framing, reusable, next, out, coding }))
+    Ok(Some(Composed::Final { status, given, framing, reusable, next, out, coding }))
 }

@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http2;
 mod moved;
 mod own;
+mod pages;
 pub mod reply;
 pub mod rules;
 mod sticky;

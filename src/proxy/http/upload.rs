@@ -52,16 +52,8 @@ pub enum Trouble {
 
 impl Upload {
     /// A request whose head stands in `head`.
-    ///
-    /// # Errors
-    /// The body is too large.
-    pub fn new(head: Buffer, framing: Framing, limits: Limits) -> Result<Self, Reject> {
-        if let (Framing::Length(length), Some(most)) = (framing, limits.body_bytes)
-            && length > most
-        {
-            return Err(Reject::BodyTooLarge);
-        }
-        Ok(Self {
+    pub fn new(head: Buffer, framing: Framing, limits: Limits) -> Self {
+        Self {
             kept: head,
             sent: 0,
             repeatable: true,
@@ -71,7 +63,7 @@ impl Upload {
             received: 0,
             stopped: false,
             client_is_slow: false,
-        })
+        }
     }
 
     /// Whether all of the request is with the backend, or will never be.
@@ -124,11 +116,16 @@ impl Upload {
     /// Takes over what of the body is in hand already, so that it leaves with the head in one write.
     ///
     /// # Errors
-    /// The body breaks a rule.
+    /// The body breaks a rule, or says that it will be too large.
     #[inline]
     pub fn take_in_hand(&mut self, hand: &mut Option<Buffer>) -> Result<(), Reject> {
         if self.body.is_done() {
             return Ok(());
+        }
+        if let (Body::Length(length), Some(most)) = (&self.body, self.limits.body_bytes)
+            && *length > most
+        {
+            return Err(Reject::BodyTooLarge);
         }
         while self.accept(hand)? > 0 && self.accepted == 0 {}
         Ok(())

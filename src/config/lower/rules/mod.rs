@@ -7,6 +7,7 @@ mod basic_auth;
 mod compress;
 mod cors;
 mod destination;
+mod errors;
 mod fields;
 mod forward_auth;
 mod location;
@@ -36,6 +37,8 @@ const KEYS: &[&str] = &[
     "request_headers",
     "response_headers",
     "hsts",
+    "errors",
+    "errors_of",
 ];
 
 /// What a section says, upon what stands above it; `None`: nothing is done but passing on.
@@ -64,6 +67,9 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Po
     }
     if section.has("compress") {
         rules.compress = compress::compress(section);
+    }
+    if section.has("errors") || section.has("errors_of") {
+        rules.errors = errors::errors(section, rules.errors.as_ref());
     }
     if section.has("request_headers") {
         rules.request = fields::edits(section, fields::Of::Request);

@@ -54,12 +54,11 @@ pub(super) enum Meeting {
 }
 
 /// Applies rules to a request.
-///
-/// # Errors
-/// It may not pass.
-pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Result<Meeting, Reject> {
+pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Meeting {
     if !may_ask(&rules.access, facts) {
-        return Err(Reject::Denied);
+        // Who may not ask has no use for the connection either.
+        let own = Own { keep_alive: false, ..Own::refusal(facts.request, Reject::Denied) };
+        return Meeting::Answer(Own { rules: Some(Arc::clone(rules)), ..own });
     }
     let (password, user) = match shown(rules, gates, facts) {
         Shown::Right(user) => (None, user),
@@ -72,16 +71,16 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let lines = Late::new(&rules.response.add, facts);
     let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, coding });
     if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
-        return Ok(answer);
+        return answer;
     }
     let request = facts.request;
     if let Some(rule) = rules.basic_auth.as_ref().filter(|_| user.is_empty()) {
-        return Ok(applied.answer(Own::refusal(request, Reject::Unauthorized), &challenge(rule)));
+        return applied.answer(Own::refusal(request, Reject::Unauthorized), &challenge(rule));
     }
     let question = rules.forward_auth.as_ref().map(|rule| Question::new(rule, facts));
     let waits = password.is_some() || question.is_some();
     let gates = waits.then(|| Box::new(Waiting { password, question }));
-    Ok(Meeting::Passes(Met { edits: request_edits(rules, facts), applied, gates }))
+    Meeting::Passes(Met { edits: request_edits(rules, facts), applied, gates })
 }
 
 /// What a request has shown, where it must show a password.
@@ -163,7 +162,13 @@ impl Applied {
     fn answer(&self, mut own: Own, lines: &[u8]) -> Meeting {
         own.lines = self.own_lines(own.status);
         own.lines.extend_from_slice(lines);
+        own.rules = Some(Arc::clone(&self.rules));
         Meeting::Answer(own)
+    }
+
+    /// What they were made of.
+    pub(super) fn rules(&self) -> &Arc<Rules> {
+        &self.rules
     }
 
     /// What changes of a backend's answer to a client of `version`; and the coding that its body gets.
@@ -174,17 +179,22 @@ impl Applied {
         version: Version,
         edits: &mut Edits,
     ) -> Option<Coding> {
-        edits.remove(answer.fields, &self.rules.response.remove);
-        if self.rules.cors.is_some() {
-            edits.remove(answer.fields, cors::NAMES);
-        }
-        edits.add_lines(&self.lines.filled(answer.status, &backend.name));
+        self.amend_fields(answer, backend, edits);
         self.rules.compress.as_ref().filter(|rule| compress::concerns(rule, answer))?;
         compress::amend(answer, self.coding, edits);
         if self.coding.is_some() && version == Version::Http11 && !answer.is_chunked() {
             edits.add(b"Transfer-Encoding", b"chunked");
         }
         self.coding
+    }
+
+    /// The same without what concerns its body.
+    pub(super) fn amend_fields(&self, answer: &Answer<'_>, backend: &Backend, edits: &mut Edits) {
+        edits.remove(answer.fields, &self.rules.response.remove);
+        if self.rules.cors.is_some() {
+            edits.remove(answer.fields, cors::NAMES);
+        }
+        edits.add_lines(&self.lines.filled(answer.status, &backend.name));
     }
 
     /// The field lines of an answer that the balancer makes itself.
