@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, head_may_be_complete};
 use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
+use super::http1::edits::Edits;
 use super::http1::{Framing, Version, fields};
 use super::http2::links;
-use super::pages;
+use super::pages::{self, Pages};
 use super::reply::Fit;
+use super::rules::Applied;
 use super::upload::{Trouble, Upload};
 use crate::config::model::{Coding, HttpVersion};
 use crate::net::buffer::{Buffer, Size};
@@ -466,6 +468,13 @@ fn may_go_elsewhere(search: &Search<'_>, tried: &[u32]) -> bool {
     tried.len() <= usize::from(pool.config.retry.attempts) && search.has_others(tried) && can_afford_retry(pool)
 }
 
+/// Whether an answer with this status is given up for another one.
+fn is_tried_elsewhere(search: &Search<'_>, status: u16, tried: &[u32], retries: u8) -> bool {
+    let pool = search.pool();
+    pool.config.retry.statuses.contains(&status)
+        && (may_go_elsewhere(search, tried) || may_wait_for_the_next(pool, retries))
+}
+
 /// What the bytes in hand are.
 enum Composed {
     /// 1xx, for the client where it understands it.
@@ -480,6 +489,30 @@ enum Composed {
         out: Buffer,
         coding: Option<Coding>,
     },
+}
+
+/// What rules change of an answer's head, and the coding that its body gets; a page in its place gets none.
+fn amended(
+    rules: &Applied,
+    answer: &Answer<'_>,
+    lease: &Lease,
+    version: Version,
+    pages: Option<Pages<'_>>,
+) -> (Option<Edits>, Option<Coding>) {
+    let mut edits = Edits::default();
+    let coding = if pages.is_none() {
+        rules.amend(answer, lease.backend(), version, &mut edits)
+    } else {
+        rules.amend_fields(answer, lease.backend(), &mut edits);
+        None
+    };
+    (Some(edits), coding)
+}
+
+/// What a page must fit that stands in for a backend's answer.
+fn instead_fit<'a>(incoming: &Incoming, upload: &'a Upload, keep_alive: bool) -> Fit<'a> {
+    let (head_only, version, id) = (incoming.asked.head, incoming.version, incoming.id(upload));
+    Fit { head_only, version, keep_alive, id, lines: b"", pages: None }
 }
 
 /// Whether a client of this version sees where the answer ends while its connection stays.
@@ -513,24 +546,15 @@ fn compose(
         return Err(Cause::BadAnswer);
     }
     let interim = (100..200).contains(&status) && status != 101;
-    if !interim
-        && pool.config.retry.statuses.contains(&status)
-        && incoming.idempotent
-        && upload.is_repeatable()
-        && (may_go_elsewhere(search, tried) || may_wait_for_the_next(pool, retries))
-    {
+    let repeatable = incoming.idempotent && upload.is_repeatable();
+    if !interim && repeatable && is_tried_elsewhere(search, status, tried, retries) {
         return Err(Cause::RetriedStatus);
     }
     let pages = pages::instead(connection, incoming, status);
-    let mut edits = None;
-    let mut coding = None;
-    if let Some(rules) = incoming.rules.as_ref().filter(|_| !interim) {
-        let edits = edits.get_or_insert_default();
-        match pages {
-            None => coding = rules.amend(&answer, lease.backend(), incoming.version, edits),
-            Some(_) => rules.amend_fields(&answer, lease.backend(), edits),
-        }
-    }
+    let (mut edits, coding) = match incoming.rules.as_ref().filter(|_| !interim) {
+        None => (None, None),
+        Some(rules) => amended(rules, &answer, lease, incoming.version, pages),
+    };
     // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
     // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
@@ -557,9 +581,7 @@ fn compose(
             (status, Given::Passed(status))
         }
         Some(pages) => {
-            let (head_only, version, id) = (incoming.asked.head, incoming.version, incoming.id(upload));
-            let fit = Fit { head_only, version, keep_alive: goes_on, id, lines: b"", pages: None };
-            pages.write_instead(&mut out, &answer, edits, fit);
+            pages.write_instead(&mut out, &answer, edits, instead_fit(incoming, upload, goes_on));
             (pages.shown(status), Given::Dropped(status))
         }
     };

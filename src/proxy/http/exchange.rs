@@ -387,7 +387,7 @@ async fn deliver(
         return (After::Reset, cause.word());
     }
     lease.backend().answered(notes.response);
-    let is_clean = download.is_clean() && rest.is_none_or(|rest| rest.is_done(&mut backend));
+    let is_clean = download.is_clean() && rest.is_none_or(|rest| rest.takes_all(&mut backend));
     if reusable && incoming.introduction.is_none() && is_clean && upload.has_all() && upload.is_over() {
         let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
         let now = if at_once { notes.begun + notes.queued + notes.response } else { Instant::now() };

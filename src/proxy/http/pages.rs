@@ -74,7 +74,7 @@ impl<'a> Pages<'a> {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Variable(Variable::RequestId) => escaped(id, escape, &mut filled),
                 Piece::Variable(Variable::ClientIp) => {
-                    escaped(&super::understand::written(self.client), escape, &mut filled)
+                    escaped(&super::understand::written(self.client), escape, &mut filled);
                 }
                 Piece::Variable(Variable::Status) => filled.push_str(&status.to_string()),
                 Piece::Variable(Variable::Listener) => filled.push_str(self.listener),
@@ -143,7 +143,7 @@ impl Rest {
 
     /// Whether all of it has come and nothing else: then its connection can be used again. Nothing is waited for; a backend
     /// whose error goes on for longer is not worth it.
-    pub(super) fn is_done(mut self, backend: &mut Stream) -> bool {
+    pub(super) fn takes_all(mut self, backend: &mut Stream) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         let mut taken = 0;
         loop {
