@@ -115,7 +115,8 @@ mod tests {
             | "basic_auth = { ... }"
             | "forward_auth = { ... }"
             | "compress = { ... }"
-            | "errors = { ... }" => &["[listener.web]"],
+            | "errors = { ... }"
+            | "mirror = { ... }" => &["[listener.web]"],
             "[listener.NAME.udp]" => &["[listener.names.udp]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod door;
 pub mod gates;
+pub mod mirror;
 pub mod rate;
 pub mod routes;
 pub mod table;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{BasicAuth, Compress, Cors, ErrorPages, ForwardAuth, Rate};
+use super::{BasicAuth, Compress, Cors, ErrorPages, ForwardAuth, Mirror, Rate};
 
 /// The rules of one route, or of a listener for what no route matches. Those of the listener are in it already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +23,8 @@ pub struct Rules {
     pub forward_auth: Option<Arc<ForwardAuth>>,
     /// Which answers are made smaller.
     pub compress: Option<Arc<Compress>>,
+    /// Who gets a copy.
+    pub mirror: Option<Arc<Mirror>>,
     /// What clients read of errors.
     pub errors: Option<Arc<ErrorPages>>,
     /// What is changed of a request's fields.

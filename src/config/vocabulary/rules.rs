@@ -86,3 +86,20 @@ pub(in super::super) const ERROR_PAGE: Words = Words {
         ("template", "variables = true"),
     ],
 };
+
+pub(in super::super) const MIRROR: Words = Words {
+    place: "mirror = { ... }",
+    keys: &["pool", "share", "body_max", "in_flight_max"],
+    later: &["timeout"],
+    foreign: &[
+        ("to", "pool"),
+        ("cluster", "pool"),
+        ("backend", "pool"),
+        ("percent", "share"),
+        ("percentage", "share"),
+        ("sample", "share"),
+        ("maxBodySize", "body_max"),
+        ("max_body", "body_max"),
+        ("limit", "in_flight_max"),
+    ],
+};

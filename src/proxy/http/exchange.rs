@@ -16,6 +16,7 @@ use super::gates::Waiting;
 use super::grpc::{self, Grpc, Kind};
 use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
+use super::mirror;
 use super::pages::{Pages, Rest};
 use super::reply::{Fit, Reply};
 use super::rules::Applied;
@@ -166,6 +167,9 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     };
     let head = std::mem::replace(&mut incoming.head, Buffer::empty());
     let mut upload = Upload::new(head, incoming.framing, limits);
+    if let Some(by) = incoming.rules.as_ref().and_then(|rules| rules.mirror()) {
+        upload.copy = mirror::begin(connection, &view, incoming, upload.kept.filled(), by);
+    }
     if let Err(reject) = upload.take_in_hand(&mut connection.hand) {
         let line = incoming.line.take();
         return connection.refuse_early(reject, incoming.terms(&upload), line).await;

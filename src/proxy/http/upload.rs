@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::http1::body::Body;
 use super::http1::{Framing, Reject};
+use super::mirror::{self, Come, Copy};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::proxy::outcome::Cause;
@@ -25,6 +26,8 @@ pub struct Upload {
     accepted: usize,
     limits: Limits,
     received: u64,
+    /// A copy of it for another pool.
+    pub(super) copy: Option<Box<Copy>>,
     stopped: bool,
     /// Waiting for the client, not for the backend.
     pub client_is_slow: bool,
@@ -61,6 +64,7 @@ impl Upload {
             accepted: 0,
             limits,
             received: 0,
+            copy: None,
             stopped: false,
             client_is_slow: false,
         }
@@ -142,6 +146,10 @@ impl Upload {
         };
         if self.limits.body_bytes.is_some_and(|most| content > most) {
             return Err(Reject::BodyTooLarge);
+        }
+        if self.copy.is_some() {
+            let come = if self.body.is_done() { Come::All } else { Come::Part };
+            mirror::take(&mut self.copy, &buffer.filled()[..accepted], come);
         }
         if self.repeatable && self.received as usize <= self.limits.kept_bytes {
             self.kept.append(&buffer.filled()[..accepted]);

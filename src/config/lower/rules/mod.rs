@@ -11,6 +11,7 @@ mod errors;
 mod fields;
 mod forward_auth;
 mod location;
+mod mirror;
 mod rate;
 mod respond;
 
@@ -39,6 +40,7 @@ const KEYS: &[&str] = &[
     "hsts",
     "errors",
     "errors_of",
+    "mirror",
 ];
 
 /// What a section says, upon what stands above it; `None`: nothing is done but passing on.
@@ -68,6 +70,9 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Po
     if section.has("compress") {
         rules.compress = compress::compress(section);
     }
+    if section.has("mirror") {
+        rules.mirror = mirror::mirror(section, pools);
+    }
     if section.has("errors") || section.has("errors_of") {
         rules.errors = errors::errors(section, rules.errors.as_ref());
     }
@@ -81,9 +86,10 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Po
 }
 
 /// The pools that rules lead to, with the place that names them.
-pub(super) fn uses(section: &Section<'_>, rules: Option<&Arc<Rules>>) -> Option<(PoolIndex, At)> {
-    let asked = rules?.forward_auth.as_ref()?.pool;
-    Some((asked, section.table.get("forward_auth")?.node.at))
+pub(super) fn uses(section: &Section<'_>, rules: Option<&Arc<Rules>>) -> impl Iterator<Item = (PoolIndex, At)> {
+    let asked = rules.and_then(|rules| rules.forward_auth.as_ref()).map(|rule| ("forward_auth", rule.pool));
+    let copied = rules.and_then(|rules| rules.mirror.as_ref()).map(|rule| ("mirror", rule.pool));
+    asked.into_iter().chain(copied).filter_map(|(key, pool)| Some((pool, section.table.get(key)?.node.at)))
 }
 
 /// Refuses to guard what the balancer answers by itself: there, nothing waits for a proof.

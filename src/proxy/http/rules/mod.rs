@@ -20,9 +20,10 @@ use super::http1::edits::{Edits, push_line};
 use super::http1::{Reject, Version};
 use super::own::Own;
 use crate::clock;
-use crate::config::model::{Access, Authorization, Coding, Per, Rules};
+use crate::config::model::{Access, Authorization, Coding, Mirror, Per, Rules};
 use crate::pool::Backend;
 use crate::route::gates::Gates;
+use crate::route::mirror::Copies;
 use crate::route::rate::{Key, Limiter};
 
 /// The rules of one request, from its head to the end of its answer.
@@ -31,6 +32,8 @@ pub struct Applied {
     rules: Arc<Rules>,
     /// Field lines for its answer.
     lines: Late,
+    /// Where copies of it are counted, where some are made.
+    copies: Option<Arc<Copies>>,
     /// The coding for its answer, where that is one that a rule compresses.
     coding: Option<Coding>,
 }
@@ -69,7 +72,8 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let facts = &Facts { user: &user, ..*facts };
     let coding = rules.compress.as_ref().and_then(|rule| compress::negotiate(rule, facts.request));
     let lines = Late::new(&rules.response.add, facts);
-    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, coding });
+    let copies = gates.and_then(|gates| gates.copies.clone());
+    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, copies, coding });
     if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
         return answer;
     }
@@ -164,6 +168,11 @@ impl Applied {
         own.lines.extend_from_slice(lines);
         own.rules = Some(Arc::clone(&self.rules));
         Meeting::Answer(own)
+    }
+
+    /// The rule by which it is copied, and where copies are counted.
+    pub(super) fn mirror(&self) -> Option<(&Mirror, &Arc<Copies>)> {
+        Some((self.rules.mirror.as_deref()?, self.copies.as_ref()?))
     }
 
     /// What they were made of.
