@@ -210,7 +210,7 @@ pub const FLOODS: [&str; 11] = [
 ];
 
 /// Why the balancer refused a request; positions of [`ListenerStats::rejected`].
-pub const REJECTIONS: [&str; 29] = [
+pub const REJECTIONS: [&str; 30] = [
     "bad_request_line",
     "bad_version",
     "bad_target",
@@ -240,6 +240,7 @@ pub const REJECTIONS: [&str; 29] = [
     "unauthorized",
     "auth_busy",
     "auth_failed",
+    "connections_per_client",
 ];
 
 /// Of [`REJECTIONS`]: a connection without the header of the PROXY protocol that it must begin with.
@@ -250,6 +251,9 @@ pub const NO_ROUTE: usize = 19;
 
 /// Of [`REJECTIONS`]: a connection whose first message is no hello of a TLS client, where routes look at its name.
 pub const CLIENT_HELLO: usize = 24;
+
+/// Of [`REJECTIONS`]: a connection of a client that has as many as it may.
+pub const CONNECTIONS_PER_CLIENT: usize = 29;
 
 /// What a worker counts of a pool.
 #[derive(Debug, Default)]

@@ -117,6 +117,7 @@ mod tests {
             config: config.clone(),
             stats: Arc::new(crate::metrics::PerWorker::new(1)),
             open: Arc::default(),
+            crowd: Arc::default(),
             routes: super::super::routes::Routes::new(&config.routes),
             gates,
             tls: None,

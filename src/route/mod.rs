@@ -1,6 +1,7 @@
 //! The published table: everything that the data path reads, one immutable value, swapped whole.
 
 pub mod build;
+pub mod crowd;
 pub mod door;
 pub mod gates;
 pub mod mirror;

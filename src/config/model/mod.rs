@@ -210,6 +210,8 @@ impl Protocol {
 pub struct ListenerLimits {
     /// Connections at once; at the limit, accepting pauses.
     pub connections: NonZeroU32,
+    /// Connections at once of each client; `None`: as many as there may be in all.
+    pub connections_per_client: Option<NonZeroU32>,
     /// Longest request head, bytes (431).
     pub head_bytes: u32,
     /// Longest request target, bytes (414).

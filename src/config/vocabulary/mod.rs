@@ -248,6 +248,8 @@ pub(super) const LISTENER: Words = Words {
         ("forwarded_headers", "trusted_proxies"),
         ("https_redirect", "redirect = \"https\""),
         ("maxconn", "[listener.NAME.limits] connections"),
+        ("connections_per_client", "[listener.NAME.limits] connections_per_client"),
+        ("limit_conn", "[listener.NAME.limits] connections_per_client"),
         ("whitelist", "allow"),
         ("allowlist", "allow"),
         ("blocklist", "deny"),
@@ -382,9 +384,13 @@ pub(super) const CERTIFICATE: Words = Words {
 
 pub(super) const LISTENER_LIMITS: Words = Words {
     place: "[listener.NAME.limits]",
-    keys: &["connections", "head", "target", "headers", "body", "streams", "flows"],
-    later: &["rate", "connections_per_client", "header_list", "handshakes"],
+    keys: &["connections", "connections_per_client", "head", "target", "headers", "body", "streams", "flows"],
+    later: &["rate", "header_list", "handshakes"],
     foreign: &[
+        ("limit_conn", "connections_per_client"),
+        ("per_client", "connections_per_client"),
+        ("connections_per_ip", "connections_per_client"),
+        ("max_connections_per_ip", "connections_per_client"),
         ("maxconn", "connections"),
         ("max_connections", "connections"),
         ("header", "head"),
