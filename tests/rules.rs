@@ -138,3 +138,17 @@ fn a_listener_may_have_nothing_but_a_page() {
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
+
+#[test]
+fn an_answer_that_never_has_a_body_has_none_whatever_the_configuration_says() {
+    let lb = Balancer::start(
+        "[listener.web]\nbind = '127.0.0.1:0'\nrespond = { status = 204, text = 'HTTP/1.1 200 OK' }\n\
+         [[listener.web.route]]\npath = '/304'\nrespond = { status = 304, text = 'HTTP/1.1 200 OK' }\n",
+    );
+    let mut client = lb.client();
+    for (path, status) in [("/", 204), ("/304", 304), ("/", 204)] {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let end = client.try_read_response("HEAD").unwrap();
+        assert_eq!((end.status, end.text().as_str()), (status, ""), "what stands behind it is the next answer");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Not `${…}`: that is replaced when the file is read (`substitute`); a template is filled in for each request.
 
-use super::model::{Piece, Template, Variable};
+use super::model::{Page, Piece, Template, Variable};
 use super::units::Fault;
 use super::unknown::nearest;
 
@@ -24,6 +24,9 @@ const PLAIN: &[(&str, Variable)] = &[
     ("status", Variable::Status),
 ];
 
+/// What is known of every error.
+const OF_ERRORS: &str = "pages know $request_id, $status, $client_ip and $listener; `$$` is a plain `$`";
+
 /// When a template is filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
@@ -31,6 +34,8 @@ pub(super) enum Moment {
     Request,
     /// When there is an answer.
     Answer,
+    /// When there is an error, whatever is known of the request.
+    Error,
 }
 
 /// Reads a template that is filled in at this moment.
@@ -48,10 +53,18 @@ pub(super) fn template(text: &str, moment: Moment) -> Result<Template, Fault> {
         }
         let name = &rest[..name_length(rest)];
         rest = &rest[name.len()..];
-        let variable = variable(text, name)?;
+        let variable = variable(text, name).map_err(|fault| match moment {
+            // Of all that there are, these few.
+            Moment::Error if !name.is_empty() => fault.help(OF_ERRORS),
+            _ => fault,
+        })?;
         if moment == Moment::Request && variable.is_of_answer() {
             let fault = Fault::new("template", format!("`${name}` is not known yet"), "there is no answer yet");
             return Err(fault.help("it can stand in response_headers"));
+        }
+        if moment == Moment::Error && !Page::knows(&variable) {
+            let fault = Fault::new("template", format!("`${name}` is not known of every error"), "perhaps unreadable");
+            return Err(fault.help(OF_ERRORS));
         }
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain).into()));

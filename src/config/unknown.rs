@@ -115,7 +115,9 @@ mod tests {
             | "cors = { ... }"
             | "basic_auth = { ... }"
             | "forward_auth = { ... }"
-            | "compress = { ... }" => &["[listener.web]"],
+            | "compress = { ... }"
+            | "errors = { ... }"
+            | "mirror = { ... }" => &["[listener.web]"],
             "[listener.NAME.udp]" => &["[listener.names.udp]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],

@@ -56,6 +56,7 @@ families! {
     LISTENER_DROPPED_FIELDS: Counter "evenkeel_listener_dropped_fields_total" "Header fields of requests left out because their names have underscores.";
     LISTENER_HANDSHAKES: Counter "evenkeel_listener_tls_handshakes_total" "TLS handshakes with clients, by result: ok, failed, late, or what was wrong with the certificate of the client.";
     HTTP2_FLOODS: Counter "evenkeel_http2_floods_total" "Connections of HTTP/2 that were closed because of what their client sent, by its kind.";
+    LISTENER_MIRRORED: Counter "evenkeel_listener_mirrored_total" "Copies of requests for other pools (mirror), by result: answered, or why there was no answer.";
     LISTENER_CERTIFICATE: Gauge "evenkeel_listener_certificate_expiry_timestamp_seconds" "When a certificate that the listener shows expires, seconds since 1970, by its file.";
     LISTENER_FLOWS: Gauge "evenkeel_listener_flows" "Flows of a UDP listener open now.";
     LISTENER_FLOWS_BEGUN: Counter "evenkeel_listener_flows_total" "Flows of a UDP listener begun.";

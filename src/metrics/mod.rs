@@ -142,6 +142,8 @@ pub struct ListenerStats {
     pub floods: [Counter; FLOODS.len()],
     /// Handshakes with clients, by [`HANDSHAKES`].
     pub handshakes: [Counter; HANDSHAKES.len()],
+    /// Copies of requests for other pools, by [`Mirrored`].
+    pub mirrored: [Counter; MIRRORED.len()],
     /// Bytes from clients.
     pub received_bytes: Counter,
     /// Bytes to clients.
@@ -184,6 +186,26 @@ pub const FLOW_ENDS: [&str; 5] = ["answered", "idle", "unanswered", "displaced",
 /// certificate that was missing or not trusted.
 pub const HANDSHAKES: [&str; 8] =
     ["ok", "failed", "late", "no_certificate", "unknown_issuer", "revoked", "expired", "bad_certificate"];
+
+/// What became of a copy of a request; positions of [`ListenerStats::mirrored`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mirrored {
+    /// It was answered.
+    Answered,
+    /// Nobody could serve it at once.
+    NoBackend,
+    /// It got no answer, or not all of it in time.
+    Failed,
+    /// There were as many copies as there may be.
+    Busy,
+    /// Its body was too long.
+    TooLarge,
+    /// The request itself never came whole.
+    Incomplete,
+}
+
+/// Words for [`Mirrored`], by its numbers.
+pub const MIRRORED: [&str; 6] = ["answered", "no_backend", "failed", "busy", "too_large", "incomplete"];
 
 /// What a client of HTTP/2 sent too much of; positions of [`ListenerStats::floods`].
 pub const FLOODS: [&str; 11] = [

@@ -95,6 +95,8 @@ rejections! {
     AmbiguousPath = "ambiguous_path",
     /// A field whose name has an underscore, where these are refused.
     Underscore = "underscore",
+    /// A connection of a client that has as many as it may.
+    ConnectionsPerClient = "connections_per_client",
 }
 
 /// A counter for each.

@@ -5,7 +5,8 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::http::http2::front;
 use super::http::version::{self, Told};
 use super::tcp;
 use super::worker::{View, Worker};
-use crate::config::model::Protocol;
+use crate::config::model::{NO_ADDRESS, Protocol};
 use crate::metrics::{HANDSHAKES, Rejection};
 use crate::net::listen::{Acceptor, Unserved};
 use crate::net::proxy_protocol;
@@ -29,6 +30,7 @@ use crate::net::tls::{ClientFault, Server, client_fault};
 use crate::net::transport::Transport;
 use crate::net::wheel::Timer;
 use crate::route::Listener;
+use crate::route::crowd::Presence;
 
 /// How long accepting pauses at a limit before it looks again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -126,7 +128,7 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: Transport, addres
     let stats = Arc::clone(&listener.stats);
     stats.mine().connections.inc();
     tokio::task::spawn_local(async move {
-        let Some((stream, address)) = greet(&listener, stream, address).await else {
+        let Some((stream, address, presence)) = greet(&listener, stream, address).await else {
             stats.mine().connections_ended.inc();
             return;
         };
@@ -146,19 +148,46 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: Transport, addres
             Protocol::Udp => {}
         }
         stats.mine().connections_ended.inc();
-        drop(place);
+        drop((place, presence));
     });
 }
 
+/// Who has been greeted: the connection, who it is from, and its place among those of its client.
+type Greeted = (Stream, SocketAddr, Option<Presence>);
+
 /// Everything before the first byte of the protocol: who it is from, and TLS. `None` where that came to nothing.
-async fn greet(listener: &Listener, mut stream: Transport, peer: SocketAddr) -> Option<(Stream, SocketAddr)> {
+async fn greet(listener: &Listener, mut stream: Transport, peer: SocketAddr) -> Option<Greeted> {
     let mut address = peer;
     let networks = &listener.config.accept_proxy;
     if !networks.is_empty() && networks.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
         // Boxed: every connection would keep the room that its first moments need.
         address = Box::pin(named(listener, &mut stream)).await?.unwrap_or(peer);
     }
-    Some((dress(listener, stream, address).await?, address))
+    let presence = match listener.config.limits.connections_per_client {
+        None => None,
+        Some(most) => enter(listener, address.ip().to_canonical(), most).ok()?,
+    };
+    Some((dress(listener, stream, address).await?, address, presence))
+}
+
+/// A client has as many connections as it may.
+struct Enough;
+
+/// A place among the connections of this client. Those of a proxy that is trusted are many clients', and who comes by a unix
+/// socket has no address: neither is counted.
+fn enter(listener: &Listener, client: IpAddr, most: NonZeroU32) -> Result<Option<Presence>, Enough> {
+    let is_many = listener.config.trusted_proxies.iter().any(|network| network.contains(&client));
+    if is_many || client == NO_ADDRESS {
+        return Ok(None);
+    }
+    let presence = listener.crowd.enter(client, most);
+    if presence.is_none() {
+        listener.stats.mine().reject(Rejection::ConnectionsPerClient);
+        if listener.crowd.may_say() {
+            tracing::warn!(listener = %listener.config.name, %client, most, "a client has as many connections as it may; more are closed");
+        }
+    }
+    presence.map(Some).ok_or(Enough)
 }
 
 /// Who a proxy in front says that the client is.

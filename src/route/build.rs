@@ -52,6 +52,7 @@ impl Table {
                 Arc::new(Listener {
                     stats: kept.map_or_else(|| Arc::new(PerWorker::new(foundation.workers)), |it| it.stats.clone()),
                     open: kept.map_or_else(Arc::default, |it| it.open.clone()),
+                    crowd: kept.map_or_else(Arc::default, |it| it.crowd.clone()),
                     routes: Routes::new(&listener.routes),
                     gates: gates::build(listener, kept.map(AsRef::as_ref)),
                     tls: listener.tls.as_ref().and_then(|tls| server(listener, tls, kept)),

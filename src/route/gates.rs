@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::door::Door;
+use super::mirror::Copies;
 use super::rate::Limiter;
 use super::table::Listener;
 use crate::config::model::{self, BasicAuth, Rules};
@@ -21,6 +22,8 @@ pub struct Gates {
     pub rate: Option<Arc<Limiter>>,
     /// Behind `basic_auth`.
     pub door: Option<Arc<Door>>,
+    /// Behind `mirror`.
+    pub copies: Option<Arc<Copies>>,
 }
 
 impl Listener {
@@ -41,11 +44,13 @@ impl Listener {
 pub(super) fn build(listener: &model::Listener, kept: Option<&Listener>) -> Vec<Gates> {
     let mut rates = Lived::new(kept, |rules| rules.rate.as_ref(), |gates| gates.rate.as_ref());
     let mut doors = Lived::new(kept, |rules| rules.basic_auth.as_ref(), |gates| gates.door.as_ref());
+    let mut copies = Lived::new(kept, |rules| rules.mirror.as_ref(), |gates| gates.copies.as_ref());
     all_rules(listener)
         .map(|rules| match rules {
             Some(rules) => Gates {
                 rate: rules.rate.as_ref().map(|rate| rates.of(rate, Limiter::new)),
                 door: rules.basic_auth.as_ref().map(|auth| doors.of(auth, Door::new)),
+                copies: rules.mirror.as_ref().map(|mirror| copies.of(mirror, |_| Copies::default())),
             },
             None => Gates::default(),
         })
@@ -112,6 +117,7 @@ mod tests {
             config: config.clone(),
             stats: Arc::new(crate::metrics::PerWorker::new(1)),
             open: Arc::default(),
+            crowd: Arc::default(),
             routes: super::super::routes::Routes::new(&config.routes),
             gates,
             tls: None,

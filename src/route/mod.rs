@@ -1,8 +1,10 @@
 //! The published table: everything that the data path reads, one immutable value, swapped whole.
 
 pub mod build;
+pub mod crowd;
 pub mod door;
 pub mod gates;
+pub mod mirror;
 pub mod rate;
 pub mod routes;
 pub mod table;

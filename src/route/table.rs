@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::crowd::Crowd;
 use super::gates::Gates;
 use super::routes::Routes;
 use crate::config::model;
@@ -47,6 +48,8 @@ pub struct Listener {
     pub stats: Arc<PerWorker<ListenerStats>>,
     /// Connections open now, over all workers; survives reload by name.
     pub open: Arc<AtomicU32>,
+    /// Who has them open, where each client may have only so many; survives reload by name.
+    pub crowd: Arc<Crowd>,
     /// Its routes, laid out for finding.
     pub routes: Routes,
     /// What lives behind the rules of the listener itself, and then of each route; survives reload where the rule does.

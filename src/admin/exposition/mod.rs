@@ -22,7 +22,7 @@ use super::AdminState;
 use crate::config::model::{Protocol, Spoken};
 use crate::control::Phase;
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, Rejection, STATUS_CLASSES};
+use crate::metrics::{Counter, FLOODS, HANDSHAKES, ListenerStats, MIRRORED, Rejection, STATUS_CLASSES};
 use crate::route::{Listener, Table};
 use backends::Backends;
 use sample::{and, flag, label, made, micros, sample, seconds};
@@ -146,6 +146,7 @@ fn listeners(table: &Table, families: &mut Vec<MetricFamily>) {
     families.push(made(&family::LISTENER_REQUESTS, requests));
     tls(&listeners, families);
     http2(&listeners, families);
+    mirrored(&listeners, families);
     udp::collect(&listeners, families);
     families.push(made(&family::LISTENER_REJECTED, rejected));
 }
@@ -166,6 +167,18 @@ fn tls(listeners: &[(Vec<LabelPair>, &Arc<Listener>)], families: &mut Vec<Metric
     }
     families.push(made(&family::LISTENER_HANDSHAKES, handshakes));
     families.push(made(&family::LISTENER_CERTIFICATE, certificates));
+}
+
+/// What became of copies of requests, where some are made.
+fn mirrored(listeners: &[(Vec<LabelPair>, &Arc<Listener>)], families: &mut Vec<MetricFamily>) {
+    let mut mirrored = Vec::new();
+    for (labels, listener) in listeners.iter().filter(|(_, it)| it.gates.iter().any(|gates| gates.copies.is_some())) {
+        for (at, result) in MIRRORED.iter().enumerate() {
+            let count = listener.stats.sum(|it| &it.mirrored[at]) as f64;
+            mirrored.push(sample(&family::LISTENER_MIRRORED, and(labels, "result", result), count));
+        }
+    }
+    families.push(made(&family::LISTENER_MIRRORED, mirrored));
 }
 
 /// What there is to say of the listeners that speak HTTP/2.

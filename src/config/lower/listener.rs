@@ -15,6 +15,7 @@ use super::super::section::{Choice, Section};
 use super::super::tree::{Entry, Table, Value};
 use super::super::vocabulary::{LISTENER, LISTENER_LIMITS, LISTENER_TIMEOUTS};
 use super::certificates;
+use super::crowd as clients;
 use super::http;
 use super::log;
 use super::route::{self, Above, READS, RouteRead};
@@ -110,9 +111,9 @@ pub(super) fn listener<'a>(
     route::report_shadowed(cx, &routes);
     let found = destination.is_some() || !is_destined;
     let complete = !idle && !binds.is_empty() && found && tls.is_some();
-    let limits = limits(&section, protocol, process);
-    let timeouts = timeouts(&section, protocol);
     let sites: Vec<Site> = binds.iter().map(|(site, _)| site.clone()).collect();
+    let limits = limits(&section, protocol, process, &sites);
+    let timeouts = timeouts(&section, protocol);
     let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
     let responses = udp::responses(&section, protocol);
     udp::refuse_unix(&section, protocol, &binds);
@@ -245,7 +246,7 @@ fn routes(section: &Section<'_>, above: &Above<'_>) -> Vec<RouteRead> {
     tables.map(read).collect()
 }
 
-fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> ListenerLimits {
+fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32, sites: &[Site]) -> ListenerLimits {
     let limits = section.section("limits", &LISTENER_LIMITS);
     let limits = limits.as_ref();
     if let Some(limits) = limits {
@@ -269,6 +270,7 @@ fn limits(section: &Section<'_>, protocol: Protocol, process: NonZeroU32) -> Lis
     let streams = integer("streams", 1..=STREAMS_MAX).unwrap_or(128);
     ListenerLimits {
         connections: connections(limits, process),
+        connections_per_client: limits.and_then(|limits| clients::connections(limits, protocol, sites)),
         head_bytes,
         target_bytes: target_bytes.min(head_bytes),
         headers: u16::try_from(headers).unwrap_or(u16::MAX),

@@ -8,6 +8,7 @@ mod certificates;
 mod check;
 mod clients;
 mod conditions;
+mod crowd;
 mod http;
 mod identity;
 mod listener;

@@ -9,7 +9,9 @@ mod destination;
 mod gates;
 mod http;
 mod log;
+mod mirror;
 mod mysql;
+mod pages;
 mod paths;
 mod rewrite;
 mod rules;
@@ -38,7 +40,9 @@ pub use destination::*;
 pub use gates::*;
 pub use http::*;
 pub use log::*;
+pub use mirror::*;
 pub use mysql::*;
+pub use pages::*;
 pub use paths::*;
 pub use rewrite::*;
 pub use rules::*;
@@ -214,6 +218,8 @@ impl Protocol {
 pub struct ListenerLimits {
     /// Connections at once; at the limit, accepting pauses.
     pub connections: NonZeroU32,
+    /// Connections at once of each client; `None`: as many as there may be in all.
+    pub connections_per_client: Option<NonZeroU32>,
     /// Longest request head, bytes (431).
     pub head_bytes: u32,
     /// Longest request target, bytes (414).

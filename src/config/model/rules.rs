@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{BasicAuth, Compress, Cors, ForwardAuth, Rate, Rewrite};
+use super::{BasicAuth, Compress, Cors, ErrorPages, ForwardAuth, Mirror, Rate, Rewrite};
 
 /// The rules of one route, or of a listener for what no route matches. Those of the listener are in it already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +25,10 @@ pub struct Rules {
     pub compress: Option<Arc<Compress>>,
     /// Which path the backend is asked for.
     pub rewrite: Option<Arc<Rewrite>>,
+    /// Who gets a copy.
+    pub mirror: Option<Arc<Mirror>>,
+    /// What clients read of errors.
+    pub errors: Option<Arc<ErrorPages>>,
     /// What is changed of a request's fields.
     pub request: FieldEdits,
     /// What is changed of an answer's fields; of the balancer's own answers, too.

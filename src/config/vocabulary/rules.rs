@@ -91,3 +91,35 @@ pub(in super::super) const RESPOND: Words = Words {
         ("content_type", "type"),
     ],
 };
+
+pub(in super::super) const ERROR_PAGE: Words = Words {
+    place: "errors = { ... }",
+    keys: &["file", "text", "type", "status", "variables"],
+    later: &["headers", "redirect"],
+    foreign: &[
+        ("code", "status"),
+        ("body", "text"),
+        ("content", "text"),
+        ("path", "file"),
+        ("page", "file"),
+        ("content_type", "type"),
+        ("template", "variables = true"),
+    ],
+};
+
+pub(in super::super) const MIRROR: Words = Words {
+    place: "mirror = { ... }",
+    keys: &["pool", "share", "body_max", "in_flight_max"],
+    later: &["timeout"],
+    foreign: &[
+        ("to", "pool"),
+        ("cluster", "pool"),
+        ("backend", "pool"),
+        ("percent", "share"),
+        ("percentage", "share"),
+        ("sample", "share"),
+        ("maxBodySize", "body_max"),
+        ("max_body", "body_max"),
+        ("limit", "in_flight_max"),
+    ],
+};

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, head_may_be_complete};
 use super::exchange::{Incoming, Notes, can_afford_retry};
 use super::http1::answer::{self, Answer, Next};
+use super::http1::edits::Edits;
 use super::http1::{Framing, Version, fields};
 use super::http2::links;
+use super::pages::{self, Pages};
+use super::reply::Fit;
+use super::rules::Applied;
 use super::upload::{Trouble, Upload};
 use crate::config::model::{Coding, HttpVersion};
 use crate::net::buffer::{Buffer, Size};
@@ -39,8 +43,10 @@ pub struct Answered {
 
 /// A head of an answer, for the client.
 pub struct Head {
-    /// Its status.
+    /// Its status, as the client gets it.
     pub status: u16,
+    /// What the backend has given for it.
+    pub given: Given,
     /// How its body is delimited.
     pub framing: Framing,
     /// Whether the backend lets its connection be used again.
@@ -53,6 +59,24 @@ pub struct Head {
     pub hand: Option<Buffer>,
     /// What the client gets its body by.
     pub coding: Option<Coding>,
+}
+
+/// What becomes of an answer that a backend has given, with its status.
+#[derive(Debug, Clone, Copy)]
+pub enum Given {
+    /// The client gets it.
+    Passed(u16),
+    /// The client gets a page instead, which stands behind the head.
+    Dropped(u16),
+}
+
+impl Given {
+    /// The backend's status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Passed(status) | Self::Dropped(status) => status,
+        }
+    }
 }
 
 /// Why an attempt brought no answer.
@@ -250,8 +274,8 @@ async fn answer(
                 }
             }
             Some(Composed::Interim(_)) => return Err(Trouble::Backend(Cause::BadAnswer)),
-            Some(Composed::Final { status, framing, reusable, next, out, coding }) => {
-                return Ok(Head { status, framing, reusable, next, out, hand, coding });
+            Some(Composed::Final { status, given, framing, reusable, next, out, coding }) => {
+                return Ok(Head { status, given, framing, reusable, next, out, hand, coding });
             }
         }
     }
@@ -444,12 +468,56 @@ fn may_go_elsewhere(search: &Search<'_>, tried: &[u32]) -> bool {
     tried.len() <= usize::from(pool.config.retry.attempts) && search.has_others(tried) && can_afford_retry(pool)
 }
 
+/// Whether an answer with this status is given up for another one.
+fn is_tried_elsewhere(search: &Search<'_>, status: u16, tried: &[u32], retries: u8) -> bool {
+    let pool = search.pool();
+    pool.config.retry.statuses.contains(&status)
+        && (may_go_elsewhere(search, tried) || may_wait_for_the_next(pool, retries))
+}
+
 /// What the bytes in hand are.
 enum Composed {
     /// 1xx, for the client where it understands it.
     Interim(Option<Buffer>),
     /// The answer.
-    Final { status: u16, framing: Framing, reusable: bool, next: Next, out: Buffer, coding: Option<Coding> },
+    Final {
+        status: u16,
+        given: Given,
+        framing: Framing,
+        reusable: bool,
+        next: Next,
+        out: Buffer,
+        coding: Option<Coding>,
+    },
+}
+
+/// What rules change of an answer's head, and the coding that its body gets; a page in its place gets none.
+fn amended(
+    rules: &Applied,
+    answer: &Answer<'_>,
+    lease: &Lease,
+    version: Version,
+    pages: Option<Pages<'_>>,
+) -> (Option<Edits>, Option<Coding>) {
+    let mut edits = Edits::default();
+    let coding = if pages.is_none() {
+        rules.amend(answer, lease.backend(), version, &mut edits)
+    } else {
+        rules.amend_fields(answer, lease.backend(), &mut edits);
+        None
+    };
+    (Some(edits), coding)
+}
+
+/// What a page must fit that stands in for a backend's answer.
+fn instead_fit<'a>(incoming: &Incoming, upload: &'a Upload, keep_alive: bool) -> Fit<'a> {
+    let (head_only, version, id) = (incoming.asked.head, incoming.version, incoming.id(upload));
+    Fit { head_only, version, keep_alive, id, lines: b"", pages: None }
+}
+
+/// Whether a client of this version sees where the answer ends while its connection stays.
+fn has_an_end(framing: Framing, coding: Option<Coding>, version: Version) -> bool {
+    framing != Framing::UntilClose && !((framing == Framing::Chunked || coding.is_some()) && version == Version::Http10)
 }
 
 /// Reads the head of an answer from what is in hand, and writes it for the client; `None` while it is incomplete.
@@ -478,18 +546,15 @@ fn compose(
         return Err(Cause::BadAnswer);
     }
     let interim = (100..200).contains(&status) && status != 101;
-    if !interim
-        && pool.config.retry.statuses.contains(&status)
-        && incoming.idempotent
-        && upload.is_repeatable()
-        && (may_go_elsewhere(search, tried) || may_wait_for_the_next(pool, retries))
-    {
+    let repeatable = incoming.idempotent && upload.is_repeatable();
+    if !interim && repeatable && is_tried_elsewhere(search, status, tried, retries) {
         return Err(Cause::RetriedStatus);
     }
-    let mut edits = None;
-    let rules = incoming.rules.as_ref().filter(|_| !interim);
-    let coding =
-        rules.and_then(|rules| rules.amend(&answer, lease.backend(), incoming.version, edits.get_or_insert_default()));
+    let pages = pages::instead(connection, incoming, status);
+    let (mut edits, coding) = match incoming.rules.as_ref().filter(|_| !interim) {
+        None => (None, None),
+        Some(rules) => amended(rules, &answer, lease, incoming.version, pages),
+    };
     // The rest of a request that was answered early is not waited for: the connection ends after the answer. So does the
     // one of a client that may hold on to a backend which is being taken out.
     let goes_on = incoming.keep_alive
@@ -497,8 +562,7 @@ fn compose(
         && !lease.backend().is_leaving()
         && upload.has_all()
         && upload.is_over()
-        && answer.framing != Framing::UntilClose
-        && !((answer.framing == Framing::Chunked || coding.is_some()) && incoming.version == Version::Http10);
+        && (pages.is_some() || has_an_end(answer.framing, coding, incoming.version));
     let next = match (goes_on, incoming.version) {
         (true, Version::Http11) => Next::Keep,
         (true, Version::Http10) => Next::SayKeep,
@@ -511,7 +575,16 @@ fn compose(
         line.answered(&connection.listener, &answer);
     }
     let mut out = Buffer::take(Size::Small);
-    answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());
+    let (status, given) = match pages {
+        None => {
+            answer.write(&mut out, incoming.version, if interim { Next::Keep } else { next }, edits.as_ref());
+            (status, Given::Passed(status))
+        }
+        Some(pages) => {
+            pages.write_instead(&mut out, &answer, edits, instead_fit(incoming, upload, goes_on));
+            (pages.shown(status), Given::Dropped(status))
+        }
+    };
     let (length, framing, reusable) = (answer.length, answer.framing, answer.keep_alive);
     buffer.consume(length);
     if buffer.is_empty() {
@@ -521,5 +594,5 @@ fn compose(
         let wanted = incoming.version == Version::Http11 && (status != 100 || incoming.expects_continue);
         return Ok(Some(Composed::Interim(wanted.then_some(out))));
     }
-    Ok(Some(Composed::Final { status, framing, reusable, next, out, coding }))
+    Ok(Some(Composed::Final { status, given, framing, reusable, next, out, coding }))
 }

@@ -14,8 +14,10 @@ use super::gates::{self, Passage, Waiting};
 use super::grpc::{self, Kind};
 use super::http1::{Reject, Version};
 use super::own::Own;
+use super::pages::Pages;
 use super::reply::{Fit, Reply};
 use super::understand::{Head, written};
+use crate::config::model::Rules;
 use crate::metrics::status_class;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
@@ -72,6 +74,29 @@ enum Arrival {
     Refused(Reject),
     /// The client has closed, been silent for too long, or nobody serves here any more.
     End,
+}
+
+/// How a request is told that it breaks a rule.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// By which kind of status.
+    pub(super) kind: Kind,
+    /// The request was HEAD.
+    pub(super) head_only: bool,
+    /// The rules with the pages for it.
+    pub(super) rules: Option<&'a Rules>,
+    /// Its identity, where it has one that it may be told.
+    pub(super) id: &'a str,
+}
+
+/// What it was told.
+pub(super) struct Told {
+    /// What becomes of the connection.
+    pub(super) after: After,
+    /// The status.
+    pub(super) status: u16,
+    /// Bytes that went out.
+    pub(super) sent: u64,
 }
 
 /// What the wait for bytes brought.
@@ -153,7 +178,7 @@ impl Connection {
     /// Waits for the next request and answers it. `reject`: one is there, and this is wrong with it.
     async fn answer_next(&mut self, reject: Option<Reject>) -> After {
         if let Some(reject) = reject {
-            return self.refuse_head(reject, None).await;
+            return self.refuse_head(reject).await;
         }
         match self.next().await {
             Arrival::Request(view, mut incoming) => match incoming.gates.take() {
@@ -162,7 +187,7 @@ impl Connection {
                 Some(waiting) => Box::pin(self.pass(view, incoming, *waiting)).await,
             },
             Arrival::Own(own) => self.answer(&own).await,
-            Arrival::Refused(reject) => self.refuse_head(reject, None).await,
+            Arrival::Refused(reject) => self.refuse_head(reject).await,
             Arrival::End => After::Done,
         }
     }
@@ -293,10 +318,18 @@ impl Connection {
             self.listener.stats.mine().reject(reject.counted());
         }
         let keep_alive = own.keep_alive && self.is_wanted();
-        let fit = Fit { head_only: own.head_only, version: own.version, keep_alive, id: &own.id, lines: &own.lines };
-        let (sent, whole) = self.reply(Reply::Own(own), fit).await;
+        let listener = Arc::clone(&self.listener);
+        let pages =
+            Pages::of(own.rules.as_deref(), self.ip, &listener.config.name).filter(|_| own.terms == Kind::Plain);
+        let (head_only, version, id, lines) = (own.head_only, own.version, &*own.id, &*own.lines);
+        let reply = match (own.refusal, own.terms) {
+            (Some(reject), Kind::Grpc) => Reply::Grpc(grpc::code_of_status(own.status), reject.sentence()),
+            _ => Reply::Own(own),
+        };
+        let (sent, whole) = self.reply(reply, Fit { head_only, version, keep_alive, id, lines, pages }).await;
         if let Some(line) = &own.line {
-            let ended = Ended::without_pool(self.ip, own.status, sent, own.end, Phase::Done);
+            let status = Reply::Own(own).status(pages);
+            let ended = Ended::without_pool(self.ip, status, sent, own.end, Phase::Done);
             self.worker.log.write(&self.listener, line, &ended);
         }
         match (whole, keep_alive) {
@@ -306,35 +339,40 @@ impl Connection {
         }
     }
 
-    /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted. Says how many
-    /// bytes went out, too.
-    pub(super) async fn refuse(&mut self, reject: Reject, kind: Kind) -> (After, u64) {
-        self.listener.stats.mine().reject(reject.counted());
-        let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
-        let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id: "", lines: b"" };
-        let reply = match kind {
-            Kind::Plain => Reply::Refused(reject),
-            Kind::Grpc => Reply::Grpc(grpc::code_of_status(reject.status().0), reject.sentence()),
+    /// Answers a request that breaks a rule, and ends the connection: what follows on it cannot be trusted.
+    pub(super) async fn refuse(&mut self, reject: Reject, terms: Terms<'_>) -> Told {
+        let listener = Arc::clone(&self.listener);
+        listener.stats.mine().reject(reject.counted());
+        let Terms { kind, head_only, rules, id } = terms;
+        let pages = Pages::of(rules, self.ip, &listener.config.name);
+        let fit = Fit { head_only, version: Version::Http11, keep_alive: false, id, lines: b"", pages };
+        let (status, _) = reject.status();
+        let (reply, status) = match kind {
+            Kind::Plain => (Reply::Refused(reject), pages.map_or(status, |pages| pages.shown(status))),
+            Kind::Grpc => (Reply::Grpc(grpc::code_of_status(status), reject.sentence()), status),
         };
         let (sent, whole) = self.reply(reply, fit).await;
-        (if whole { After::Close } else { After::Reset }, sent)
+        Told { after: if whole { After::Close } else { After::Reset }, status, sent }
     }
 
-    /// The same, for one that has not come as far as the exchange, which would log it.
-    async fn refuse_head(&mut self, reject: Reject, line: Option<Box<Line>>) -> After {
-        let line = line.or_else(|| self.refused_line());
+    /// The same, for one that has not come as far as the exchange, which would log it. The pages are the listener's own:
+    /// whatever route it might have had is not known.
+    async fn refuse_head(&mut self, reject: Reject) -> After {
+        let (line, id) = self.refused_line();
         let kind = self.hand.as_ref().map_or(Kind::Plain, |hand| grpc::kind_of(hand.filled()));
-        self.refuse_early(reject, kind, line).await
+        let head_only = self.hand.as_ref().is_some_and(|hand| hand.filled().starts_with(b"HEAD "));
+        let rules = self.listener.config.rules.clone();
+        self.refuse_early(reject, Terms { kind, head_only, rules: rules.as_deref(), id: &id }, line).await
     }
 
     /// The same in these terms, with this line for the log.
-    pub(super) async fn refuse_early(&mut self, reject: Reject, kind: Kind, line: Option<Box<Line>>) -> After {
-        let (after, sent) = self.refuse(reject, kind).await;
+    pub(super) async fn refuse_early(&mut self, reject: Reject, terms: Terms<'_>, line: Option<Box<Line>>) -> After {
+        let told = self.refuse(reject, terms).await;
         if let Some(line) = line {
-            let ended = Ended::without_pool(self.ip, reject.status().0, sent, reject.word(), Phase::Request);
+            let ended = Ended::without_pool(self.ip, told.status, told.sent, reject.word(), Phase::Request);
             self.worker.log.write(&self.listener, &line, &ended);
         }
-        after
+        told.after
     }
 
     /// Sends an answer of the balancer's own; says how many bytes went out, and whether that is all of it.
@@ -344,7 +382,7 @@ impl Connection {
         let length = out.filled().len() as u64;
         let listener = Arc::clone(&self.listener);
         let stats = listener.stats.mine();
-        stats.responses[status_class(reply.status())].inc();
+        stats.responses[status_class(reply.status(fit.pages))].inc();
         self.flush(&mut out).await;
         let sent = length - out.filled().len() as u64;
         stats.sent_bytes.add(sent);

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::asking::{Answered, GRACE, Head, try_one};
-use super::connection::Connection;
+use super::asking::{Answered, GRACE, Given, Head, try_one};
+use super::connection::{self, Connection};
 use super::download::Download;
 use super::gates::Waiting;
 use super::grpc::{self, Grpc, Kind};
 use super::http1::answer::{self, Next};
 use super::http1::{Framing, Version};
+use super::mirror;
+use super::pages::{Pages, Rest};
 use super::reply::{Fit, Reply};
 use super::rules::Applied;
 use super::sticky::Belongs;
@@ -82,8 +84,22 @@ impl Incoming {
         }
     }
 
-    fn kind(&self) -> Kind {
+    /// In which terms it is told that it has failed.
+    pub(super) fn kind(&self) -> Kind {
         if self.grpc.is_some() { Kind::Grpc } else { Kind::Plain }
+    }
+
+    /// Its identity, where that is text.
+    pub(super) fn id<'a>(&self, upload: &'a Upload) -> &'a str {
+        let id = upload.kept.filled().get(self.id.clone()).unwrap_or_default();
+        std::str::from_utf8(id).unwrap_or_default()
+    }
+
+    fn terms<'a>(&'a self, upload: &'a Upload) -> connection::Terms<'a> {
+        let rules = self.rules.as_ref().map(|applied| &**applied.rules());
+        // Without pages nothing is said of it.
+        let id = rules.and_then(|rules| rules.errors.as_ref()).map_or("", |_| self.id(upload));
+        connection::Terms { kind: self.kind(), head_only: self.asked.head, rules, id }
     }
 }
 
@@ -113,6 +129,8 @@ pub struct Notes {
     /// How far it has come.
     pub(super) phase: Phase,
     pub(super) status: u16,
+    /// The status that the backend has answered with; 0: none.
+    pub(super) given: u16,
     /// Bytes of the backend's answer given to the client.
     pub(super) sent: u64,
     /// Bytes of the balancer's own.
@@ -141,20 +159,21 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
         retries: 0,
         phase: Phase::Queue,
         status: 0,
+        given: 0,
         sent: 0,
         own_sent: 0,
         lease: None,
         tunnel: None,
     };
     let head = std::mem::replace(&mut incoming.head, Buffer::empty());
-    let begun = Upload::new(head, incoming.framing, limits).and_then(|mut upload| {
-        upload.take_in_hand(&mut connection.hand)?;
-        Ok(upload)
-    });
-    let mut upload = match begun {
-        Ok(upload) => upload,
-        Err(reject) => return connection.refuse_early(reject, incoming.kind(), incoming.line.take()).await,
-    };
+    let mut upload = Upload::new(head, incoming.framing, limits);
+    if let Some(by) = incoming.rules.as_ref().and_then(|rules| rules.mirror()) {
+        upload.copy = mirror::begin(connection, &view, incoming, upload.kept.filled(), by);
+    }
+    if let Err(reject) = upload.take_in_hand(&mut connection.hand) {
+        let line = incoming.line.take();
+        return connection.refuse_early(reject, incoming.terms(&upload), line).await;
+    }
     let worker = Rc::clone(&connection.worker);
     let introduction = incoming.introduction.as_deref();
     let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask, introduction };
@@ -331,8 +350,9 @@ async fn deliver(
     notes: &mut Notes,
     answered: Answered,
 ) -> (After, &'static str) {
-    let Answered { mut backend, head: Head { status, framing, reusable, next, out, hand, coding } } = answered;
-    notes.status = status;
+    let Answered { mut backend, head: Head { status, given, framing, reusable, next, out, mut hand, coding } } =
+        answered;
+    (notes.status, notes.given) = (status, given.status());
     notes.phase = if status == 101 { Phase::Tunnel } else { Phase::Body };
     let Some(lease) = &notes.lease else { return (After::Close, OK) };
     pool.stats.mine().response.observe(notes.response);
@@ -341,6 +361,11 @@ async fn deliver(
         connection.let_go_of_table();
         return tunnel(connection, pool, notes, backend, out, hand).await;
     }
+    let (framing, rest) = match given {
+        Given::Passed(_) => (framing, None),
+        // What the client gets stands in `out`.
+        Given::Dropped(_) => (Framing::Empty, Some(Rest::new(framing, hand.take()))),
+    };
     let mut download = match Download::new(out, hand, framing, incoming.version, coding) {
         Ok(download) => download,
         Err(cause) => {
@@ -366,7 +391,8 @@ async fn deliver(
         return (After::Reset, cause.word());
     }
     lease.backend().answered(notes.response);
-    if reusable && incoming.introduction.is_none() && download.is_clean() && upload.has_all() && upload.is_over() {
+    let is_clean = download.is_clean() && rest.is_none_or(|rest| rest.takes_all(&mut backend));
+    if reusable && incoming.introduction.is_none() && is_clean && upload.has_all() && upload.is_over() {
         let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
         let now = if at_once { notes.begun + notes.queued + notes.response } else { Instant::now() };
         connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
@@ -497,9 +523,9 @@ async fn give_up(
 ) -> (After, &'static str) {
     let cause = match trouble {
         Trouble::Refused(reject) => {
-            let (after, sent) = connection.refuse(reject, incoming.kind()).await;
-            (notes.status, notes.own_sent, notes.phase) = (reject.status().0, sent, Phase::Request);
-            return (after, reject.word());
+            let told = connection.refuse(reject, incoming.terms(upload)).await;
+            (notes.status, notes.own_sent, notes.phase) = (told.status, told.sent, Phase::Request);
+            return (told.after, reject.word());
         }
         Trouble::ClientGone => Cause::ClientAbort,
         Trouble::Backend(cause) => cause,
@@ -512,19 +538,22 @@ async fn give_up(
         return (After::Done, cause.word());
     }
     let keep_alive = incoming.keep_alive && upload.has_all() && connection.is_wanted();
-    let id = upload.kept.filled().get(incoming.id.clone()).unwrap_or_default();
     let reply = match incoming.kind() {
         Kind::Plain => Reply::Failed(cause),
         Kind::Grpc => Reply::Grpc(grpc::code_of(cause), cause.sentence()),
     };
-    notes.status = reply.status();
+    let listener = Arc::clone(&connection.listener);
+    let rules = incoming.rules.as_ref().map(|applied| &**applied.rules());
+    let pages = Pages::of(rules, connection.ip, &listener.config.name);
+    notes.status = reply.status(pages);
     let lines = incoming.rules.as_ref().map(|rules| rules.own_lines(notes.status)).unwrap_or_default();
     let fit = Fit {
         head_only: incoming.asked.head,
         version: incoming.version,
         keep_alive,
-        id: std::str::from_utf8(id).unwrap_or_default(),
+        id: incoming.id(upload),
         lines: &lines,
+        pages,
     };
     pool.stats.mine().responses[status_class(notes.status)].inc();
     let (sent, whole) = connection.reply(reply, fit).await;
@@ -560,7 +589,7 @@ fn account(
         at_pool.sent_bytes.add(notes.sent);
         if let Some(lease) = &notes.lease {
             let stats = lease.backend().stats.mine();
-            stats.responses[class].inc();
+            stats.responses[status_class(notes.given)].inc();
             stats.received_bytes.add(notes.sent);
             stats.sent_bytes.add(received);
         }

@@ -1,5 +1,6 @@
 //! HTTP: what happens to a request (`exchange`) and the codecs that carry it.
 
+mod aside;
 pub mod asking;
 pub mod connection;
 pub mod download;
@@ -9,8 +10,10 @@ pub mod gates;
 pub mod grpc;
 pub mod http1;
 pub mod http2;
+pub mod mirror;
 mod moved;
 mod own;
+mod pages;
 mod paths;
 pub mod reply;
 pub mod rules;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::exchange::Incoming;
+use super::grpc::Kind;
 use super::http1::request::Request;
 use super::http1::{Framing, Reject, Version};
 use super::reply::reason;
+use crate::config::model::Rules;
 use crate::proxy::log::Line;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -34,6 +36,10 @@ pub(super) struct Own {
     pub(super) end: &'static str,
     /// It refuses the request, and is counted as that.
     pub(super) refusal: Option<Reject>,
+    /// In which terms it refuses.
+    pub(super) terms: Kind,
+    /// The rules whose error pages stand in for its body; `None`: it is what the client shall read.
+    pub(super) rules: Option<Arc<Rules>>,
 }
 
 impl Own {
@@ -52,6 +58,8 @@ impl Own {
             line: None,
             end,
             refusal: None,
+            terms: if request.grpc.is_some() { Kind::Grpc } else { Kind::Plain },
+            rules: None,
         }
     }
 
@@ -76,6 +84,8 @@ impl Own {
             line: None,
             end,
             refusal: None,
+            terms: incoming.kind(),
+            rules: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::http1::{Reject, Version};
 use super::own::Own;
+use super::pages::Pages;
 use crate::net::buffer::Buffer;
 use crate::proxy::outcome::Cause;
 
@@ -16,6 +17,8 @@ pub(super) enum Reply<'a> {
     Refused(Reject),
     /// To a request that could not be forwarded.
     Failed(Cause),
+    /// In place of a backend's answer with this status, where there is a page for it.
+    Instead(u16),
     /// To a call of gRPC, which has a status of its own: the code and a sentence.
     Grpc(u8, &'a str),
 }
@@ -33,12 +36,20 @@ pub struct Fit<'a> {
     pub id: &'a str,
     /// Field lines by rule, each with its end.
     pub lines: &'a [u8],
+    /// What clients read of errors; `None`: one sentence.
+    pub(super) pages: Option<Pages<'a>>,
 }
 
 impl Reply<'_> {
-    /// Its status code.
-    pub(super) fn status(self) -> u16 {
-        self.line().0
+    /// Its status code, as the client gets it.
+    pub(super) fn status(self, pages: Option<Pages<'_>>) -> u16 {
+        let status = self.line().0;
+        self.pages(pages).map_or(status, |pages| pages.shown(status))
+    }
+
+    /// A call of gRPC has no use for them.
+    fn pages(self, pages: Option<Pages<'_>>) -> Option<Pages<'_>> {
+        pages.filter(|_| !matches!(self, Self::Grpc(..)))
     }
 
     fn line(self) -> (u16, &'static str) {
@@ -46,53 +57,73 @@ impl Reply<'_> {
             Self::Own(own) => (own.status, reason(own.status)),
             Self::Refused(reject) => reject.status(),
             Self::Failed(cause) => cause.status(),
+            Self::Instead(status) => (status, reason(status)),
             Self::Grpc(..) => (200, "OK"),
         }
     }
 
     /// Writes it whole.
     pub(super) fn write(self, out: &mut Buffer, fit: Fit<'_>) {
-        let (status, reason) = self.line();
+        let (status, phrase) = self.line();
+        let about = About { status, shown: status, phrase };
+        if let Some(pages) = self.pages(fit.pages)
+            && let Some(page) = pages.find(status)
+        {
+            let body = pages.body(page, status, fit.id);
+            let shown = pages.shown(status);
+            let phrase = if shown == status { phrase } else { reason(shown) };
+            return write_whole(out, About { shown, phrase, ..about }, &page.kind, &body, fit);
+        }
         let sentence = match self {
-            Self::Own(own) => {
-                write_head(out, status, reason, &own.kind, own.body.len(), fit);
-                if !fit.head_only {
-                    out.append(&own.body);
-                }
-                return;
-            }
+            Self::Own(own) => return write_whole(out, about, &own.kind, &own.body, fit),
             Self::Grpc(code, sentence) => {
                 let said = format!("grpc-status: {code}\r\ngrpc-message: {sentence}\r\n");
                 let lines = &[said.as_bytes(), fit.lines].concat();
-                write_head(out, 200, "OK", "application/grpc", 0, Fit { lines, ..fit });
-                return;
+                return write_whole(out, about, "application/grpc", b"", Fit { lines, ..fit });
             }
             Self::Refused(reject) => reject.sentence(),
             Self::Failed(cause) => cause.sentence(),
+            Self::Instead(_) => phrase,
         };
-        let mut body = format!("{status} {reason}\n\n{sentence}\n");
+        let mut body = format!("{status} {phrase}\n\n{sentence}\n");
         if !fit.id.is_empty() {
             // Writing to a string cannot fail.
             let _ = writeln!(body, "Request: {}", fit.id);
         }
-        write_head(out, status, reason, "text/plain; charset=utf-8", body.len(), fit);
-        if !fit.head_only {
-            out.append(body.as_bytes());
-        }
+        write_whole(out, about, "text/plain; charset=utf-8", body.as_bytes(), fit);
     }
 }
 
-fn write_head(out: &mut Buffer, status: u16, reason: &str, kind: &str, length: usize, fit: Fit<'_>) {
-    let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
+/// What an answer is about.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    /// What has happened.
+    status: u16,
+    /// What the client gets for it.
+    shown: u16,
+    /// The words beside that.
+    phrase: &'static str,
+}
+
+fn write_whole(out: &mut Buffer, about: About, kind: &str, body: &[u8], fit: Fit<'_>) {
+    write_head(out, about, kind, body.len(), fit);
+    // These never have a body: what stood there would be taken for the next answer (RFC 9112, section 6.3).
+    if !fit.head_only && !matches!(about.shown, 204 | 304) {
+        out.append(body);
+    }
+}
+
+fn write_head(out: &mut Buffer, about: About, kind: &str, length: usize, fit: Fit<'_>) {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", about.shown, about.phrase);
     // One that never has a body must not speak of it (RFC 9110, section 8.6).
-    if status != 204 {
+    if about.shown != 204 {
         // Writing to a string cannot fail.
         let _ = write!(head, "Content-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n");
     }
-    if status == 503 {
+    if about.status == 503 && !has(fit.lines, "retry-after") {
         head.push_str("Retry-After: 1\r\n");
     }
-    if status == 405 {
+    if about.status == 405 && !has(fit.lines, "allow") {
         head.push_str("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     }
     if !fit.id.is_empty() {
@@ -107,6 +138,12 @@ fn write_head(out: &mut Buffer, status: u16, reason: &str, kind: &str, length: u
     out.append(head.as_bytes());
     out.append(fit.lines);
     out.append(b"\r\n");
+}
+
+/// Whether a field stands in these lines, by its name in lower case.
+fn has(lines: &[u8], name: &str) -> bool {
+    let names = lines.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b':').next());
+    names.into_iter().any(|known| known.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// The usual words beside a status (RFC 9110, section 15; RFC 6585).

@@ -131,7 +131,7 @@ impl Trace {
 
     /// The request has ended.
     pub fn finish(&self, listener: &Listener, pool: &Pool, client: IpAddr, notes: &Notes, end: &'static str) {
-        self.end_attempt(notes.status, end);
+        self.end_attempt(if notes.given == 0 { notes.status } else { notes.given }, end);
         let since = self.begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.by.traces.hand_over(Box::new(Finished {
             tracing: Arc::clone(&self.by.config),

@@ -155,7 +155,7 @@ impl Connection {
             None => None,
             Some(rules) => {
                 let facts = self.facts(request, sender, listener, name);
-                match rules::meet(rules, listener.gates(found.route), &facts)? {
+                match rules::meet(rules, listener.gates(found.route), &facts) {
                     Meeting::Passes(met) => Some(met),
                     Meeting::Answer(own) => return Ok(Err(Box::new(self.identified(own, request, sender)))),
                 }
@@ -167,6 +167,10 @@ impl Connection {
         let mut own = match found.destination {
             Destination::Redirect(redirect) => {
                 moved::elsewhere(&self.facts(request, sender, listener, name), redirect)?
+            }
+            // Without a body of its own it is told as errors are.
+            Destination::Respond(respond) if respond.body.is_empty() => {
+                Own { rules: found.rules.cloned(), ..respond_with(request, respond) }
             }
             Destination::Respond(respond) => respond_with(request, respond),
             Destination::Pool(_) | Destination::Split(_) => return Err(Reject::NoRoute),
@@ -218,18 +222,28 @@ impl Connection {
         }
     }
 
-    /// What the log has of a request that was refused, where there is a log: all of it where the head could be read.
-    pub(super) fn refused_line(&self) -> Option<Box<Line>> {
-        self.listener.log.as_ref()?;
+    /// What the log has of a request that was refused, where there is a log: all of it where the head could be read. And
+    /// its identity, which is made where there are pages that may tell it.
+    pub(super) fn refused_line(&self) -> (Option<Box<Line>>, String) {
+        let has_pages = self.listener.config.rules.as_ref().is_some_and(|rules| rules.errors.is_some());
+        if self.listener.log.is_none() && !has_pages {
+            return (None, String::new());
+        }
         let mut room = fields::room();
         let request = self.hand.as_ref().and_then(|hand| {
             let parsed = Request::parse(hand.filled(), &mut room, limits(&self.listener.config));
             parsed.ok().flatten()
         });
-        match request {
-            Some(request) => Line::of(&self.listener, &request, request.request_id.unwrap_or_default()),
-            None => Some(Box::default()),
-        }
+        let Some(request) = request else {
+            return (self.listener.log.as_ref().map(|_| Box::default()), String::new());
+        };
+        let mut made = [0; 32];
+        let id = match request.request_id {
+            None if has_pages => identity(&self.worker, &mut made),
+            id => id.unwrap_or_default(),
+        };
+        let shown = if has_pages { String::from_utf8_lossy(id).into_owned() } else { String::new() };
+        (Line::of(&self.listener, &request, id), shown)
     }
 
     /// The same answer with the identity of its request, and a line for the log.

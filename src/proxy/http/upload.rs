@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::http1::body::Body;
 use super::http1::{Framing, Reject};
+use super::mirror::{self, Come, Copy};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::Stream;
 use crate::proxy::outcome::Cause;
@@ -25,6 +26,8 @@ pub struct Upload {
     accepted: usize,
     limits: Limits,
     received: u64,
+    /// A copy of it for another pool.
+    pub(super) copy: Option<Box<Copy>>,
     stopped: bool,
     /// Waiting for the client, not for the backend.
     pub client_is_slow: bool,
@@ -52,16 +55,8 @@ pub enum Trouble {
 
 impl Upload {
     /// A request whose head stands in `head`.
-    ///
-    /// # Errors
-    /// The body is too large.
-    pub fn new(head: Buffer, framing: Framing, limits: Limits) -> Result<Self, Reject> {
-        if let (Framing::Length(length), Some(most)) = (framing, limits.body_bytes)
-            && length > most
-        {
-            return Err(Reject::BodyTooLarge);
-        }
-        Ok(Self {
+    pub fn new(head: Buffer, framing: Framing, limits: Limits) -> Self {
+        Self {
             kept: head,
             sent: 0,
             repeatable: true,
@@ -69,9 +64,10 @@ impl Upload {
             accepted: 0,
             limits,
             received: 0,
+            copy: None,
             stopped: false,
             client_is_slow: false,
-        })
+        }
     }
 
     /// Whether all of the request is with the backend, or will never be.
@@ -124,11 +120,16 @@ impl Upload {
     /// Takes over what of the body is in hand already, so that it leaves with the head in one write.
     ///
     /// # Errors
-    /// The body breaks a rule.
+    /// The body breaks a rule, or says that it will be too large.
     #[inline]
     pub fn take_in_hand(&mut self, hand: &mut Option<Buffer>) -> Result<(), Reject> {
         if self.body.is_done() {
             return Ok(());
+        }
+        if let (Body::Length(length), Some(most)) = (&self.body, self.limits.body_bytes)
+            && *length > most
+        {
+            return Err(Reject::BodyTooLarge);
         }
         while self.accept(hand)? > 0 && self.accepted == 0 {}
         Ok(())
@@ -145,6 +146,10 @@ impl Upload {
         };
         if self.limits.body_bytes.is_some_and(|most| content > most) {
             return Err(Reject::BodyTooLarge);
+        }
+        if self.copy.is_some() {
+            let come = if self.body.is_done() { Come::All } else { Come::Part };
+            mirror::take(&mut self.copy, &buffer.filled()[..accepted], come);
         }
         if self.repeatable && self.received as usize <= self.limits.kept_bytes {
             self.kept.append(&buffer.filled()[..accepted]);

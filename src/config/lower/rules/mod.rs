@@ -7,9 +7,11 @@ mod basic_auth;
 mod compress;
 mod cors;
 mod destination;
+mod errors;
 mod fields;
 mod forward_auth;
 mod location;
+mod mirror;
 mod rate;
 mod respond;
 mod rewrite;
@@ -38,6 +40,9 @@ const KEYS: &[&str] = &[
     "request_headers",
     "response_headers",
     "hsts",
+    "errors",
+    "errors_of",
+    "mirror",
 ];
 
 /// What a section says, upon what stands above it; `None`: nothing is done but passing on.
@@ -70,6 +75,12 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Po
     if section.has("rewrite") {
         rules.rewrite = rewrite::rewrite(section);
     }
+    if section.has("mirror") {
+        rules.mirror = mirror::mirror(section, pools);
+    }
+    if section.has("errors") || section.has("errors_of") {
+        rules.errors = errors::errors(section, rules.errors.as_ref());
+    }
     if section.has("request_headers") {
         rules.request = fields::edits(section, fields::Of::Request);
     }
@@ -80,9 +91,10 @@ pub(super) fn read(section: &Section<'_>, above: Option<&Arc<Rules>>, pools: &Po
 }
 
 /// The pools that rules lead to, with the place that names them.
-pub(super) fn uses(section: &Section<'_>, rules: Option<&Arc<Rules>>) -> Option<(PoolIndex, At)> {
-    let asked = rules?.forward_auth.as_ref()?.pool;
-    Some((asked, section.table.get("forward_auth")?.node.at))
+pub(super) fn uses(section: &Section<'_>, rules: Option<&Arc<Rules>>) -> impl Iterator<Item = (PoolIndex, At)> {
+    let asked = rules.and_then(|rules| rules.forward_auth.as_ref()).map(|rule| ("forward_auth", rule.pool));
+    let copied = rules.and_then(|rules| rules.mirror.as_ref()).map(|rule| ("mirror", rule.pool));
+    asked.into_iter().chain(copied).filter_map(|(key, pool)| Some((pool, section.table.get(key)?.node.at)))
 }
 
 /// Refuses to guard what the balancer answers by itself: there, nothing waits for a proof.

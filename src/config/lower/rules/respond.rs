@@ -1,4 +1,4 @@
-//! `respond = { … }`: an answer from the configuration, such as a maintenance page.
+//! `respond = { … }`: an answer from the configuration, such as a maintenance page; and the bodies of such answers.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use super::super::super::problem::Problem;
 use super::super::super::section::Section;
 use super::super::super::substitute;
 use super::super::super::tree::Value;
+use super::super::super::units;
 use super::super::super::vocabulary::RESPOND;
 
 /// Longest body: it is held in memory, and written whole.
@@ -40,18 +41,24 @@ pub(super) fn respond(section: &Section<'_>) -> Option<Arc<Respond>> {
         None if inner.has("status") => return None,
         None => 200,
     };
-    let (body, usual) = body(&inner)?;
+    let (body, kind) = body(&inner, BODY_MAX)?;
+    Some(Arc::new(Respond { status, kind, body }))
+}
+
+/// `text` or `file` of at most so many bytes, and its `type`.
+pub(super) fn body(inner: &Section<'_>, most: usize) -> Option<(Arc<[u8]>, Arc<str>)> {
+    let (body, usual) = content(inner, most)?;
     let kind: Arc<str> = inner.text("type").unwrap_or(usual).into();
     if kind.bytes().any(|byte| byte.is_ascii_control()) {
         let at = inner.entry("type").map_or(inner.at, |entry| entry.node.at);
         inner.cx.report(Problem::error("header", at, "`type` has a control byte").label("no media type"));
         return None;
     }
-    Some(Arc::new(Respond { status, kind, body }))
+    Some((body, kind))
 }
 
 /// The body, and the kind that it usually is.
-fn body(inner: &Section<'_>) -> Option<(Arc<[u8]>, &'static str)> {
+fn content(inner: &Section<'_>, most: usize) -> Option<(Arc<[u8]>, &'static str)> {
     let (text, file) = (inner.text("text"), inner.text("file"));
     if let (Some(entry), true) = (inner.entry("file"), inner.has("text")) {
         inner.cx.report(
@@ -66,9 +73,10 @@ fn body(inner: &Section<'_>) -> Option<(Arc<[u8]>, &'static str)> {
     };
     let node = &inner.entry("file")?.node;
     let content = substitute::read_bytes(inner.cx, node.at, path)?;
-    if content.len() > BODY_MAX {
+    if content.len() > most {
+        let longest = units::written_size(most as u64);
         inner.cx.report(
-            Problem::error("range", node.at, format!("`{path}` is longer than 1 MiB"))
+            Problem::error("range", node.at, format!("`{path}` is longer than {longest}"))
                 .label("it would be held in memory")
                 .help("serve it from a backend"),
         );

@@ -19,7 +19,7 @@ use super::exchange::Incoming;
 use super::http1::Reject;
 use super::http1::edits::push_line;
 use super::own::Own;
-use crate::config::model::{BasicAuth, OnFailure};
+use crate::config::model::{BasicAuth, ErrorsOf, OnFailure, Rules};
 use crate::net::buffer::{Buffer, Size};
 use crate::proxy::attempt;
 use crate::proxy::worker::View;
@@ -98,7 +98,10 @@ pub(super) async fn pass(
         }
         Said::Refused(refused) => {
             let own = Own::late(incoming, refused.status, "auth_refused");
-            let own = Own { kind: refused.kind.into(), body: refused.body.into(), ..own };
+            // It is the other service's, as that of a backend is.
+            let is_all = |rules: &Arc<Rules>| rules.errors.as_ref().is_some_and(|pages| pages.of == ErrorsOf::All);
+            let rules = rules(incoming).filter(is_all);
+            let own = Own { kind: refused.kind.into(), body: refused.body.into(), rules, ..own };
             answer(incoming, own, &refused.lines)
         }
         Said::Nothing(_) if question.rule.on_failure == OnFailure::Allow => Passage::Free,
@@ -116,7 +119,11 @@ pub(super) fn challenge(rule: &BasicAuth) -> Vec<u8> {
 
 fn refusal(incoming: &Incoming, reject: Reject, status: u16) -> Own {
     let own = Own::late(incoming, status, reject.word()).saying(reject.sentence());
-    Own { refusal: Some(reject), ..own }
+    Own { refusal: Some(reject), rules: rules(incoming), ..own }
+}
+
+fn rules(incoming: &Incoming) -> Option<Arc<Rules>> {
+    incoming.rules.as_ref().map(|applied| Arc::clone(applied.rules()))
 }
 
 fn answer(incoming: &mut Incoming, mut own: Own, lines: &[u8]) -> Passage {

@@ -1,26 +1,24 @@
 //! What another service says of a request: its pool's backends are asked as traffic asks them, with its checks, leases and
 //! idle connections, until one has answered or the time is up.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Poll, ready};
 use std::time::Instant;
 
+use super::super::aside;
 use super::super::connection::Connection;
 use super::super::http1::answer::{Answer, Asked};
 use super::super::http1::body::Body;
 use super::super::http1::edits::push_line;
 use super::super::http1::{Framing, fields};
-use super::super::http2::links;
 use super::Question;
 use crate::balance::Balance;
-use crate::config::model::{ForwardAuth, HttpVersion, Reads};
+use crate::config::model::{ForwardAuth, Reads};
 use crate::metrics::status_class;
-use crate::net::buffer::{Buffer, Size};
+use crate::net::buffer::Buffer;
 use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
-use crate::pool::{Ask, Lease, Pool, Stick};
+use crate::pool::{Ask, Lease, Stick};
 use crate::proxy::accept::within;
 use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::idle::Wanted;
@@ -132,52 +130,32 @@ async fn at_one(
     question: &Question,
     (tried, retries): (&[u32], u8),
 ) -> Result<Said, Cause> {
-    let (backend, pool, begun) = (lease.backend(), search.pool(), Instant::now());
-    let idle = match pool.config.http {
-        HttpVersion::V2 => connection.worker.links.take(backend),
-        // A connection that has been said to be for one client is for no other.
-        HttpVersion::V1_1 if search.introduction.is_some() => None,
-        HttpVersion::V1_1 => connection.worker.idle.take(backend, Wanted::Repeatable, begun),
-    };
-    if let Some(stream) = idle {
-        backend.stats.mine().reused.inc();
-        match over(connection, stream, pool, lease, question).await {
+    if let Some(stream) = aside::idle(search, lease, Wanted::Repeatable) {
+        match over(search, stream, lease, question).await {
             Err(Cause::ResetBeforeAnswer) => {}
             other => return other,
         }
     }
-    let deadline = search.time_to_connect(tried, retries, backend);
-    let (stream, took) = match pool.config.http {
-        HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer).await?,
-        HttpVersion::V2 => links::open(&connection.worker, search, lease, deadline, &connection.timer).await?,
-    };
-    pool.stats.mine().connect.observe(took);
-    over(connection, stream, pool, lease, question).await
+    let deadline = search.time_to_connect(tried, retries, lease.backend());
+    let stream = aside::open(search, lease, deadline, &connection.timer).await?;
+    over(search, stream, lease, question).await
 }
 
 /// Asks over a connection.
-async fn over(
-    connection: &Connection,
-    mut stream: Stream,
-    pool: &Pool,
-    lease: &Lease,
-    question: &Question,
-) -> Result<Said, Cause> {
+async fn over(search: &Search<'_>, mut stream: Stream, lease: &Lease, question: &Question) -> Result<Said, Cause> {
     let begun = Instant::now();
-    send(&mut stream, &question.head).await?;
+    aside::send(&mut stream, &question.head).await?;
     let mut hand = None;
     let head = head(&mut stream, &mut hand, &question.rule).await?;
     let took = begun.elapsed();
     let body = body(&mut stream, &mut hand, head.framing).await?;
-    let (backend, stats) = (lease.backend(), pool.stats.mine());
+    let (backend, stats) = (lease.backend(), search.pool().stats.mine());
     stats.response.observe(took);
     stats.responses[status_class(head.status)].inc();
     backend.stats.mine().responses[status_class(head.status)].inc();
     backend.answered(took);
-    let shared = pool.config.http == HttpVersion::V1_1 && pool.config.introduce.is_none();
-    if shared && head.reusable && body.is_some() && hand.as_ref().is_none_or(Buffer::is_empty) {
-        let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
-        connection.worker.idle.keep(backend, stream, Instant::now(), pool.config.timeouts.idle, most);
+    if head.reusable && body.is_some() && hand.as_ref().is_none_or(Buffer::is_empty) {
+        aside::keep(search, lease, stream);
     }
     match (head.status, body) {
         (200..=299, _) => Ok(Said::Passes(head.lines)),
@@ -188,25 +166,6 @@ async fn over(
         // A service that has lost its way says nothing of the request.
         _ => Ok(Said::Nothing(Cause::BadAnswer)),
     }
-}
-
-async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), Cause> {
-    let mut sent = 0;
-    poll_fn(|context| {
-        while sent < bytes.len() {
-            match ready!(stream.poll_write(context, &bytes[sent..])) {
-                Ok(written) => sent += written,
-                Err(_) => return Poll::Ready(Err(Cause::ResetBeforeAnswer)),
-            }
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await
-}
-
-async fn fill(stream: &mut Stream, hand: &mut Option<Buffer>) -> Result<usize, Cause> {
-    let read = poll_fn(|context| stream.poll_fill(context, hand, Size::Small)).await;
-    read.map_err(|_lost| Cause::ResetBeforeAnswer)
 }
 
 /// The head of the answer, past interim ones.
@@ -223,7 +182,7 @@ async fn head(stream: &mut Stream, hand: &mut Option<Buffer>, rule: &ForwardAuth
                 None => {}
             }
         }
-        if fill(stream, hand).await? == 0 {
+        if aside::fill(stream, hand).await? == 0 {
             let empty = hand.as_ref().is_none_or(Buffer::is_empty);
             return Err(if empty { Cause::ResetBeforeAnswer } else { Cause::BadAnswer });
         }
@@ -276,7 +235,7 @@ async fn body(stream: &mut Stream, hand: &mut Option<Buffer>, framing: Framing) 
         if body.is_done() {
             return Ok(Some(content));
         }
-        match fill(stream, hand).await {
+        match aside::fill(stream, hand).await {
             Ok(0) if body == Body::UntilClose => return Ok(Some(content)),
             Ok(0) => return Err(Cause::TruncatedBody),
             Ok(_) => {}

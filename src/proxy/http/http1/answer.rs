@@ -120,6 +120,11 @@ impl<'b> Answer<'b> {
         self.chunked
     }
 
+    /// Writes its fields for the client, with what is changed of them, without anything around them.
+    pub fn write_fields(&self, out: &mut Buffer, edits: &Edits) {
+        edits.write(out, self.head, self.fields, &self.left);
+    }
+
     /// Writes the head for a client of `version`, with what rules change of it.
     #[inline]
     pub fn write(&self, out: &mut Buffer, version: Version, next: Next, edits: Option<&Edits>) {

@@ -24,6 +24,13 @@ impl Edits {
         }
     }
 
+    /// Takes out every field whose name is not one to keep.
+    pub fn keep(&mut self, fields: &[httparse::Header<'_>], is_kept: impl Fn(&str) -> bool) {
+        for (index, _) in fields.iter().enumerate().filter(|(_, field)| !is_kept(field.name)) {
+            self.left.out(index);
+        }
+    }
+
     /// Takes out every field whose name is one of these to programs that cannot tell `_` from `-`.
     pub fn remove_alike(&mut self, fields: &[httparse::Header<'_>], names: &[impl AsRef<str>]) {
         for (index, field) in fields.iter().enumerate() {

@@ -23,9 +23,10 @@ use super::http1::edits::{Edits, push_line};
 use super::http1::{Reject, Version};
 use super::own::Own;
 use crate::clock;
-use crate::config::model::{Access, Authorization, Coding, Per, Rules};
+use crate::config::model::{Access, Authorization, Coding, Mirror, Per, Rules};
 use crate::pool::Backend;
 use crate::route::gates::Gates;
+use crate::route::mirror::Copies;
 use crate::route::rate::{Key, Limiter};
 
 /// The rules of one request, from its head to the end of its answer.
@@ -34,6 +35,8 @@ pub struct Applied {
     rules: Arc<Rules>,
     /// Field lines for its answer.
     lines: Late,
+    /// Where copies of it are counted, where some are made.
+    copies: Option<Arc<Copies>>,
     /// The coding for its answer, where that is one that a rule compresses.
     coding: Option<Coding>,
     /// How places in its answer are told, where its path was rewritten.
@@ -59,12 +62,11 @@ pub(super) enum Meeting {
 }
 
 /// Applies rules to a request.
-///
-/// # Errors
-/// It may not pass.
-pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Result<Meeting, Reject> {
+pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, '_>) -> Meeting {
     if !may_ask(&rules.access, facts) {
-        return Err(Reject::Denied);
+        // Who may not ask has no use for the connection either.
+        let own = Own { keep_alive: false, ..Own::refusal(facts.request, Reject::Denied) };
+        return Meeting::Answer(Own { rules: Some(Arc::clone(rules)), ..own });
     }
     let (password, user) = match shown(rules, gates, facts) {
         Shown::Right(user) => (None, user),
@@ -75,13 +77,14 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let facts = &Facts { user: &user, ..*facts };
     let coding = rules.compress.as_ref().and_then(|rule| compress::negotiate(rule, facts.request));
     let lines = Late::new(&rules.response.add, facts);
-    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, coding, back: None });
+    let copies = gates.and_then(|gates| gates.copies.clone());
+    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, copies, coding, back: None });
     if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
-        return Ok(answer);
+        return answer;
     }
     let request = facts.request;
     if let Some(rule) = rules.basic_auth.as_ref().filter(|_| user.is_empty()) {
-        return Ok(applied.answer(Own::refusal(request, Reject::Unauthorized), &challenge(rule)));
+        return applied.answer(Own::refusal(request, Reject::Unauthorized), &challenge(rule));
     }
     let question = rules.forward_auth.as_ref().map(|rule| Question::new(rule, facts));
     let waits = password.is_some() || question.is_some();
@@ -89,9 +92,12 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let mut edits = request_edits(rules, facts);
     // Where the balancer answers by itself, nobody is asked for anything.
     if let Some(rule) = rules.rewrite.as_ref().filter(|_| !facts.pool.is_empty()) {
-        applied.back = rewrite::apply(rule, facts, &mut edits)?;
+        match rewrite::apply(rule, facts, &mut edits) {
+            Ok(back) => applied.back = back,
+            Err(reject) => return applied.answer(Own::refusal(request, reject), &[]),
+        }
     }
-    Ok(Meeting::Passes(Met { edits, applied, gates }))
+    Meeting::Passes(Met { edits, applied, gates })
 }
 
 /// What a request has shown, where it must show a password.
@@ -174,7 +180,18 @@ impl Applied {
     fn answer(&self, mut own: Own, lines: &[u8]) -> Meeting {
         own.lines = self.own_lines(own.status);
         own.lines.extend_from_slice(lines);
+        own.rules = Some(Arc::clone(&self.rules));
         Meeting::Answer(own)
+    }
+
+    /// The rule by which it is copied, and where copies are counted.
+    pub(super) fn mirror(&self) -> Option<(&Mirror, &Arc<Copies>)> {
+        Some((self.rules.mirror.as_deref()?, self.copies.as_ref()?))
+    }
+
+    /// What they were made of.
+    pub(super) fn rules(&self) -> &Arc<Rules> {
+        &self.rules
     }
 
     /// What changes of a backend's answer to a client of `version`; and the coding that its body gets.
@@ -185,6 +202,17 @@ impl Applied {
         version: Version,
         edits: &mut Edits,
     ) -> Option<Coding> {
+        self.amend_fields(answer, backend, edits);
+        self.rules.compress.as_ref().filter(|rule| compress::concerns(rule, answer))?;
+        compress::amend(answer, self.coding, edits);
+        if self.coding.is_some() && version == Version::Http11 && !answer.is_chunked() {
+            edits.add(b"Transfer-Encoding", b"chunked");
+        }
+        self.coding
+    }
+
+    /// The same without what concerns its body.
+    pub(super) fn amend_fields(&self, answer: &Answer<'_>, backend: &Backend, edits: &mut Edits) {
         edits.remove(answer.fields, &self.rules.response.remove);
         if self.rules.cors.is_some() {
             edits.remove(answer.fields, cors::NAMES);
@@ -193,12 +221,6 @@ impl Applied {
             back.amend(answer, backend, edits);
         }
         edits.add_lines(&self.lines.filled(answer.status, &backend.name));
-        self.rules.compress.as_ref().filter(|rule| compress::concerns(rule, answer))?;
-        compress::amend(answer, self.coding, edits);
-        if self.coding.is_some() && version == Version::Http11 && !answer.is_chunked() {
-            edits.add(b"Transfer-Encoding", b"chunked");
-        }
-        self.coding
     }
 
     /// The field lines of an answer that the balancer makes itself.
