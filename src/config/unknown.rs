@@ -115,6 +115,8 @@ mod tests {
             | "basic_auth = { ... }"
             | "forward_auth = { ... }"
             | "compress = { ... }" => &["[listener.web]"],
+            "[listener.NAME.tcp]" | "keepalive = { ... }" => &["[listener.web.tcp]"],
+            "[pool.NAME.tcp]" => &["[pool.web.tcp]"],
             "[listener.NAME.udp]" => &["[listener.names.udp]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],

@@ -18,6 +18,7 @@ use super::buffer::{Buffer, Size};
 use super::connect::watch_over;
 use super::tls::{ClientCertificate, Facts, TlsSocket};
 use super::transport::Transport;
+use super::way::Way;
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
@@ -297,9 +298,9 @@ impl Stream {
 
     /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
     /// writing fails then by an error that [`is_lost`] knows.
-    pub fn watch(&self, patience: Duration) {
+    pub fn watch(&self, way: Option<&Way>, patience: Duration) {
         if let Some(transport) = self.socket.transport() {
-            watch_over(transport, patience);
+            watch_over(transport, way, patience);
         }
     }
 

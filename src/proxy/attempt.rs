@@ -356,7 +356,8 @@ pub async fn open(
     let Some(site) = backend.site() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
     let connecting = async {
-        let mut socket = connect::connect(&site, deadline).await.map_err(|error| cause_of(&error))?;
+        let mut socket =
+            connect::connect_by(pool.way.as_ref(), &site, deadline).await.map_err(|error| cause_of(&error))?;
         if let Some(introduction) = search.introduction {
             // Boxed, as below.
             Box::pin(socket.write_all(introduction.bytes())).await.map_err(|error| cause_of(&error))?;

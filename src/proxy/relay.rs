@@ -25,8 +25,9 @@ use super::websocket::{Frames, goodbye, masked_goodbye};
 use crate::config::model::{self, OnDown};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Stream, is_lost};
+use crate::net::way;
 use crate::net::wheel::Timer;
-use crate::pool::{Lease, Symptom};
+use crate::pool::{Lease, Pool, Symptom};
 
 /// Bytes moved one way before the other connections of the worker get their turn.
 const TURN: u64 = 256 * 1024;
@@ -68,6 +69,8 @@ pub struct Terms<'a> {
     pub lost_after: Duration,
     /// … and for so long when it is down.
     pub lost_after_fall: Duration,
+    /// What of this the pool says for itself.
+    pub way: Option<&'a way::Way>,
     /// What is relayed.
     pub what: What,
 }
@@ -115,11 +118,12 @@ impl Broken {
 
 impl<'a> Terms<'a> {
     /// What pool and listener say of work under this lease.
-    pub fn new(lease: &'a Lease, pool: &model::Pool, listener: &model::Listener) -> Self {
+    pub fn new(lease: &'a Lease, pool: &'a Pool, listener: &model::Listener) -> Self {
+        let (way, pool) = (pool.way.as_ref(), &pool.config);
         let idle = pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle);
         let lost_after = pool.timeouts.response.min(idle).max(LOST_AFTER_MIN);
         let lost_after_fall = pool.timeouts.connect.clamp(LOST_AFTER_MIN, lost_after);
-        Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall, what: What::Bytes }
+        Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall, way, what: What::Bytes }
     }
 
     /// How closely the connection is watched, where it is watched like this while all is well; or why it ends.
@@ -200,7 +204,7 @@ pub async fn relay(
             Err(cause) => return Poll::Ready(Some(cause)),
         };
         if wanted != watch && wanted != Watch::NotYet {
-            backend.watch(terms.lost_after(wanted));
+            backend.watch(terms.way, terms.lost_after(wanted));
             watch = wanted;
         }
         Poll::Pending

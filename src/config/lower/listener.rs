@@ -19,7 +19,7 @@ use super::http;
 use super::log;
 use super::route::{self, Above, READS, RouteRead};
 use super::rules::{self, DESTINATIONS, Destined};
-use super::{Pools, connections, udp};
+use super::{Pools, connections, sockets, udp};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -114,6 +114,7 @@ pub(super) fn listener<'a>(
     let timeouts = timeouts(&section, protocol);
     let sites: Vec<Site> = binds.iter().map(|(site, _)| site.clone()).collect();
     let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
+    let tcp = sockets::listener(&section, protocol, &sites);
     let responses = udp::responses(&section, protocol);
     udp::refuse_unix(&section, protocol, &binds);
     let log = log::of_listener(&section, protocol, log);
@@ -123,6 +124,7 @@ pub(super) fn listener<'a>(
         binds: sites,
         socket_mode,
         protocol,
+        tcp,
         http,
         tls: tls.flatten(),
         unknown_host,

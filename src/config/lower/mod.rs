@@ -15,6 +15,7 @@ mod log;
 mod pool;
 mod route;
 mod rules;
+mod sockets;
 mod staple;
 mod tickets;
 mod tls;

@@ -12,6 +12,7 @@ mod log;
 mod mysql;
 mod rules;
 mod site;
+mod sockets;
 mod sticky;
 mod tls;
 mod tracing;
@@ -39,6 +40,7 @@ pub use log::*;
 pub use mysql::*;
 pub use rules::*;
 pub use site::*;
+pub use sockets::*;
 pub use sticky::*;
 pub use tls::*;
 pub use tracing::*;
@@ -130,6 +132,8 @@ pub struct Listener {
     pub socket_mode: u32,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What its sockets are told.
+    pub tcp: ListenerTcp,
     /// Versions of HTTP that its clients may speak.
     pub http: Spoken,
     /// What it speaks it inside of; `None`: nothing.
@@ -298,6 +302,8 @@ pub struct Pool {
     pub on_role_loss: OnDown,
     /// The version of HTTP that its backends are spoken to in.
     pub http: HttpVersion,
+    /// How its backends are reached; `None`: nothing is special.
+    pub way: Option<Arc<Way>>,
     /// TLS to its backends; `None`: plain.
     pub tls: Option<Arc<PoolTls>>,
     /// What connections to its backends begin with; `None`: nothing.

@@ -189,6 +189,7 @@ pub(super) const LISTENER: Words = Words {
         "bind",
         "socket_mode",
         "protocol",
+        "tcp",
         "http",
         "tls",
         "redirect",
@@ -216,7 +217,7 @@ pub(super) const LISTENER: Words = Words {
         "response_headers",
         "hsts",
     ],
-    later: &["errors", "interface", "fast_open", "mark", "tcp", "normalize", "rewrite"],
+    later: &["errors", "normalize", "rewrite"],
     foreign: &[
         ("routes", "[[listener.NAME.route]]"),
         ("http2", "http = [\"1.1\", \"2\"]"),
@@ -232,6 +233,13 @@ pub(super) const LISTENER: Words = Words {
         ("socket", "bind = \"unix:/run/evenkeel/web.sock\""),
         ("permissions", "socket_mode"),
         ("type", "protocol"),
+        ("interface", "[listener.NAME.tcp] interface"),
+        ("fast_open", "[listener.NAME.tcp] fast_open"),
+        ("fastopen", "[listener.NAME.tcp] fast_open"),
+        ("tfo", "[listener.NAME.tcp] fast_open"),
+        ("mark", "[listener.NAME.tcp] mark"),
+        ("so_keepalive", "[listener.NAME.tcp] keepalive"),
+        ("tcp_ut", "[listener.NAME.tcp] user_timeout"),
         ("backend", "pool"),
         ("backends", "pool = \"NAME\"; the backends stand in [pool.NAME]"),
         ("ssl", "[listener.NAME.tls]"),
@@ -285,6 +293,45 @@ pub(super) const LISTENER_UDP: Words = Words {
         ("timeout", "[listener.NAME.timeouts] flow_idle"),
         ("proxy_timeout", "[listener.NAME.timeouts] flow_idle"),
         ("sessions", "[listener.NAME.limits] flows"),
+    ],
+};
+
+pub(super) const LISTENER_TCP: Words = Words {
+    place: "[listener.NAME.tcp]",
+    keys: &["user_timeout", "keepalive", "fast_open", "mark", "interface", "dscp", "max_segment"],
+    later: &["backlog", "defer_accept"],
+    foreign: TCP_FOREIGN,
+};
+
+/// What other programs call options of sockets.
+pub(super) const TCP_FOREIGN: &[(&str, &str)] = &[
+    ("so_keepalive", "keepalive"),
+    ("keep_alive", "keepalive"),
+    ("tcpka", "keepalive"),
+    ("fastopen", "fast_open"),
+    ("tfo", "fast_open"),
+    ("tcp_ut", "user_timeout"),
+    ("tcp-ut", "user_timeout"),
+    ("device", "interface"),
+    ("fwmark", "mark"),
+    ("so_mark", "mark"),
+    ("tos", "dscp: the upper six bits of it"),
+    ("mss", "max_segment"),
+    ("source", "[pool.NAME] source"),
+    ("nodelay", "nothing: TCP_NODELAY is always on"),
+];
+
+pub(super) const KEEPALIVE: Words = Words {
+    place: "keepalive = { ... }",
+    keys: &["idle", "interval", "count"],
+    later: &[],
+    foreign: &[
+        ("time", "idle"),
+        ("keepidle", "idle"),
+        ("keepintvl", "interval"),
+        ("keepcnt", "count"),
+        ("probes", "count"),
+        ("retries", "count"),
     ],
 };
 
@@ -492,6 +539,8 @@ pub(super) const EVERY: &[&Words] = &[
     &SHUTDOWN,
     &EXEC,
     &LISTENER,
+    &LISTENER_TCP,
+    &KEEPALIVE,
     &LISTENER_TLS,
     &CLIENTS,
     &TICKETS,
@@ -512,6 +561,7 @@ pub(super) const EVERY: &[&Words] = &[
     &FORWARD_AUTH,
     &COMPRESS,
     &POOL,
+    &POOL_TCP,
     &SEND_PROXY_OF_POOL,
     &NO_LEADER,
     &STICKY,

@@ -467,7 +467,7 @@ async fn tunnel(
         out.append(early.filled());
     }
     let listener = Arc::clone(&connection.listener);
-    let mut terms = relay::Terms::new(lease, &pool.config, &listener.config);
+    let mut terms = relay::Terms::new(lease, pool, &listener.config);
     terms.what = what;
     let mut early = Early { client: connection.hand.take(), backend: Some(out) };
     let relayed = relay(&mut connection.client, &mut backend, &mut early, &connection.timer, &terms).await;

@@ -193,7 +193,7 @@ pub async fn open(
         tracing::debug!(pool = %pool.config.name, backend = %backend.name, "no HTTP/2 with a backend: TLS agreed on another");
         return Err(Cause::TlsFailed);
     }
-    socket.watch(pool.config.timeouts.response.max(LOST_AFTER_MIN));
+    socket.watch(pool.way.as_ref(), pool.config.timeouts.response.max(LOST_AFTER_MIN));
     let agreed = watched(lease, deadline, timer, pin!(agree(pool, backend, socket))).await;
     let link = agreed.inspect_err(|_cause| backend.stats.mine().connect_failures.inc())?;
     worker.links.with(backend, |set| set.links.push(Rc::clone(&link)));
