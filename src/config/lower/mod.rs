@@ -8,6 +8,7 @@ mod certificates;
 mod check;
 mod clients;
 mod conditions;
+mod dialect;
 mod http;
 mod identity;
 mod listener;

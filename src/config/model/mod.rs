@@ -6,6 +6,7 @@
 mod check;
 mod conditions;
 mod destination;
+mod dialect;
 mod gates;
 mod http;
 mod log;
@@ -34,6 +35,7 @@ pub use crate::health::Standing;
 pub use check::*;
 pub use conditions::*;
 pub use destination::*;
+pub use dialect::*;
 pub use gates::*;
 pub use http::*;
 pub use log::*;

@@ -337,8 +337,8 @@ pub(super) const KEEPALIVE: Words = Words {
 
 pub(super) const LISTENER_TLS: Words = Words {
     place: "[listener.NAME.tls]",
-    keys: &["certificates", "min_version", "clients", "tickets"],
-    later: &["acme", "hsts", "max_version", "ciphers"],
+    keys: &["certificates", "min_version", "max_version", "ciphers", "groups", "clients", "tickets"],
+    later: &["acme", "hsts"],
     foreign: &[
         ("cert", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
         ("certificate", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
@@ -348,7 +348,13 @@ pub(super) const LISTENER_TLS: Words = Words {
         ("alpn", "[listener.NAME] http = [\"1.1\", \"2\"]"),
         ("ssl_protocols", "min_version"),
         ("ssl_min_ver", "min_version"),
-        ("version", "min_version"),
+        ("ssl_max_ver", "max_version"),
+        ("version", "min_version and max_version"),
+        ("ssl_ciphers", "ciphers, a list; for TLS 1.3, too"),
+        ("ciphersuites", "ciphers, a list; for TLS 1.3, too"),
+        ("cipher_suites", "ciphers"),
+        ("curves", "groups"),
+        ("ssl_ecdh_curve", "groups"),
         ("ca", "[listener.NAME.tls.clients] ca"),
         ("client_ca", "[listener.NAME.tls.clients] ca"),
         ("client_auth", "[listener.NAME.tls.clients] with `ca` and `verify`"),

@@ -247,7 +247,7 @@ pub(in super::super) const POOL_TCP: Words = Words {
 
 pub(in super::super) const POOL_TLS: Words = Words {
     place: "[pool.NAME.tls]",
-    keys: &["server_name", "verify", "ca", "cert", "key", "min_version"],
+    keys: &["server_name", "verify", "ca", "cert", "key", "min_version", "max_version", "ciphers", "groups"],
     later: &["pin", "alpn", "resume"],
     foreign: super::check::TLS_FOREIGN,
 };
