@@ -23,7 +23,7 @@ use super::worker::{View, Worker};
 use crate::config::model::Protocol;
 use crate::metrics::{HANDSHAKES, PROXY_HEADER};
 use crate::net::listen::{Acceptor, Unserved};
-use crate::net::proxy_protocol;
+use crate::net::proxy_protocol::{self, Named};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientFault, Server, client_fault};
 use crate::net::transport::Transport;
@@ -152,19 +152,22 @@ fn begin(worker: &Rc<Worker>, (view, listener): &Seat, stream: Transport, addres
 
 /// Everything before the first byte of the protocol: who it is from, and TLS. `None` where that came to nothing.
 async fn greet(listener: &Listener, mut stream: Transport, peer: SocketAddr) -> Option<(Stream, SocketAddr)> {
-    let mut address = peer;
+    let mut said = None;
     let networks = &listener.config.accept_proxy;
     if !networks.is_empty() && networks.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
         // Boxed: every connection would keep the room that its first moments need.
-        address = Box::pin(named(listener, &mut stream)).await?.unwrap_or(peer);
+        said = Box::pin(named(listener, &mut stream)).await?;
     }
-    Some((dress(listener, stream, address).await?, address))
+    let Some(said) = said else { return Some((dress(listener, stream, peer).await?, peer)) };
+    let mut stream = dress(listener, stream, said.client).await?;
+    stream.set_reached(said.reached);
+    Some((stream, said.client))
 }
 
-/// Who a proxy in front says that the client is.
-async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<SocketAddr>> {
+/// Who a proxy in front says that the client is, and where that has gone to. Boxed: few connections have it.
+async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<Box<Named>>> {
     match within(listener.config.timeouts.head, proxy_protocol::take(stream)).await {
-        Some(Ok(client)) => Some(client),
+        Some(Ok(said)) => Some(said.map(Box::new)),
         other => {
             let why = other.and_then(Result::err).map_or("late".to_owned(), |error| error.to_string());
             tracing::debug!(listener = %listener.config.name, %why, "no PROXY header");
