@@ -157,7 +157,8 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     };
     let worker = Rc::clone(&connection.worker);
     let introduction = incoming.introduction.as_deref();
-    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask, introduction };
+    let (pool_index, ask_for, until) = (incoming.pool, incoming.ask, notes.until);
+    let search = Search { worker: &worker, view: &view, pool: pool_index, ask: ask_for, introduction, until };
     let asked = ask(connection, &search, incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
@@ -198,6 +199,7 @@ async fn ask(
                     lease
                 }
                 Err(Cause::ClientAbort) => return Err(Trouble::ClientGone),
+                Err(Cause::Deadline) => return Err(Trouble::Backend(Cause::Deadline)),
                 // A status was given up for a better answer, and there is none.
                 Err(cause) => {
                     let last = last.filter(|last| *last != Cause::RetriedStatus);
