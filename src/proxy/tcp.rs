@@ -79,7 +79,7 @@ pub async fn serve(
     drop(view);
     let cause = match reached {
         Ok((lease, mut backend)) => {
-            let terms = Terms::new(&lease, &pool, &listener.config);
+            let terms = Terms::new(&worker, &lease, &pool, &listener.config);
             let relayed = relay(&mut client, &mut backend, &mut early, &timer, &terms).await;
             (notes.received, notes.sent) = (relayed.received, relayed.sent);
             notes.lease = Some(lease);

@@ -468,8 +468,8 @@ async fn tunnel(
     if let Some(early) = hand {
         out.append(early.filled());
     }
-    let listener = Arc::clone(&connection.listener);
-    let mut terms = relay::Terms::new(lease, pool, &listener.config);
+    let (listener, worker) = (Arc::clone(&connection.listener), Rc::clone(&connection.worker));
+    let mut terms = relay::Terms::new(&worker, lease, pool, &listener.config);
     terms.what = what;
     let mut early = Early { client: connection.hand.take(), backend: Some(out) };
     let relayed = relay(&mut connection.client, &mut backend, &mut early, &connection.timer, &terms).await;
