@@ -180,6 +180,29 @@ fn a_backend_that_speaks_http1_is_no_backend_of_http2() {
 // === gRPC ===
 
 #[test]
+fn a_connection_that_carries_nothing_is_counted_as_idle() {
+    let origin =
+        H2Origin::start(
+            Terms::default(),
+            |parts| {
+                if parts.uri.path() == "/hangs" { Says::Nothing } else { Says::body("a") }
+            },
+        );
+    let lb = balancer(&[origin.addr()], "timeouts.idle = '1h'");
+    let idle = format!("evenkeel_backend_idle_connections{{pool=p,backend={}}}", origin.addr());
+    assert_eq!(lb.get("/").status, 200);
+    lb.counts(&idle, 1.0);
+    let mut hangs = lb.client();
+    hangs.send("GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(2);
+    lb.counts(&idle, 0.0);
+    hangs.reset();
+    lb.counts(&idle, 1.0);
+    drop(origin);
+    lb.counts(&idle, 0.0);
+}
+
+#[test]
 fn calls_of_grpc_pass_with_their_status() {
     let origin = H2Origin::start(Terms::default(), |parts| match parts.uri.path() {
         "/a.B/Fails" => Says::Head(200, vec![("grpc-status", "5"), ("grpc-message", "no such thing")]),

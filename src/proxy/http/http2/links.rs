@@ -158,13 +158,23 @@ impl Links {
                 }
                 stays
             });
+            set.count();
         }
+    }
+}
+
+impl Set {
+    /// Notes how many carry nothing; once a second is enough for who looks at it.
+    fn count(&self) {
+        let idle = self.links.iter().filter(|link| link.ledger.streams() == 0).count();
+        self.backend.stats.mine().idle.set(idle as u64);
     }
 }
 
 impl Drop for Set {
     fn drop(&mut self) {
         self.links.iter().for_each(|link| link.retire());
+        self.backend.stats.mine().idle.set(0);
     }
 }
 
