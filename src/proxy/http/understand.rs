@@ -173,7 +173,8 @@ impl Connection {
     ) -> Facts<'a, 'b> {
         let listener = &listener.config.name;
         let (scheme, id) = (sender.scheme, sender.request_id);
-        Facts { request, user: "", client: self.ip, client_text: &self.ip_text, scheme, id, listener, pool }
+        let (stream, client_text) = (&self.client, &*self.ip_text);
+        Facts { request, user: "", stream, client: self.ip, client_text, scheme, id, listener, pool }
     }
 
     /// What the log has of a request that was refused, where there is a log: all of it where the head could be read.
@@ -185,7 +186,10 @@ impl Connection {
             parsed.ok().flatten()
         });
         match request {
-            Some(request) => Line::of(&self.listener, &request, request.request_id.unwrap_or_default()),
+            Some(request) => {
+                let id = request.request_id.unwrap_or_default();
+                Line::of(&self.listener, &self.client, &request, id)
+            }
             None => Some(Box::default()),
         }
     }
@@ -193,7 +197,7 @@ impl Connection {
     /// The same answer with the identity of its request, and a line for the log.
     fn identified(&self, mut own: Own, request: &Request<'_>, sender: &Sender<'_>) -> Own {
         own.id = String::from_utf8_lossy(sender.request_id).into_owned();
-        own.line = Line::of(&self.listener, request, sender.request_id);
+        own.line = Line::of(&self.listener, &self.client, request, sender.request_id);
         own
     }
 
@@ -234,7 +238,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             framing: request.framing,
-            line: Line::of(&self.listener, request, sender.request_id),
+            line: Line::of(&self.listener, &self.client, request, sender.request_id),
             id,
             head,
             rules,
