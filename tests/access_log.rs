@@ -14,8 +14,10 @@ use std::path::Path;
 use support::Load;
 use support::client::{self, Client};
 use support::eventually::{DEADLINE, eventually, eventually_some};
+use support::h2::H2;
 use support::origin::Origin;
 use support::process::{Process, free_address, run};
+use support::tls::Authority;
 
 fn config(format: &str, web: std::net::SocketAddr, tcp: std::net::SocketAddr, backend: std::net::SocketAddr) -> String {
     format!(
@@ -417,4 +419,47 @@ fn a_daemon_that_comes_back_gets_what_waited() {
         got += 1;
         (got >= 20 && process.stderr().contains("is written again")).then_some(())
     });
+}
+
+#[test]
+fn versions_and_what_tls_has_agreed_on_are_logged_and_told() {
+    let origin = Origin::http().reply("hello").start();
+    let ca = Authority::new("CA");
+    let certificate = ca.issue("web", &["web.example.com"]);
+    ca.issue("alice", &["alice.example.com"]);
+    let (web, plain, raw) = (free_address(), free_address(), free_address());
+    let fields = "$tls_version $tls_cipher $tls_server_name $tls_client_subject";
+    let tls = format!("{{ certificates = [{certificate}], clients = {{ ca = '{}' }} }}", ca.file().display());
+    let mut process = Process::start(&format!(
+        "[log]\naccess = {{ format = '$listener $protocol \"$request\" {fields}' }}\n\
+         [listener.web]\nbind = '{web}'\npool = 'p'\ntls = {tls}\nrequest_headers = {{ set = {{ X-TLS = '{fields}' }} }}\n\
+         [listener.plain]\nbind = '{plain}'\npool = 'p'\nhttp = ['1.1', '2']\n\
+         [listener.raw]\nbind = '{raw}'\nprotocol = 'tcp'\npool = 'p'\ntls = {tls}\n\
+         [pool.p]\nbackends = ['{}']\n",
+        origin.addr()
+    ));
+    let config = ca.client_showing("alice", rustls::DEFAULT_VERSIONS);
+    let agreed = "TLSv1.3 TLS_AES_256_GCM_SHA384 web.example.com CN=alice";
+    let mut client = Client::connect_tls(web, "web.example.com", &config);
+    assert_eq!(client.get("/one").text(), "hello");
+    assert_eq!(origin.last_request().header("x-tls"), Some(agreed));
+    drop(client);
+    let mut offering = (*config).clone();
+    offering.alpn_protocols = vec![b"h2".to_vec()];
+    assert_eq!(H2::connect_tls(web, "web.example.com", &offering.into()).get("/two").text(), "hello");
+    assert_eq!(origin.last_request().header("x-tls"), Some(agreed));
+    assert_eq!(H2::connect(plain).get("/three").text(), "hello");
+    let mut client = Client::connect_tls(raw, "web.example.com", &config);
+    assert_eq!(client.get("/four").text(), "hello");
+    drop(client);
+    process.stop();
+    let mut lines: Vec<String> = process.stdout().lines().map(str::to_owned).collect();
+    lines.sort();
+    let expected = [
+        "plain HTTP/2.0 \"GET /three HTTP/2.0\" - - - -".to_owned(),
+        format!("raw - \"-\" {agreed}"),
+        format!("web HTTP/1.1 \"GET /one HTTP/1.1\" {agreed}"),
+        format!("web HTTP/2.0 \"GET /two HTTP/2.0\" {agreed}"),
+    ];
+    assert_eq!(lines, expected);
 }

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
-use evenkeel::net::connect::connect_from;
+use evenkeel::net::connect::connect_by;
+use evenkeel::net::way::Way;
 use support::eventually::DEADLINE;
 use support::process::free_address;
 use support::real::{RealApache, RealMariaDb};
@@ -271,7 +272,7 @@ async fn two_thousand_probes_of_the_running_program_leave_no_trace_at_a_strict_m
     // The address counts: what a naive check does gets it blocked.
     let mut said = Vec::new();
     for _ in 0..7 {
-        let mut stream = connect_from(Some(ip), &database.address.into(), DEADLINE).await.unwrap();
+        let mut stream = connect_by(Some(&Way::from_source(ip)), &database.address.into(), DEADLINE).await.unwrap();
         said = vec![0; 256];
         let length = stream.read(&mut said).await.unwrap_or(0);
         said.truncate(length);

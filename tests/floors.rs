@@ -46,7 +46,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("h2", &["probe", "proxy/http/http2"]),
     ("bytes", &["proxy/http/http2"]),
     ("socket2", &["net"]),
-    ("nix", &["net/datagram.rs"]),
+    ("nix", &["net/datagram.rs", "net/way.rs"]),
     ("md5", &["probe/postgres"]),
     ("rustix", &["probe/exec.rs", "proxy/http/gates", "net/splice.rs"]),
     ("flate2", &["proxy/http/encode.rs"]),

@@ -114,7 +114,16 @@ fn check(name: &str, kind: CheckKind, interval: Duration) -> Check {
         fall: NonZeroU32::new(3).unwrap(),
         initial: Initial::Unknown,
     };
-    Check { name: Arc::from(name), kind, host: None, port: None, send_proxy: None, timing, secrets: Vec::new() }
+    Check {
+        name: Arc::from(name),
+        kind,
+        host: None,
+        port: None,
+        way: None,
+        send_proxy: None,
+        timing,
+        secrets: Vec::new(),
+    }
 }
 
 fn web() -> CheckKind {
@@ -169,6 +178,7 @@ impl House {
             follows: None,
             on_role_loss: OnDown::Keep,
             tls: None,
+            way: None,
             introduce: None,
             http: model::HttpVersion::V1_1,
             zones: Zones { names: vec![], own: None, clients: vec![], spill_below: 0.0, spill_at: None },

@@ -180,6 +180,29 @@ fn a_backend_that_speaks_http1_is_no_backend_of_http2() {
 // === gRPC ===
 
 #[test]
+fn a_connection_that_carries_nothing_is_counted_as_idle() {
+    let origin =
+        H2Origin::start(
+            Terms::default(),
+            |parts| {
+                if parts.uri.path() == "/hangs" { Says::Nothing } else { Says::body("a") }
+            },
+        );
+    let lb = balancer(&[origin.addr()], "timeouts.idle = '1h'");
+    let idle = format!("evenkeel_backend_idle_connections{{pool=p,backend={}}}", origin.addr());
+    assert_eq!(lb.get("/").status, 200);
+    lb.counts(&idle, 1.0);
+    let mut hangs = lb.client();
+    hangs.send("GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(2);
+    lb.counts(&idle, 0.0);
+    hangs.reset();
+    lb.counts(&idle, 1.0);
+    drop(origin);
+    lb.counts(&idle, 0.0);
+}
+
+#[test]
 fn calls_of_grpc_pass_with_their_status() {
     let origin = H2Origin::start(Terms::default(), |parts| match parts.uri.path() {
         "/a.B/Fails" => Says::Head(200, vec![("grpc-status", "5"), ("grpc-message", "no such thing")]),
@@ -275,6 +298,33 @@ fn what_the_balancer_says_itself_has_a_status_of_grpc() {
     slow.wait_for_resets(1);
     assert_eq!(slow.requests()[0].header("grpc-timeout"), Some("200m"));
     lb.counts("evenkeel_pool_failed_total{pool=slow,cause=deadline}", 1.0);
+}
+
+#[test]
+fn a_call_waits_no_longer_for_a_backend_than_its_client_does() {
+    let slow = H2Origin::saying(Says::Nothing);
+    let lb = Balancer::start(&format!(
+        "[listener.web]\nbind = '127.0.0.1:0'\nhttp = '2'\npool = 'full'\n\
+         [[listener.web.route]]\npath = '/held.A'\npool = 'held'\n\
+         [pool.held]\nhttp = '2'\nbackends = ['127.0.0.1:1']\nhold = '60s'\ncheck.port = {{ type = 'tcp' }}\n\
+         [pool.full]\nhttp = '2'\nbackends = ['{}']\nconnections_max = 1\ntimeouts.queue = '60s'\n",
+        slow.addr()
+    ));
+    let mut http2 = H2::connect(lb.addr("web"));
+    let _first = http2.begin(call("/full.A/Get"), true).unwrap();
+    slow.wait_for_requests(1);
+    for path in ["/held.A/Get", "/full.A/Get"] {
+        let mut request = call(path);
+        request.headers_mut().insert("grpc-timeout", "200m".parse().unwrap());
+        let start = Instant::now();
+        let answer = http2.ask(request, Some(b"x"));
+        assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("4")), "{path}");
+        let took = start.elapsed();
+        assert!((Duration::from_millis(150)..Duration::from_secs(5)).contains(&took), "{path}: {took:?}");
+    }
+    for pool in ["held", "full"] {
+        lb.counts(&format!("evenkeel_pool_failed_total{{pool={pool},cause=deadline}}"), 1.0);
+    }
 }
 
 // === WebSockets ===

@@ -17,7 +17,8 @@ use evenkeel::config::model::{
     Replica, Verify, Wanted,
 };
 use evenkeel::health::Role;
-use evenkeel::net::connect::connect_from;
+use evenkeel::net::connect::connect_by;
+use evenkeel::net::way::Way;
 use evenkeel::probe::{Layer, Pace, Question, Report, attempt};
 use support::probing::{LONG, bad, good};
 use support::real::{Installed, RealMariaDb};
@@ -147,7 +148,7 @@ async fn ten_thousand_probes_leave_no_trace_and_block_nobody() {
     // This proves that the addresses of the test count: one that leaves without a login is blocked after five.
     let rude: IpAddr = "127.0.3.9".parse().unwrap();
     for _ in 0..6 {
-        let mut stream = connect_from(Some(rude), &server.address.into(), LONG).await.unwrap();
+        let mut stream = connect_by(Some(&Way::from_source(rude)), &server.address.into(), LONG).await.unwrap();
         let _ = stream.read(&mut [0; 256]).await;
     }
     eventually("all of them are counted", LONG, || server.status("Aborted_connects") >= 6);

@@ -15,7 +15,8 @@ use std::time::Duration;
 use evenkeel::config::model::{
     Address, ApacheCheck, ApacheWeights, BodyRule, CheckKind, HttpCheck, HttpQuestion, MysqlCheck,
 };
-use evenkeel::net::connect::connect_from;
+use evenkeel::net::connect::connect_by;
+use evenkeel::net::way::Way;
 use evenkeel::probe::{Layer, Question, Report, attempt};
 use support::eventually::{DEADLINE, eventually};
 use support::real::{RealApache, RealMariaDb};
@@ -65,7 +66,7 @@ fn bad(report: &Report, layer: Layer, words: &str) {
 
 /// Connects from `source`, reads the greeting and leaves: what a naive check does.
 async fn leave_rudely(server: &RealMariaDb, source: &str) {
-    let mut stream = connect_from(Some(ip(source)), &server.address.into(), TIMEOUT).await.unwrap();
+    let mut stream = connect_by(Some(&Way::from_source(ip(source))), &server.address.into(), TIMEOUT).await.unwrap();
     let _ = stream.read(&mut [0; 256]).await;
 }
 
@@ -132,7 +133,7 @@ async fn too_many_connections_are_named_with_the_remedy() {
     server.query("CREATE USER 'evenkeel'@'%'");
     let mut held = Vec::new();
     for _ in 0..40 {
-        held.push(connect_from(Some(ip("127.0.1.8")), &server.address.into(), TIMEOUT).await.unwrap());
+        held.push(connect_by(Some(&Way::from_source(ip("127.0.1.8"))), &server.address.into(), TIMEOUT).await.unwrap());
         if held.len() > 10 {
             let report = probe(mysql("evenkeel", ""), server.address, "127.0.1.1").await;
             if report.result.is_err() {

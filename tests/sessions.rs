@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use support::client::{self, Ending, Response};
-use support::{Balancer, Client, Origin, eventually};
+use support::h2::H2;
+use support::process::free_address;
+use support::{Balancer, Client, Origin, Process, eventually};
 
 use support::eventually::DEADLINE;
 
@@ -346,4 +348,36 @@ fn sessions_of_a_backend_that_is_down_are_watched_more_closely_until_it_is_up_ag
     lb.wait_for_up(1);
     assert!(session.echoes("and afterwards"));
     asks_rarely();
+}
+
+// === the end of the process ===
+
+#[test]
+fn websockets_are_told_when_the_time_of_a_stop_is_over() {
+    let origin = Origin::http().upgrade_echo().start();
+    let web = free_address();
+    let mut process = Process::start(&format!(
+        "shutdown.drain = '300ms'\n[listener.web]\nbind = '{web}'\nhttp = ['1.1', '2']\npool = 'p'\n\
+         [pool.p]\nbackends = ['{}']\n",
+        origin.addr()
+    ));
+    let mut tunnel = client::websocket(web, "/chat");
+    let frame = [0x81, 0x80, 0, 0, 0, 0];
+    assert!(tunnel.echoes(frame));
+    let mut http2 = H2::connect(web);
+    let mut request = http::Request::builder().method("CONNECT").uri("http://a/chat").body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let mut open = http2.begin(request, false).unwrap();
+    assert_eq!(http2.head(&mut open).unwrap().status(), 200);
+    http2.send(&mut open, &frame, false).unwrap();
+    assert_eq!(http2.data(&mut open).unwrap().unwrap()[..], frame);
+    process.signal("TERM");
+    let goes_away = [0x88, 2, 0x03, 0xf4];
+    assert_eq!(tunnel.ending(DEADLINE), Ending::Data(goes_away.to_vec()), "1012 (RFC 6455, section 7.4)");
+    assert_eq!(tunnel.ending(DEADLINE), Ending::Closed);
+    assert_eq!(&http2.data(&mut open).unwrap().unwrap()[..], goes_away);
+    while let Some(behind) = http2.data(&mut open) {
+        assert!(behind.unwrap().is_empty(), "the stream ends in order");
+    }
+    assert!(process.wait(DEADLINE).success());
 }

@@ -25,6 +25,102 @@ fn get(client: &mut Client, host: &str, path: &str) -> support::client::Response
     client.read_response()
 }
 
+// === which TLS ===
+
+/// A client that trusts this authority, of these versions, suites and groups; all where none are named.
+fn client_of(
+    ca: &Authority,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    suites: &[rustls::SupportedCipherSuite],
+    groups: &[&'static dyn rustls::crypto::SupportedKxGroup],
+) -> std::sync::Arc<rustls::ClientConfig> {
+    use rustls::pki_types::pem::PemObject;
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if !suites.is_empty() {
+        provider.cipher_suites = suites.to_vec();
+    }
+    if !groups.is_empty() {
+        provider.kx_groups = groups.to_vec();
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_file(ca.file()).unwrap()).unwrap();
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(versions).unwrap();
+    builder.with_root_certificates(roots).with_no_client_auth().into()
+}
+
+#[test]
+fn clients_are_spoken_to_in_the_versions_suites_and_groups_that_are_named() {
+    use rustls::crypto::aws_lc_rs::cipher_suite::{
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 as OLD_128, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 as OLD_256,
+        TLS13_AES_128_GCM_SHA256 as NEW_128, TLS13_AES_256_GCM_SHA384 as NEW_256,
+    };
+    use rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519};
+    let ca = Authority::new("CA");
+    let certificate = ca.issue("web", &["web.example.com"]);
+    let origin = Origin::http().start();
+    let config = |tls: &str| {
+        let text = listener(&certificate, "", origin.addr());
+        text.replace("[pool.p]", &format!("{tls}\n[pool.p]"))
+    };
+    let lb = Balancer::start(&config(""));
+    let agreed = |versions: &[&'static rustls::SupportedProtocolVersion], suites: &[_], groups: &[_]| {
+        let client = client_of(&ca, versions, suites, groups);
+        let stream = Client::try_connect_tls(lb.addr("web"), "web.example.com", &client).ok()?;
+        let tls = stream.tls();
+        Some((tls.negotiated_cipher_suite()?.suite(), tls.negotiated_key_exchange_group()?.name()))
+    };
+    assert!(agreed(&[&TLS12], &[], &[]).is_some() && agreed(&[&TLS13], &[], &[]).is_some());
+    assert_eq!(lb.reload(&config("max_version = '1.2'")).status, 200);
+    assert!(agreed(&[&TLS12], &[], &[]).is_some());
+    assert!(agreed(&[&TLS13], &[], &[]).is_none());
+    let ciphers = "ciphers = ['TLS_AES_128_GCM_SHA256', 'ECDHE-ECDSA-AES128-GCM-SHA256']\ngroups = ['secp256r1']";
+    assert_eq!(lb.reload(&config(ciphers)).status, 200);
+    let group = SECP256R1.name();
+    assert_eq!(agreed(&[&TLS13], &[], &[]), Some((NEW_128.suite(), group)));
+    assert_eq!(agreed(&[&TLS12], &[], &[]), Some((OLD_128.suite(), group)));
+    assert_eq!(agreed(&[&TLS13], &[NEW_256], &[]), None);
+    assert_eq!(agreed(&[&TLS12], &[OLD_256], &[]), None);
+    assert_eq!(agreed(&[&TLS13], &[NEW_128], &[X25519]), None);
+    assert_eq!(lb.reload(&config("ciphers = ['TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384']")).status, 200);
+    assert_eq!(agreed(&[&TLS13], &[], &[]), None, "a version without a suite is not spoken");
+    assert_eq!(agreed(&[&TLS13, &TLS12], &[], &[]).unwrap().0, OLD_256.suite());
+}
+
+#[test]
+fn backends_and_their_checks_are_spoken_to_as_the_pool_says() {
+    let ca = Authority::new("CA");
+    let certificate = ca.issue("web", &["web.example.com"]);
+    let origin = Origin::http().reply("inside").start();
+    let lb = |inner: &str, outer: &str| {
+        let lb = Balancer::start(&format!(
+            "[listener.inner]\nbind = 'unix:@evenkeel-tls-{0}-{1}'\npool = 'p'\n[listener.inner.tls]\n\
+             certificates = [{certificate}]\n{inner}\n[pool.p]\nbackends = ['{2}']\n\
+             [listener.web]\nbind = '127.0.0.1:0'\npool = 'over'\n\
+             [pool.over]\nbackends = ['unix:@evenkeel-tls-{0}-{1}']\n\
+             tls = {{ server_name = 'web.example.com', ca = '{3}', {outer} }}\n\
+             check.home = {{ type = 'http', interval = '50ms', timeout = '50ms' }}\n",
+            std::process::id(),
+            origin.port(),
+            origin.addr(),
+            ca.file().display()
+        ));
+        let is_up = lb.metric("evenkeel_pool_backends_up{pool=over}") > 0.0;
+        (is_up, lb.get("/").status)
+    };
+    for (inner, outer, works) in [
+        ("max_version = '1.2'", "max_version = '1.2'", true),
+        ("min_version = '1.3'", "max_version = '1.2'", false),
+        ("ciphers = ['TLS_AES_128_GCM_SHA256']", "ciphers = ['TLS_AES_128_GCM_SHA256']", true),
+        ("ciphers = ['TLS_AES_128_GCM_SHA256']", "ciphers = ['TLS_AES_256_GCM_SHA384']", false),
+        ("groups = ['secp384r1']", "groups = ['secp384r1', 'x25519']", true),
+        ("groups = ['secp384r1']", "groups = ['x25519']", false),
+    ] {
+        let (is_up, status) = lb(inner, outer);
+        assert_eq!((is_up, status == 200), (works, works), "{inner} {outer}: {status}");
+    }
+}
+
 // === with clients ===
 
 #[test]

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use evenkeel::config::model::{CheckKind, CheckTls, HttpCheck, HttpQuestion, Identity, TlsCheck, TlsVersion, Verify};
+use evenkeel::config::model::{
+    CheckKind, CheckTls, Dialect, HttpCheck, HttpQuestion, Identity, TlsCheck, TlsVersion, Verify,
+};
 use evenkeel::config::{self, Source};
 use evenkeel::probe::{Layer, Question, Report, attempt};
 use rcgen::{BasicConstraints, CertifiedIssuer, IsCa, KeyPair};
@@ -274,7 +276,8 @@ async fn versions_and_protocols_must_fit() {
     let new = serving(Serves { versions: ONLY_1_3, ..made().into() }).await;
     good(&probe(handshake(trusted()), old).await, "TLS 1.2");
     good(&probe(handshake(trusted()), new).await, "TLS 1.3");
-    let newest = || handshake(CheckTls { least: TlsVersion::V1_3, ..trusted() });
+    let newest =
+        || handshake(CheckTls { dialect: Dialect { least: TlsVersion::V1_3, ..Dialect::default() }, ..trusted() });
     good(&probe(newest(), new).await, "TLS 1.3");
     bad(&probe(newest(), old).await, Layer::Tls, "min_version");
 

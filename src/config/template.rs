@@ -5,6 +5,7 @@
 use super::model::{Page, Piece, Template, Variable};
 use super::units::Fault;
 use super::unknown::nearest;
+use crate::log::format::TlsFact;
 
 /// Variables without an argument.
 const PLAIN: &[(&str, Variable)] = &[
@@ -20,6 +21,10 @@ const PLAIN: &[(&str, Variable)] = &[
     ("request_id", Variable::RequestId),
     ("listener", Variable::Listener),
     ("pool", Variable::Pool),
+    ("tls_version", Variable::Tls(TlsFact::Version)),
+    ("tls_cipher", Variable::Tls(TlsFact::Cipher)),
+    ("tls_server_name", Variable::Tls(TlsFact::ServerName)),
+    ("tls_client_subject", Variable::Tls(TlsFact::ClientSubject)),
     ("backend", Variable::Backend),
     ("status", Variable::Status),
 ];

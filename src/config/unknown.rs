@@ -118,6 +118,8 @@ mod tests {
             | "compress = { ... }"
             | "errors = { ... }"
             | "mirror = { ... }" => &["[listener.web]"],
+            "[listener.NAME.tcp]" | "keepalive = { ... }" => &["[listener.web.tcp]"],
+            "[pool.NAME.tcp]" => &["[pool.web.tcp]"],
             "[listener.NAME.udp]" => &["[listener.names.udp]"],
             "[listener.NAME.limits]" => &["[listener.web.limits]", "[listener.names.limits]"],
             "[listener.NAME.timeouts]" => &["[listener.web.timeouts]", "[listener.names.timeouts]"],

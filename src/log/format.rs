@@ -50,10 +50,25 @@ pub enum Early {
     Request,
     /// Its identity.
     RequestId,
+    /// What was agreed on with the client.
+    Tls(TlsFact),
     /// A header, the first of that name; lower case.
     Header(Box<str>),
     /// A cookie.
     Cookie(Box<str>),
+}
+
+/// What was agreed on with the client over TLS; nothing without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFact {
+    /// `TLSv1.3`.
+    Version,
+    /// The cipher suite, by its name at IANA.
+    Cipher,
+    /// The name that the client has asked for (SNI).
+    ServerName,
+    /// Who holds the client's certificate, where it has shown one that is trusted.
+    ClientSubject,
 }
 
 /// What is known at the end.
@@ -136,6 +151,10 @@ const NAMES: &[(&str, Known)] = &[
     ("protocol", Known::Early(Early::Protocol)),
     ("request", Known::Early(Early::Request)),
     ("request_id", Known::Early(Early::RequestId)),
+    ("tls_version", Known::Early(Early::Tls(TlsFact::Version))),
+    ("tls_cipher", Known::Early(Early::Tls(TlsFact::Cipher))),
+    ("tls_server_name", Known::Early(Early::Tls(TlsFact::ServerName))),
+    ("tls_client_subject", Known::Early(Early::Tls(TlsFact::ClientSubject))),
     ("status", Known::Late(Late::Status)),
     ("pool", Known::Late(Late::Pool)),
     ("backend", Known::Late(Late::Backend)),

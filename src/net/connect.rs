@@ -1,15 +1,16 @@
 //! The one way to reach a backend: traffic and probes come through here, so a probe proves what traffic will meet.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::transport::Transport;
-use crate::config::model::{Site, UnixName};
+use super::way::{Way, of};
+use crate::config::model::{Keepalive, Site, UnixName, Vigil};
 
 /// The first look whether a queue that was full has room again, and the later ones.
 const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -20,15 +21,14 @@ const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(32);
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
 pub async fn connect(site: &Site, deadline: Duration) -> io::Result<Transport> {
-    connect_from(None, site, deadline).await
+    connect_by(None, site, deadline).await
 }
 
-/// Opens a connection from one of our own addresses within `deadline`; `None` leaves the choice to the system. To a unix
-/// socket there is but one way.
+/// Opens a connection by a way within `deadline`; `None` leaves all to the system. To a unix socket there is but one way.
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn connect_from(source: Option<IpAddr>, site: &Site, deadline: Duration) -> io::Result<Transport> {
+pub async fn connect_by(way: Option<&Way>, site: &Site, deadline: Duration) -> io::Result<Transport> {
     let address = match site {
         Site::Ip(address) => *address,
         // Boxed: every connection to a port would keep the room as well.
@@ -37,8 +37,8 @@ pub async fn connect_from(source: Option<IpAddr>, site: &Site, deadline: Duratio
     // Born non-blocking: each option set afterwards costs a system call per connection.
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
-    if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
+    if let Some(way) = way {
+        way.prepare(&SockRef::from(&socket), address)?;
     }
     let connected = timeout(deadline, socket.connect(address)).await;
     connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map(Transport::Tcp)
@@ -79,18 +79,23 @@ pub(super) fn address_of(name: &UnixName) -> io::Result<SockAddr> {
 ///
 /// The questions come after each quarter of the time: of those that an answer is due to, up to three may get lost. The
 /// system counts them in seconds. A side that lives and takes nothing for so long is given up as well (tcp(7)).
-pub fn watch_over(stream: &Transport, patience: Duration) {
+///
+/// What the way says of either is left as it is.
+pub fn watch_over(stream: &Transport, way: Option<&Way>, patience: Duration) {
     if !stream.is_tcp() {
         // The other side of a unix socket cannot be gone without the system's knowing.
         return;
     }
     let patience = patience.max(Duration::from_secs(1));
     let quarter = Duration::from_secs((patience.as_secs() / 4).max(1));
-    let questions = TcpKeepalive::new().with_time(quarter).with_interval(quarter).with_retries(3);
     let socket = SockRef::from(stream);
     // Where the system takes an option not, or the connection has gone, a dead one is noticed later.
-    let _ = socket.set_tcp_keepalive(&questions);
-    let _ = socket.set_tcp_user_timeout(Some(patience));
+    if way.is_none_or(|way| way.config().keepalive == Vigil::AsNeeded) {
+        let _ = socket.set_tcp_keepalive(&of(Keepalive { idle: quarter, interval: quarter, count: 3 }));
+    }
+    if way.is_none_or(|way| way.config().options.user_timeout.is_none()) {
+        let _ = socket.set_tcp_user_timeout(Some(patience));
+    }
 }
 
 /// Asks within `deadline` whether the port is open, and leaves. The last step of the handshake is held back and the
@@ -101,7 +106,7 @@ pub fn watch_over(stream: &Transport, patience: Duration) {
 ///
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
-pub async fn knock(source: Option<IpAddr>, site: &Site, deadline: Duration) -> io::Result<()> {
+pub async fn knock(way: Option<&Way>, site: &Site, deadline: Duration) -> io::Result<()> {
     let address = match site {
         Site::Ip(address) => *address,
         // Nobody counts connections against us here, and there is no handshake whose last step could be held back.
@@ -111,8 +116,8 @@ pub async fn knock(source: Option<IpAddr>, site: &Site, deadline: Duration) -> i
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     socket.set_tcp_quickack(false)?;
     socket.set_linger(Some(Duration::ZERO))?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+    if let Some(way) = way {
+        way.prepare(&socket, address)?;
     }
     if is_open(&socket, address)? {
         return Ok(());
@@ -157,7 +162,7 @@ mod tests {
         // The time, and the seconds between two questions.
         for (millis, seconds) in [(60_000, 15), (5_000, 1), (4_000, 1), (1_000, 1), (100, 1)] {
             let patience = Duration::from_millis(millis);
-            watch_over(&stream, patience);
+            watch_over(&stream, None, patience);
             let between = Duration::from_secs(seconds);
             assert!(socket.keepalive().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap(), between, "{patience:?}");

@@ -22,6 +22,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::way::Way;
+
 /// Longest datagram there is.
 pub const LONGEST: usize = 65_535;
 /// Room for what waits to be taken, bytes; the kernel caps it at `net.core.rmem_max`. A burst comes within a millisecond,
@@ -81,22 +83,14 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 pub struct Line(UdpSocket);
 
 impl Line {
-    /// From a port that the system draws.
+    /// By a way, and from a port that the system draws; `None` leaves all to the system.
     ///
     /// # Errors
     /// What the system said: no descriptor, no port, no way there.
-    pub fn towards(address: SocketAddr) -> io::Result<Self> {
-        Self::from_to(None, address)
-    }
-
-    /// From one of our own addresses; `None` leaves the choice to the system.
-    ///
-    /// # Errors
-    /// As for [`Line::towards`].
-    pub fn from_to(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Self> {
+    pub fn by_to(way: Option<&Way>, address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-        if let Some(source) = source {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+        if let Some(way) = way {
+            way.prepare_datagrams(&socket, address)?;
         }
         socket.connect(&address.into())?;
         UdpSocket::from_std(socket.into()).map(Self)
@@ -312,7 +306,7 @@ mod tests {
         let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         socket2::SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
         let face = Face::new(socket).unwrap();
-        let client = Line::towards(face.socket.local_addr().unwrap()).unwrap();
+        let client = Line::by_to(None, face.socket.local_addr().unwrap()).unwrap();
         let mut sent = 0;
         for _ in 0..100 {
             client.send(&[7; 500]).unwrap();

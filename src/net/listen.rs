@@ -5,21 +5,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::transport::Transport;
 use super::unix::{self, SocketFile};
-use crate::config::model::{NO_ADDRESS, Site};
+use super::way::{self, Refused};
+use crate::config::model::{ListenerTcp, NO_ADDRESS, Site};
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 4096;
-/// A client that has said nothing for this long is asked by the system whether it is still there …
-const CLIENT_QUIET: Duration = Duration::from_secs(60);
-/// … and again, four times in all. So what a client that is gone without a word holds at a backend (a session of a
-/// database) is given back in two minutes.
-const CLIENT_ASKED: Duration = Duration::from_secs(15);
 
 /// A listening socket that no runtime has yet.
 #[derive(Debug)]
@@ -48,18 +43,45 @@ pub struct Bound {
     pub site: Site,
     /// The file that goes when this does.
     pub file: Option<SocketFile>,
+    /// What those of TCP are told later goes by this.
+    pub handles: Handles,
 }
 
-/// Binds a site for `workers`; a socket with a file gets these rights.
+/// Listening sockets in other hands, for whoever tells them something else later. They stay open as long as it does.
+#[derive(Debug, Default)]
+pub struct Handles(Vec<Socket>);
+
+impl Handles {
+    fn of(sockets: &[TcpListener]) -> io::Result<Self> {
+        sockets.iter().map(|socket| socket.try_clone().map(Socket::from)).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Tells the sockets what `now` says, and takes back what only `before` said. Connections that were accepted before
+    /// keep what they have.
+    ///
+    /// # Errors
+    /// What the system does not take, which [`way::prove_listener`] has found out in all but odd cases.
+    pub fn tell(&self, before: &ListenerTcp, now: &ListenerTcp) -> Result<(), Refused> {
+        for socket in &self.0 {
+            let is_v4 = socket.local_addr().is_ok_and(|address| address.is_ipv4());
+            way::undress(socket, before, now, is_v4);
+            way::dress_listener(socket, now, is_v4)?;
+        }
+        Ok(())
+    }
+}
+
+/// Binds a site for `workers`; a socket with a file gets these rights, one of TCP these options.
 ///
 /// # Errors
 /// What the system said: in use, not permitted, no such address.
-pub fn bind(site: &Site, socket_mode: u32, workers: usize) -> io::Result<Bound> {
+pub fn bind(site: &Site, socket_mode: u32, tcp: &ListenerTcp, workers: usize) -> io::Result<Bound> {
     match site {
         Site::Ip(address) => {
-            let sockets = bind_address(*address, workers)?;
+            let sockets = bind_address(*address, tcp, workers)?;
             let site = sockets.first().map_or(Ok(*address), TcpListener::local_addr)?.into();
-            Ok(Bound { sockets: sockets.into_iter().map(Unserved::Tcp).collect(), site, file: None })
+            let handles = Handles::of(&sockets)?;
+            Ok(Bound { sockets: sockets.into_iter().map(Unserved::Tcp).collect(), site, file: None, handles })
         }
         Site::Unix(name) => {
             let (first, file) = unix::bind(name, socket_mode)?;
@@ -68,7 +90,7 @@ pub fn bind(site: &Site, socket_mode: u32, workers: usize) -> io::Result<Bound> 
                 sockets.push(Unserved::Unix(first.try_clone()?));
             }
             sockets.push(Unserved::Unix(first));
-            Ok(Bound { sockets, site: site.clone(), file })
+            Ok(Bound { sockets, site: site.clone(), file, handles: Handles::default() })
         }
     }
 }
@@ -125,15 +147,15 @@ impl Acceptor {
 ///
 /// # Errors
 /// What the system said: in use, not permitted, no such address.
-fn bind_address(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn bind_address(address: SocketAddr, tcp: &ListenerTcp, workers: usize) -> io::Result<Vec<TcpListener>> {
     if address.port() != 0 {
-        socket(address)?.bind(&address.into())?;
+        socket(address, tcp)?.bind(&address.into())?;
     }
-    let first = shared(address)?;
+    let first = shared(address, tcp)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..workers {
-        sockets.push(shared(address)?);
+        sockets.push(shared(address, tcp)?);
     }
     for socket in &sockets {
         SocketRef(socket).listen()?;
@@ -149,21 +171,20 @@ impl SocketRef<'_> {
     }
 }
 
-fn shared(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address)?;
+fn shared(address: SocketAddr, tcp: &ListenerTcp) -> io::Result<TcpListener> {
+    let socket = socket(address, tcp)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, tcp: &ListenerTcp) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     // Inherited by accepted sockets: saves two calls for each connection.
     socket.set_tcp_nodelay(true)?;
-    let questions = TcpKeepalive::new().with_time(CLIENT_QUIET).with_interval(CLIENT_ASKED).with_retries(4);
-    socket.set_tcp_keepalive(&questions)?;
+    way::dress_listener(&socket, tcp, address.is_ipv4()).map_err(|refused| refused.error)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` are two addresses, whatever the system's default.
         socket.set_only_v6(true)?;

@@ -12,4 +12,5 @@ pub mod stream;
 pub mod tls;
 pub mod transport;
 pub mod unix;
+pub mod way;
 pub mod wheel;

@@ -139,12 +139,21 @@ const FIXED: usize = 16;
 /// of clients among them); the specification has room for 65,535.
 const MAX_BLOCK: usize = 4096;
 
-/// Takes the header off a connection, and nothing beyond it. Says who the client is; `None`: whoever has connected.
+/// What a header says of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address that it reached.
+    pub reached: SocketAddr,
+}
+
+/// Takes the header off a connection, and nothing beyond it. `None`: it is whoever has connected.
 /// No deadline of its own.
 ///
 /// # Errors
 /// There is none, or a broken one, or the connection has ended.
-pub async fn take(stream: &mut Transport) -> io::Result<Option<SocketAddr>> {
+pub async fn take(stream: &mut Transport) -> io::Result<Option<Named>> {
     let mut header = vec![0; SHORTEST];
     stream.read_exact(&mut header).await?;
     if header.starts_with(&SIGNATURE) {
@@ -187,7 +196,7 @@ fn broken() -> io::Error {
 
 /// A line of version 1 (2.1). `Some(None)`: `UNKNOWN`.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
-fn line(header: &[u8]) -> Option<Option<SocketAddr>> {
+fn line(header: &[u8]) -> Option<Option<Named>> {
     let text = std::str::from_utf8(header).ok()?.strip_suffix("\r\n")?;
     let mut words = text.split(' ');
     let (start, family) = (words.next()?, words.next()?);
@@ -204,15 +213,16 @@ fn line(header: &[u8]) -> Option<Option<SocketAddr>> {
     };
     // No sign and no zero in front, as Rust would take them.
     let port = |word: &str| word.parse::<u16>().ok().filter(|port| port.to_string() == word);
-    let (source, _) = (address(words.next()?)?, address(words.next()?)?);
-    let (from, _) = (port(words.next()?)?, port(words.next()?)?);
-    words.next().is_none().then(|| said(source, from))
+    let (source, destination) = (address(words.next()?)?, address(words.next()?)?);
+    let (from, to) = (port(words.next()?)?, port(words.next()?)?);
+    words.next().is_none().then(|| said((source, from), (destination, to)))
 }
 
 /// Who was said to be the client. The unspecified address is nobody's (RFC 4291, section 2.5.2), and stands for clients
 /// without one elsewhere.
-fn said(source: IpAddr, port: u16) -> Option<SocketAddr> {
-    (!source.is_unspecified()).then(|| SocketAddr::new(source.to_canonical(), port))
+fn said(client: (IpAddr, u16), reached: (IpAddr, u16)) -> Option<Named> {
+    let address = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip.to_canonical(), port);
+    (!client.0.is_unspecified()).then(|| Named { client: address(client), reached: address(reached) })
 }
 
 /// Length of the block behind the first 16 bytes of version 2 (2.2).
@@ -223,7 +233,7 @@ fn block_length(fixed: &[u8]) -> Option<usize> {
 
 /// A whole header of version 2 (2.2). `Some(None)`: LOCAL, or a family that says no address.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
-fn block(header: &[u8]) -> Option<Option<SocketAddr>> {
+fn block(header: &[u8]) -> Option<Option<Named>> {
     let block = &header[FIXED..];
     match header[12] {
         0x20 => return Some(None),
@@ -235,14 +245,14 @@ fn block(header: &[u8]) -> Option<Option<SocketAddr>> {
         // TCP or UDP over IPv4.
         0x11 | 0x12 => {
             let source: [u8; 4] = block.get(..4)?.try_into().ok()?;
-            port(10)?;
-            Some(said(source.into(), port(8)?))
+            let destination: [u8; 4] = block.get(4..8)?.try_into().ok()?;
+            Some(said((source.into(), port(8)?), (destination.into(), port(10)?)))
         }
         // The same over IPv6. The last bytes of the destination's port prove that the block is whole.
         0x21 | 0x22 => {
             let source: [u8; 16] = block.get(..16)?.try_into().ok()?;
-            port(34)?;
-            Some(said(source.into(), port(32)?))
+            let destination: [u8; 16] = block.get(16..32)?.try_into().ok()?;
+            Some(said((source.into(), port(32)?), (destination.into(), port(34)?)))
         }
         // Unix sockets, and "unspecified".
         0x00 | 0x31 | 0x32 => Some(None),
@@ -251,7 +261,7 @@ fn block(header: &[u8]) -> Option<Option<SocketAddr>> {
 }
 
 /// What a whole header says, for tests that have a client say anything; `None`: it is none.
-pub fn understand(header: &[u8]) -> Option<Option<SocketAddr>> {
+pub fn understand(header: &[u8]) -> Option<Option<Named>> {
     if header.starts_with(&SIGNATURE) {
         let length = block_length(header)?;
         return block(header.get(..FIXED + length)?);
@@ -321,8 +331,11 @@ mod tests {
             ("[2001:db8::1]:65535", "[2001:db8::2]:2"),
             ("[::ffff:1.2.3.4]:1", "5.6.7.8:2"),
         ] {
-            let told: SocketAddr = source.parse().unwrap();
-            let told = SocketAddr::new(told.ip().to_canonical(), told.port());
+            let canonical = |text: &str| {
+                let address: SocketAddr = text.parse().unwrap();
+                SocketAddr::new(address.ip().to_canonical(), address.port())
+            };
+            let told = Named { client: canonical(source), reached: canonical(destination) };
             let behalf = client(source, destination);
             assert_eq!(line(Header::new(SendProxy::V1, behalf).bytes()), Some(Some(told)));
             assert_eq!(block(Header::new(SendProxy::V2, behalf).bytes()), Some(Some(told)));

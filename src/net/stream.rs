@@ -19,6 +19,7 @@ use super::connect::watch_over;
 use super::splice::Pipe;
 use super::tls::{ClientCertificate, Facts, TlsSocket};
 use super::transport::Transport;
+use super::way::Way;
 
 /// One connection, to a client or to a backend.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Stream {
     unfinished: bool,
     /// For whoever opened it: which of a backend's addresses it leads to.
     pub place: u32,
+    /// The address that its client has reached, where a proxy in front has said so. Boxed: few have it.
+    reached: Option<Box<SocketAddr>>,
 }
 
 /// What the bytes go through.
@@ -101,17 +104,17 @@ impl Socket {
 impl Stream {
     /// Takes over a connected socket.
     pub fn new(stream: impl Into<Transport>) -> Self {
-        Self { socket: Socket::Plain(stream.into()), unfinished: false, place: 0 }
+        Self { socket: Socket::Plain(stream.into()), unfinished: false, place: 0, reached: None }
     }
 
     /// Takes over a connection on which TLS has been agreed.
     pub fn over_tls(socket: TlsSocket) -> Self {
-        Self { socket: Socket::Tls(Box::new(socket)), unfinished: false, place: 0 }
+        Self { socket: Socket::Tls(Box::new(socket)), unfinished: false, place: 0, reached: None }
     }
 
     /// Takes over a stream that another protocol carries.
     pub fn carried(carrier: Box<dyn Carrier>) -> Self {
-        Self { socket: Socket::Carried(carrier), unfinished: false, place: 0 }
+        Self { socket: Socket::Carried(carrier), unfinished: false, place: 0, reached: None }
     }
 
     /// Whether it goes over TLS.
@@ -152,8 +155,16 @@ impl Stream {
         }
     }
 
-    /// Our end, where it has an address.
+    /// A proxy in front has said that its client has reached this address.
+    pub fn set_reached(&mut self, address: SocketAddr) {
+        self.reached = Some(Box::new(address));
+    }
+
+    /// The address that its client has reached: our end, where it has an address and no proxy says another.
     pub fn local_address(&self) -> Option<SocketAddr> {
+        if let Some(reached) = &self.reached {
+            return Some(**reached);
+        }
         match &self.socket {
             Socket::Plain(socket) => socket.local_address(),
             Socket::Tls(tls) => tls.transport().local_address(),
@@ -330,9 +341,9 @@ impl Stream {
 
     /// Has the system give the connection up when the other side has gone without a word, see [`watch_over`]; reading or
     /// writing fails then by an error that [`is_lost`] knows.
-    pub fn watch(&self, patience: Duration) {
+    pub fn watch(&self, way: Option<&Way>, patience: Duration) {
         if let Some(transport) = self.socket.transport() {
-            watch_over(transport, patience);
+            watch_over(transport, way, patience);
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Backend {
     pub probes: ProbeStats,
     /// Where `address` is right now. Writer: control (resolver).
     resolved: Mutex<Option<Site>>,
-    /// Counts the moves of `resolved`, so that connections to an older address are told apart. Writer: control.
+    /// Counts the moves of `resolved` and of the way there, so that connections of before are told apart. Writer: control.
     moves: AtomicU32,
     /// [`Verdict`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
     verdict: AtomicU64,
@@ -178,7 +178,12 @@ impl Backend {
         *resolved = site;
     }
 
-    /// How often its address has changed.
+    /// It is reached in another way from now on: connections of before are not used again. Called by control only.
+    pub fn reroute(&self) {
+        self.moves.fetch_add(1, Relaxed);
+    }
+
+    /// How often its address, or the way there, has changed.
     #[inline]
     pub fn moves(&self) -> u32 {
         self.moves.load(Relaxed)

@@ -23,7 +23,7 @@ impl Dress {
         let terms = Terms {
             verify: &tls.verify,
             resume: Resume::Allowed,
-            least: tls.least,
+            dialect: &tls.dialect,
             identity: tls.identity.as_ref(),
             protocols: match http {
                 HttpVersion::V1_1 => &[],

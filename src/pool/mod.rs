@@ -37,6 +37,7 @@ pub use sticky::{Stick, Sticky};
 use crate::config::model;
 pub use crate::health::judge::{Alarm, AlarmKind};
 use crate::metrics::{PerWorker, PoolStats};
+use crate::net::way::Way;
 
 /// One pool, live. Made anew by each reload; its backends and counters are carried over.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Pool {
     pub budget: Arc<Budget>,
     /// How its traffic agrees on TLS with its backends; `None`: not at all.
     pub tls: Option<Arc<Dress>>,
+    /// How its backends are reached; `None`: nothing is special.
+    pub way: Option<Way>,
     /// How its clients stay with a backend; `None`: they do not.
     pub sticky: Option<Arc<Sticky>>,
     preferences: Preferences,
@@ -131,7 +134,8 @@ impl Pool {
             backend.set_queue(&live.queue);
         }
         let sticky = Sticky::new(&config, &backends, &preferences, None).map(Arc::new);
-        Self { config, backends, stats, budget, tls, sticky, preferences, live: Arc::new(live), bell }
+        let way = config.way.clone().map(Way::new);
+        Self { config, backends, stats, budget, tls, way, sticky, preferences, live: Arc::new(live), bell }
     }
 
     /// The next generation of this pool: counters and what changes while it lives go on.
@@ -154,7 +158,8 @@ impl Pool {
             config.tls.as_ref().map(|tls| Arc::new(Dress::new(tls, config.http)))
         };
         let sticky = Sticky::new(&config, &backends, &preferences, self.sticky.as_deref()).map(Arc::new);
-        Self { config, backends, stats, budget, tls, sticky, preferences, live, bell }
+        let way = config.way.clone().map(Way::new);
+        Self { config, backends, stats, budget, tls, way, sticky, preferences, live, bell }
     }
 
     /// Makes the data path see the backends' states: called by `probe` after each flip, and when a table is published.

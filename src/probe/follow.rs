@@ -12,7 +12,7 @@ use super::names::{Names, Whereabouts};
 use super::question::Question;
 use super::schedule::Runner;
 use super::watched::{Kind, Watch, Watched};
-use crate::config::model::{Address, CheckKind, Initial, Timing};
+use crate::config::model::{Address, CheckKind, Initial, Timing, Way};
 use crate::health::agenda::{Asked, Asker, QuestionId};
 use crate::health::judge::{Location, Plan, Planned, Source};
 use crate::health::{Judge, Mode, State, Urgency};
@@ -100,7 +100,7 @@ impl Runner {
         if watched.kind == Kind::Unchecked
             && let Some(knocking) = old.iter().position(|check| *check.name == *KNOCK_NAME)
         {
-            let id = self.agenda.ask(&knock(backend), Asker { backend: serial, check: 0 });
+            let id = self.agenda.ask(&knock(backend, pool.config.way.as_ref()), Asker { backend: serial, check: 0 });
             watched.checks.push(Watch { question: id, ..old.swap_remove(knocking) });
         }
         for (number, check) in pool.config.checks.iter().enumerate() {
@@ -209,7 +209,8 @@ impl Runner {
     /// Traffic cannot reach a backend that has no checks: asks whether its port is open.
     pub(super) fn start_knocking(&mut self, serial: u64) {
         let Some(watched) = self.watched.get_mut(&serial) else { return };
-        let question = knock(&watched.backend);
+        let way = self.pools.get(watched.pool).and_then(|pool| pool.config.way.as_ref());
+        let question = knock(&watched.backend, way);
         let id = self.agenda.ask(&question, Asker { backend: serial, check: 0 });
         let watch = Watch::new(Arc::from(KNOCK_NAME), id, KNOCK);
         watched.backend.set_checks(vec![watch.status()]);
@@ -247,8 +248,8 @@ fn source(pool: &Pool) -> Source {
     }
 }
 
-fn knock(backend: &Backend) -> Arc<Question> {
-    Arc::new(Question::new(CheckKind::Tcp, backend.address.clone(), KNOCK.timeout))
+fn knock(backend: &Backend, way: Option<&Arc<Way>>) -> Arc<Question> {
+    Arc::new(Question::new(CheckKind::Tcp, backend.address.clone(), KNOCK.timeout).by(way))
 }
 
 /// A new backend whose name is known already has its address at once.

@@ -16,10 +16,11 @@ use super::tls::Opener;
 use super::transcript::Log;
 use super::wire::{self, Security};
 use super::{agent, apache, exec, grpc, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
-use crate::config::model::{Address, Check, CheckKind, SendProxy, Site};
-use crate::net::connect::connect_from;
+use crate::config::model::{self, Address, Check, CheckKind, SendProxy, Site};
+use crate::net::connect::connect_by;
 use crate::net::proxy_protocol::{Behalf, Header};
 use crate::net::transport::Transport;
+use crate::net::way::Way;
 
 /// A question and what can be made ready for it beforehand. Two questions are equal when kind, address and timeout are.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub struct Question {
     pub at: Address,
     /// Longest time an attempt may take.
     pub timeout: Duration,
-    /// Our own address to ask from; `None`: the system chooses.
-    pub source: Option<IpAddr>,
+    /// How it gets there; `None`: nothing is special.
+    pub way: Option<Way>,
     /// The header of the PROXY protocol that the backend wants first.
     pub send_proxy: Option<SendProxy>,
     /// What of it nobody may see.
@@ -75,7 +76,7 @@ impl Question {
             kind,
             at,
             timeout,
-            source: None,
+            way: None,
             send_proxy: None,
             secrets: Vec::new(),
             prepared: OnceLock::new(),
@@ -87,18 +88,20 @@ impl Question {
     pub fn of(check: &Check, backend: &Address) -> Self {
         let secrets = check.secrets.clone();
         let at = Self::place(check, backend);
-        Self { secrets, send_proxy: check.send_proxy, ..Self::new(check.kind.clone(), at, check.timing.timeout) }
+        let way = check.way.clone().map(Way::new);
+        Self { secrets, way, send_proxy: check.send_proxy, ..Self::new(check.kind.clone(), at, check.timing.timeout) }
     }
 
-    /// The one way to a connection, for every kind of check: from the question's own address, within what is left of
+    /// The one way to a connection, for every kind of check: by the question's own way, within what is left of
     /// the attempt's time, with the header of the PROXY protocol sent where the backend wants one, and written down.
     ///
     /// # Errors
     /// The failure that the check ends with.
     pub(super) async fn connect(&self, site: &Site, log: &Log) -> Result<Transport, Failure> {
         let left = (log.began() + self.timeout).saturating_duration_since(Instant::now());
-        let mut stream =
-            connect_from(self.source, site, left).await.map_err(|error| Failure::connecting(&error, self.timeout))?;
+        let mut stream = connect_by(self.way.as_ref(), site, left)
+            .await
+            .map_err(|error| Failure::connecting(&error, self.timeout))?;
         let local = stream.local_address();
         log.connected(local, site.clone());
         if let Some(version) = self.send_proxy {
@@ -150,6 +153,12 @@ impl Question {
         self
     }
 
+    /// Gets there by this way.
+    #[must_use]
+    pub(super) fn by(self, way: Option<&Arc<model::Way>>) -> Self {
+        Self { way: way.cloned().map(Way::new), ..self }
+    }
+
     /// Belongs to these questions.
     #[must_use]
     pub(super) fn among(self, others: &Alive) -> Self {
@@ -159,7 +168,7 @@ impl Question {
     /// Asks from this address of ours.
     #[must_use]
     pub fn ask_from(mut self, source: IpAddr) -> Self {
-        self.source = Some(source);
+        self.way = Some(Way::from_source(source));
         self
     }
 }
@@ -168,7 +177,7 @@ impl PartialEq for Question {
     fn eq(&self, other: &Self) -> bool {
         self.at == other.at
             && self.timeout == other.timeout
-            && self.source == other.source
+            && self.way == other.way
             && self.send_proxy == other.send_proxy
             && self.kind == other.kind
     }

@@ -9,7 +9,7 @@ use crate::config::model::Site;
 use crate::net::connect::knock;
 
 pub(super) async fn ask(question: &Question, address: &Site) -> Result<Finding, Failure> {
-    match knock(question.source, address, question.timeout).await {
+    match knock(question.way.as_ref(), address, question.timeout).await {
         Ok(()) => Ok(Finding::new("port is open")),
         Err(error) => Err(Failure::connecting(&error, question.timeout)),
     }

@@ -14,7 +14,7 @@ use super::question::{Question, Ready};
 use super::report::{Failure, Finding, Layer, plain};
 use super::transcript::Log;
 use crate::config::certificate::{Certificate, moment};
-use crate::config::model::{Address, CheckTls, Site, TlsVersion};
+use crate::config::model::{Address, CheckTls, Dialect, Site, TlsVersion};
 use crate::net::tls::{Agreement, Client, Handshake, Refusal, Resume, Terms, TlsStream, refusal};
 use crate::net::transport::Transport;
 
@@ -44,7 +44,7 @@ pub(super) struct Opened {
 #[derive(Debug, Clone)]
 struct Wanted {
     name: String,
-    least: TlsVersion,
+    dialect: Dialect,
     expires_in: Option<Duration>,
     protocols: String,
 }
@@ -59,13 +59,14 @@ impl Opener {
     pub(super) fn new(tls: &CheckTls, at: &Address, protocols: &[Arc<str>]) -> Result<Self, String> {
         let name = tls.server_name.clone().unwrap_or_else(|| at.host()).to_string();
         let terms = Terms {
-            least: tls.least,
+            dialect: &tls.dialect,
             identity: tls.identity.as_ref(),
             protocols,
             ..Terms::new(&tls.verify, Resume::Never)
         };
         let client = Client::on(&name, &terms)?;
-        let wanted = Wanted { name, least: tls.least, expires_in: tls.expires_in, protocols: protocols.join(", ") };
+        let wanted =
+            Wanted { name, dialect: tls.dialect.clone(), expires_in: tls.expires_in, protocols: protocols.join(", ") };
         Ok(Self { client, wanted })
     }
 
@@ -217,10 +218,18 @@ fn why(error: &io::Error, chain: &[Certificate], wanted: &Wanted, now: i64) -> S
         }
         Refusal::Alert(alert) => alerted(&alert),
         Refusal::NoProtocol => no_protocol(wanted),
-        Refusal::NothingInCommon(what) if what == "version" => match wanted.least {
-            TlsVersion::V1_2 => "it speaks no TLS from version 1.2 on; older ones are broken".to_owned(),
-            TlsVersion::V1_3 => "it does not speak TLS 1.3, and `min_version` wants that".to_owned(),
-        },
+        Refusal::NothingInCommon(what) if what == "version" => {
+            match (wanted.dialect.speaks(TlsVersion::V1_2), wanted.dialect.speaks(TlsVersion::V1_3)) {
+                (false, true) if wanted.dialect.least == TlsVersion::V1_3 => {
+                    "it does not speak TLS 1.3, and `min_version` wants that".to_owned()
+                }
+                (true, false) if wanted.dialect.most == TlsVersion::V1_2 => {
+                    "it does not speak TLS 1.2, and `max_version` wants that".to_owned()
+                }
+                (true, true) => "it speaks no TLS from version 1.2 on; older ones are broken".to_owned(),
+                _ => "it speaks no version of TLS that `ciphers` has one for".to_owned(),
+            }
+        }
         Refusal::NothingInCommon(what) => format!("nothing in common to speak TLS with: {what}"),
         Refusal::NotTls => "what came is no TLS; is this its plain port?".to_owned(),
         Refusal::Misbehaves(what) => format!("it does not keep to TLS: {what}"),

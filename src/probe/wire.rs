@@ -62,7 +62,7 @@ impl Wire {
 
     /// Makes a socket for datagrams to `address`. A datagram beyond [`PIECE`] is cut off there.
     pub(super) fn towards(question: &Question, address: SocketAddr, log: &Log) -> Result<Self, Failure> {
-        let socket = datagram::Line::from_to(question.source, address);
+        let socket = datagram::Line::by_to(question.way.as_ref(), address);
         let socket = socket.map_err(|error| Failure::connecting(&error, question.timeout))?;
         log.connected(socket.local_address().ok(), address.into());
         let line = Recorder::new(Line::Datagrams(socket), log);

@@ -24,7 +24,7 @@ use super::worker::{View, Worker};
 use crate::config::model::{NO_ADDRESS, Protocol};
 use crate::metrics::{HANDSHAKES, Rejection};
 use crate::net::listen::{Acceptor, Unserved};
-use crate::net::proxy_protocol;
+use crate::net::proxy_protocol::{self, Named};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientFault, Server, client_fault};
 use crate::net::transport::Transport;
@@ -157,17 +157,22 @@ type Greeted = (Stream, SocketAddr, Option<Presence>);
 
 /// Everything before the first byte of the protocol: who it is from, and TLS. `None` where that came to nothing.
 async fn greet(listener: &Listener, mut stream: Transport, peer: SocketAddr) -> Option<Greeted> {
-    let mut address = peer;
+    let mut said = None;
     let networks = &listener.config.accept_proxy;
     if !networks.is_empty() && networks.iter().any(|network| network.contains(&peer.ip().to_canonical())) {
         // Boxed: every connection would keep the room that its first moments need.
-        address = Box::pin(named(listener, &mut stream)).await?.unwrap_or(peer);
+        said = Box::pin(named(listener, &mut stream)).await?;
     }
+    let address = said.as_ref().map_or(peer, |said| said.client);
     let presence = match listener.config.limits.connections_per_client {
         None => None,
         Some(most) => enter(listener, address.ip().to_canonical(), most).ok()?,
     };
-    Some((dress(listener, stream, address).await?, address, presence))
+    let mut stream = dress(listener, stream, address).await?;
+    if let Some(said) = said {
+        stream.set_reached(said.reached);
+    }
+    Some((stream, address, presence))
 }
 
 /// A client has as many connections as it may.
@@ -190,10 +195,10 @@ fn enter(listener: &Listener, client: IpAddr, most: NonZeroU32) -> Result<Option
     presence.map(Some).ok_or(Enough)
 }
 
-/// Who a proxy in front says that the client is.
-async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<SocketAddr>> {
+/// Who a proxy in front says that the client is, and where that has gone to. Boxed: few connections have it.
+async fn named(listener: &Listener, stream: &mut Transport) -> Option<Option<Box<Named>>> {
     match within(listener.config.timeouts.head, proxy_protocol::take(stream)).await {
-        Some(Ok(client)) => Some(client),
+        Some(Ok(said)) => Some(said.map(Box::new)),
         other => {
             let why = other.and_then(Result::err).map_or("late".to_owned(), |error| error.to_string());
             tracing::debug!(listener = %listener.config.name, %why, "no PROXY header");

@@ -109,9 +109,21 @@ pub struct Search<'a> {
     pub ask: Ask,
     /// What a new connection begins with, where the pool wants that.
     pub introduction: Option<&'a Introduction>,
+    /// The client waits no longer; `None`: nobody knows.
+    pub until: Option<Instant>,
 }
 
 impl<'a> Search<'a> {
+    /// How long the client still waits.
+    fn left(&self) -> Duration {
+        self.until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// What a failure is, once the client waits no longer: its deadline.
+    pub fn unless_late(&self, cause: Cause) -> Cause {
+        if cause == Cause::ConnectTimeout && self.left().is_zero() { Cause::Deadline } else { cause }
+    }
+
     /// Its pool.
     #[inline]
     pub fn pool(&self) -> &'a Arc<Pool> {
@@ -148,7 +160,7 @@ impl<'a> Search<'a> {
     /// then.
     ///
     /// # Errors
-    /// [`Cause::NoBackend`], [`Cause::QueueFull`], [`Cause::QueueTimeout`] or [`Cause::ClientAbort`].
+    /// [`Cause::NoBackend`], [`Cause::QueueFull`], [`Cause::QueueTimeout`], [`Cause::Deadline`] or [`Cause::ClientAbort`].
     pub async fn lease(
         &self,
         tried: &mut Tried,
@@ -224,10 +236,7 @@ impl<'a> Search<'a> {
             }
             let (patience, again) = self.patience(tried);
             let at_most = if tried.as_of != 0 { Duration::MAX } else { again };
-            let rest = patience.saturating_sub(begun.elapsed());
-            if rest.is_zero() {
-                return Err(if turn.is_some() { Cause::QueueTimeout } else { Cause::NoBackend });
-            }
+            let rest = self.rest(patience, begun, turn.as_ref())?;
             timer.set(rest.min(at_most));
             let news = poll_fn(|context| {
                 if let Some(Poll::Ready(seat)) = turn.as_mut().map(|turn| turn.poll(context)) {
@@ -243,7 +252,7 @@ impl<'a> Search<'a> {
             });
             match news.await {
                 News::Verdict => {}
-                News::Time if turn.is_some() => {}
+                News::Time if turn.is_some() || self.left().is_zero() => {}
                 News::Time => tried.clear(),
                 News::ClientLeft => return Err(Cause::ClientAbort),
                 News::Seat(Err(Displaced)) => return Err(Cause::QueueFull),
@@ -254,6 +263,16 @@ impl<'a> Search<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// How long it may still wait of what it may in all, as long as its client does; or why it waits no longer.
+    fn rest(&self, patience: Duration, begun: Instant, turn: Option<&Turn>) -> Result<Duration, Cause> {
+        let rest = patience.saturating_sub(begun.elapsed());
+        match (rest.is_zero(), self.left()) {
+            (true, _) => Err(if turn.is_some() { Cause::QueueTimeout } else { Cause::NoBackend }),
+            (false, Duration::ZERO) => Err(Cause::Deadline),
+            (false, left) => Ok(rest.min(left)),
         }
     }
 
@@ -288,11 +307,12 @@ impl<'a> Search<'a> {
     /// section 2).
     pub fn time_to_connect(&self, tried: &[u32], retries: u8, backend: &Backend) -> Duration {
         let config = &self.pool().config;
+        let most = config.timeouts.connect.min(self.left());
         let usual = Duration::from_micros(u64::from(backend.latency_micros()));
         if usual.is_zero() || retries >= config.retry.attempts || !self.has_others(tried) {
-            return config.timeouts.connect;
+            return most;
         }
-        config.timeouts.connect.min(SLOW_CONNECT.max(usual * 4))
+        most.min(SLOW_CONNECT.max(usual * 4))
     }
 }
 
@@ -356,7 +376,8 @@ pub async fn open(
     let Some(site) = backend.site() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
     let connecting = async {
-        let mut socket = connect::connect(&site, deadline).await.map_err(|error| cause_of(&error))?;
+        let mut socket =
+            connect::connect_by(pool.way.as_ref(), &site, deadline).await.map_err(|error| cause_of(&error))?;
         if let Some(introduction) = search.introduction {
             // Boxed, as below.
             Box::pin(socket.write_all(introduction.bytes())).await.map_err(|error| cause_of(&error))?;

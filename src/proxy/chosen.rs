@@ -87,7 +87,7 @@ pub(super) async fn choose(
         turned_away(Rejection::NoRoute, name.as_deref());
         return None;
     };
-    let line = Line::named(listener, name.as_deref());
+    let line = Line::named(listener, Some(client), name.as_deref());
     Some(Chosen { pool, reads, line })
 }
 
@@ -124,7 +124,7 @@ fn tell(client: &mut Stream, bytes: &[u8]) {
 }
 
 fn log(worker: &Worker, listener: &Listener, client: SocketAddr, begun: Instant, end: &str, name: Option<&str>) {
-    let Some(line) = Line::named(listener, name) else { return };
+    let Some(line) = Line::named(listener, None, name) else { return };
     let mut ended = Ended::without_pool(client.ip(), 0, 0, end, Phase::Request);
     ended.total = begun.elapsed();
     worker.log.write(listener, &line, &ended);

@@ -17,8 +17,9 @@ use super::outcome::Phase;
 use crate::balance::rng::Rng;
 use crate::config::model::Client;
 use crate::log::escape::{self, Escape};
-use crate::log::format::{Early, Format, Late, Piece, Span, Unit};
+use crate::log::format::{Early, Format, Late, Piece, Span, TlsFact, Unit};
 use crate::log::sink::Sink;
+use crate::net::stream::Stream;
 use crate::route::{Listener, Log};
 
 /// A buffer is handed over when it has this many bytes, or once a second.
@@ -113,25 +114,30 @@ pub const OK: &str = "ok";
 impl Line {
     /// Takes what the listener's log wants of a request; `None` where it has no log.
     #[inline]
-    pub fn of(listener: &Listener, request: &Request<'_>, id: &[u8]) -> Option<Box<Self>> {
-        listener.log.as_ref().map(|log| Box::new(Self::take(&log.config.format, request, id)))
+    pub fn of(listener: &Listener, stream: &Stream, request: &Request<'_>, id: &[u8]) -> Option<Box<Self>> {
+        listener.log.as_ref().map(|log| Box::new(Self::take(&log.config.format, stream, request, id)))
     }
 
-    /// The line of what is no request: of all that it could say of one, the name that a client of TLS asks for.
-    pub fn named(listener: &Listener, name: Option<&str>) -> Option<Box<Self>> {
+    /// The line of what is no request: of all that it could say of one, the name that a client of TLS asks for, and what
+    /// was agreed on where TLS ends here.
+    pub fn named(listener: &Listener, stream: Option<&Stream>, name: Option<&str>) -> Option<Box<Self>> {
         let format = &listener.log.as_ref()?.config.format;
         let mut asked = Texts::default();
         for early in &format.early {
-            let fact = if *early == Early::Host { name.unwrap_or_default() } else { "" };
-            asked.add(format.escape, |add| add(fact.as_bytes()));
+            let fact = match early {
+                Early::Host => name.unwrap_or_default().as_bytes(),
+                Early::Tls(which) => stream.map_or(&b""[..], |stream| tls(stream, *which)),
+                _ => b"",
+            };
+            asked.add(format.escape, |add| add(fact));
         }
         Some(Box::new(Self { asked, answered: RefCell::default() }))
     }
 
-    fn take(format: &Format, request: &Request<'_>, id: &[u8]) -> Self {
+    fn take(format: &Format, stream: &Stream, request: &Request<'_>, id: &[u8]) -> Self {
         let mut asked = Texts::default();
         for early in &format.early {
-            asked.add(format.escape, |add| early_fact(early, request, id, add));
+            asked.add(format.escape, |add| early_fact(early, stream, request, id, add));
         }
         Self { asked, answered: RefCell::default() }
     }
@@ -147,7 +153,7 @@ impl Line {
     }
 }
 
-fn early_fact(early: &Early, request: &Request<'_>, id: &[u8], add: &mut dyn FnMut(&[u8])) {
+fn early_fact(early: &Early, stream: &Stream, request: &Request<'_>, id: &[u8], add: &mut dyn FnMut(&[u8])) {
     match early {
         Early::Method => add(request.method.as_bytes()),
         Early::Host => add(request.host.unwrap_or_default().as_bytes()),
@@ -155,22 +161,29 @@ fn early_fact(early: &Early, request: &Request<'_>, id: &[u8], add: &mut dyn FnM
         Early::Target => add(request.came.as_bytes()),
         Early::Path => add(path_of(request.came.as_bytes())),
         Early::Query => add(query_of(request.came.as_bytes())),
-        Early::Protocol => add(protocol(request.version)),
+        Early::Protocol => add(protocol(stream, request.version)),
         Early::Request => {
             add(request.method.as_bytes());
             add(b" ");
             add(request.came.as_bytes());
             add(b" ");
-            add(protocol(request.version));
+            add(protocol(stream, request.version));
         }
         Early::RequestId => add(id),
+        Early::Tls(which) => add(tls(stream, *which)),
         Early::Header(name) => add(request.header(name).unwrap_or_default()),
         Early::Cookie(name) => add(request.cookie(name).unwrap_or_default()),
     }
 }
 
-fn protocol(version: Version) -> &'static [u8] {
+fn tls(stream: &Stream, which: TlsFact) -> &[u8] {
+    stream.tls().map_or("", |tls| tls.fact(which)).as_bytes()
+}
+
+/// A stream of HTTP/2 is dressed as a connection of HTTP/1.1.
+fn protocol(stream: &Stream, version: Version) -> &'static [u8] {
     match version {
+        _ if stream.is_carried() => b"HTTP/2.0",
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
     }

@@ -22,12 +22,14 @@ use std::time::Duration;
 
 use super::outcome::Cause;
 use super::websocket::{Frames, goodbye, masked_goodbye};
+use super::worker::Worker;
 use crate::config::model::{self, OnDown};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::splice::{Pipe, is_refusal};
 use crate::net::stream::{Stream, is_lost};
+use crate::net::way;
 use crate::net::wheel::Timer;
-use crate::pool::{Lease, Symptom};
+use crate::pool::{Lease, Pool, Symptom};
 
 /// Bytes moved one way before the other connections of the worker get their turn.
 const TURN: usize = 256 * 1024;
@@ -76,7 +78,9 @@ pub struct Relayed {
 /// What a relay obeys beside its two sides.
 #[derive(Debug)]
 pub struct Terms<'a> {
-    /// The lease on the backend: a cut is the relay's end.
+    /// The worker that it runs on: its end is the relay's end.
+    pub worker: &'a Worker,
+    /// The lease on the backend: a cut is that, too.
     pub lease: &'a Lease,
     /// Whether the backend's fall is, too.
     pub on_down: OnDown,
@@ -86,6 +90,8 @@ pub struct Terms<'a> {
     pub lost_after: Duration,
     /// … and for so long when it is down.
     pub lost_after_fall: Duration,
+    /// What of this the pool says for itself.
+    pub way: Option<&'a way::Way>,
     /// What is relayed.
     pub what: What,
 }
@@ -133,16 +139,17 @@ impl Broken {
 
 impl<'a> Terms<'a> {
     /// What pool and listener say of work under this lease.
-    pub fn new(lease: &'a Lease, pool: &model::Pool, listener: &model::Listener) -> Self {
+    pub fn new(worker: &'a Worker, lease: &'a Lease, pool: &'a Pool, listener: &model::Listener) -> Self {
+        let (way, pool) = (pool.way.as_ref(), &pool.config);
         let idle = pool.timeouts.tunnel_idle.unwrap_or(listener.timeouts.tunnel_idle);
         let lost_after = pool.timeouts.response.min(idle).max(LOST_AFTER_MIN);
         let lost_after_fall = pool.timeouts.connect.clamp(LOST_AFTER_MIN, lost_after);
-        Self { lease, on_down: pool.on_down, idle, lost_after, lost_after_fall, what: What::Bytes }
+        Self { worker, lease, on_down: pool.on_down, idle, lost_after, lost_after_fall, way, what: What::Bytes }
     }
 
     /// How closely the connection is watched, where it is watched like this while all is well; or why it ends.
     fn wanted(&self, usual: Watch) -> Result<Watch, Cause> {
-        match (self.lease.is_cut(), self.lease.backend().has_fallen(), self.on_down) {
+        match (self.lease.is_cut() || self.worker.is_ending(), self.lease.backend().has_fallen(), self.on_down) {
             (true, ..) => Err(Cause::Cut),
             (_, true, OnDown::Close) => Err(Cause::BackendDown),
             (_, true, OnDown::Keep) => Ok(Watch::Close),
@@ -172,6 +179,7 @@ pub async fn relay(
     timer: &Timer,
     terms: &Terms<'_>,
 ) -> Relayed {
+    let _open = terms.worker.relays();
     let (for_backend, for_client) = match terms.what {
         What::Bytes => (None, None),
         What::WebSocket(head) => (Some(Frames::default()), Some(Frames::behind(head))),
@@ -218,7 +226,7 @@ pub async fn relay(
             Err(cause) => return Poll::Ready(Some(cause)),
         };
         if wanted != watch && wanted != Watch::NotYet {
-            backend.watch(terms.lost_after(wanted));
+            backend.watch(terms.way, terms.lost_after(wanted));
             watch = wanted;
         }
         Poll::Pending

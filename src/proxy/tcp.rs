@@ -67,7 +67,7 @@ pub async fn serve(
     let introduction =
         pool.config.introduce.as_ref().map(|terms| Box::new(introduce(&worker, terms, &client, address)));
     let introduction = introduction.as_deref();
-    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask, introduction };
+    let search = Search { worker: &worker, view: &view, pool: pool_index.0, ask, introduction, until: None };
     let mut ended = false;
     let left = |context: &mut Context<'_>| has_left(context, &mut client, &mut early.client, &mut ended);
     // Boxed: every connection would keep the room that its first moments need.
@@ -79,7 +79,7 @@ pub async fn serve(
     drop(view);
     let cause = match reached {
         Ok((lease, mut backend)) => {
-            let terms = Terms::new(&lease, &pool.config, &listener.config);
+            let terms = Terms::new(&worker, &lease, &pool, &listener.config);
             let relayed = relay(&mut client, &mut backend, &mut early, &timer, &terms).await;
             (notes.received, notes.sent) = (relayed.received, relayed.sent);
             notes.lease = Some(lease);

@@ -24,6 +24,10 @@ use crate::route::{Listener, Published, Table};
 /// How often idle connections are looked through for those that are too old.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long relays may take to tell their sides that the process ends, and how often that is looked at.
+const FAREWELL: Duration = Duration::from_millis(250);
+const FAREWELL_LOOK: Duration = Duration::from_millis(5);
+
 /// What the connections of one thread share.
 #[derive(Debug)]
 pub struct Worker {
@@ -43,6 +47,9 @@ pub struct Worker {
     /// Called when what may serve has changed.
     ready: Notify,
     draining: Cell<bool>,
+    ending: Cell<bool>,
+    /// Relays under way.
+    relays: Rc<Cell<u32>>,
 }
 
 /// Whether work that comes now finds a backend.
@@ -113,6 +120,8 @@ impl Worker {
             rng: RefCell::new(rng),
             ready: Notify::new(),
             draining: Cell::new(false),
+            ending: Cell::new(false),
+            relays: Rc::default(),
         })
     }
 
@@ -197,6 +206,36 @@ impl Worker {
         wheel::wake_all();
     }
 
+    /// Whether the time to finish is over: relays end, and say so where there is a word for it.
+    #[inline]
+    pub fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// What is still under way ends now; returns when relays have said so to both of their sides, or after a moment.
+    pub async fn end(&self) {
+        self.ending.set(true);
+        if self.relays.get() == 0 {
+            return;
+        }
+        wheel::wake_all();
+        let told = async {
+            while self.relays.get() > 0 {
+                tokio::time::sleep(FAREWELL_LOOK).await;
+            }
+            // Whoever holds the connection of a stream of HTTP/2 passes its last frame on.
+            tokio::time::sleep(FAREWELL_LOOK * 2).await;
+        };
+        // Who does not take it by then is not waited for.
+        let _ = tokio::time::timeout(FAREWELL, told).await;
+    }
+
+    /// A relay is under way until this is dropped.
+    pub fn relays(&self) -> Relays {
+        self.relays.set(self.relays.get() + 1);
+        Relays(Rc::clone(&self.relays))
+    }
+
     /// Acts on what control tells. Runs as a task of the worker for its whole life.
     pub async fn listen_to_control(self: Rc<Self>, mut notices: UnboundedReceiver<Notice>) {
         while let Some(notice) = notices.recv().await {
@@ -232,6 +271,16 @@ impl Worker {
         self.open.fetch_add(1, Relaxed);
         listener.fetch_add(1, Relaxed);
         Place(Arc::clone(&self.open), Arc::clone(listener))
+    }
+}
+
+/// A relay that is under way.
+#[derive(Debug)]
+pub struct Relays(Rc<Cell<u32>>);
+
+impl Drop for Relays {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -74,6 +74,19 @@ impl Table {
         let all = self.pools.iter().flat_map(|pool| &pool.backends);
         all.filter(|backend| !stay.contains(&backend.slot.serial)).cloned().collect()
     }
+
+    /// Backends of `next` that it has from `self`, and reaches in another way.
+    pub fn rerouted<'a>(&self, next: &'a Self) -> Vec<&'a Arc<Backend>> {
+        let ways: HashMap<u64, &Option<Arc<model::Way>>, FixedState> = self
+            .pools
+            .iter()
+            .flat_map(|pool| pool.backends.iter().map(|backend| (backend.slot.serial, &pool.config.way)))
+            .collect();
+        let all = next.pools.iter().flat_map(|pool| pool.backends.iter().map(|backend| (backend, &pool.config.way)));
+        all.filter(|(backend, way)| ways.get(&backend.slot.serial).is_some_and(|before| before != way))
+            .map(|(backend, _)| backend)
+            .collect()
+    }
 }
 
 fn open_log(config: &Arc<model::AccessLog>, foundation: &Foundation) -> Option<Log> {

@@ -17,7 +17,7 @@ use super::workers::Workers;
 use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
-use crate::config::model::{Protocol, Site, Watch};
+use crate::config::model::{ListenerTcp, Protocol, Site, Watch};
 use crate::control::orders::{Around, Orders};
 use crate::control::state_file;
 use crate::control::traces::Exporter;
@@ -217,8 +217,8 @@ fn serve_admin(
 ) -> Result<Option<Site>, StartError> {
     let Some(site) = &loaded.config.admin.bind else { return Ok(None) };
     let refused = |error| StartError::Bind { what: "the admin port".into(), site: site.clone(), error };
-    let listen::Bound { mut sockets, site: local, file } =
-        listen::bind(site, loaded.config.admin.socket_mode, 1).map_err(refused)?;
+    let listen::Bound { mut sockets, site: local, file, .. } =
+        listen::bind(site, loaded.config.admin.socket_mode, &ListenerTcp::default(), 1).map_err(refused)?;
     let socket = sockets.pop().ok_or_else(|| refused(std::io::Error::other("no socket")))?;
     let state = AdminState {
         table: Arc::clone(&control.published),

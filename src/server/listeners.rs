@@ -8,8 +8,10 @@ use tokio::sync::watch;
 
 use super::StartError;
 use super::workers::Workers;
-use crate::config::model::{Config, Listener, Protocol, Site};
+use crate::config::model::{Config, Listener, ListenerTcp, Protocol, Site};
+use crate::net::listen::Handles;
 use crate::net::unix::SocketFile;
+use crate::net::way::{self, Way};
 use crate::net::{datagram, listen};
 
 /// What a socket is known by: its transport and its configured address; with port 0, which is a different port each time,
@@ -33,7 +35,7 @@ impl Transport {
 
     fn bind(self, site: &Site, listener: &Listener, workers: usize) -> std::io::Result<Opened> {
         match (self, site) {
-            (Self::Stream, _) => listen::bind(site, listener.socket_mode, workers).map(Opened::Stream),
+            (Self::Stream, _) => listen::bind(site, listener.socket_mode, &listener.tcp, workers).map(Opened::Stream),
             (Self::Datagram, Site::Ip(address)) => datagram::bind(*address, workers).map(Opened::Datagram),
             // Refused by the configuration.
             (Self::Datagram, Site::Unix(_)) => Err(std::io::ErrorKind::Unsupported.into()),
@@ -61,6 +63,10 @@ struct Open {
     site: Site,
     /// Dropping it takes the file away.
     file: Option<SocketFile>,
+    /// What its sockets have been told …
+    tcp: ListenerTcp,
+    /// … and how they are told something else.
+    handles: Handles,
 }
 
 /// Sockets that are bound and not yet used.
@@ -76,13 +82,30 @@ fn sites(listener: &Listener) -> impl Iterator<Item = (Key, &Listener)> {
     listener.binds.iter().map(move |site| (key(listener, site), listener))
 }
 
+/// Finds out whether this machine and this process can do what the sockets of `config` are to be told.
+fn prove(config: &Config) -> Result<(), StartError> {
+    let usual = ListenerTcp::default();
+    let listeners = config.listeners.iter().filter(|listener| listener.tcp != usual);
+    let listeners = listeners.filter_map(|listener| {
+        let refused = way::prove_listener(&listener.tcp).err()?;
+        Some(format!("listener.{}.tcp: {refused}", listener.name))
+    });
+    let pools = config.pools.iter().filter_map(|pool| {
+        let refused = Way::prove(pool.way.as_ref()?).err()?;
+        Some(format!("pool.{}: {refused}", pool.name))
+    });
+    let refused: Vec<String> = listeners.chain(pools).collect();
+    if refused.is_empty() { Ok(()) } else { Err(StartError::Sockets(refused.join("\n"))) }
+}
+
 impl Listeners {
     /// Binds what `config` has and is not open yet.
     ///
     /// # Errors
-    /// The first address that cannot be bound; nothing is changed then.
+    /// What sockets cannot be told, or the first address that cannot be bound; nothing is changed then.
     pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, StartError> {
         let mut bound = Bound::default();
+        prove(config)?;
         for listener in &config.listeners {
             for site in &listener.binds {
                 let key = key(listener, site);
@@ -112,6 +135,12 @@ impl Listeners {
             {
                 tracing::warn!(listener = %listener.name, %error, "the rights of the socket stay as they were");
             }
+            if let Some(listener) = listener.filter(|listener| listener.tcp != open.tcp) {
+                if let Err(refused) = open.handles.tell(&open.tcp, &listener.tcp) {
+                    tracing::warn!(listener = %listener.name, %refused, "an option of the sockets stays as it was");
+                }
+                open.tcp.clone_from(&listener.tcp);
+            }
             open.name.send_if_modified(|current| {
                 let differs = *current != name;
                 *current = name;
@@ -120,19 +149,20 @@ impl Listeners {
             stays
         });
         for (key, name, opened) in bound.0 {
+            let tcp = wanted.get(&key).map(|listener| listener.tcp.clone()).unwrap_or_default();
             let (sender, receiver) = watch::channel(Some(name));
-            let (site, file) = match opened {
-                Opened::Stream(listen::Bound { sockets, site, file }) => {
+            let (site, file, handles) = match opened {
+                Opened::Stream(listen::Bound { sockets, site, file, handles }) => {
                     workers.accept(sockets, &receiver);
-                    (site, file)
+                    (site, file, handles)
                 }
                 Opened::Datagram(sockets) => {
                     let local = sockets.first().and_then(|socket| socket.local_addr().ok());
                     workers.receive(sockets, &receiver);
-                    (local.map_or_else(|| key.1.clone(), Site::from), None)
+                    (local.map_or_else(|| key.1.clone(), Site::from), None, Handles::default())
                 }
             };
-            self.open.insert(key, Open { name: sender, site, file });
+            self.open.insert(key, Open { name: sender, site, file, tcp, handles });
         }
     }
 

@@ -47,6 +47,9 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// What sockets are to be told cannot be done here; the text says what, and the remedy.
+    #[error("{0}")]
+    Sockets(String),
     /// An access log cannot be opened; the text says which and why.
     #[error("{0}")]
     Log(String),

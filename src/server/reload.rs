@@ -65,6 +65,9 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
     for backend in old.leaving(&table) {
         backend.retire();
     }
+    for backend in old.rerouted(&table) {
+        backend.reroute();
+    }
     control.listeners.apply(&loaded.config, bound, &control.workers);
     control.foundation.sinks.reopen();
     let message = describe(control, &old, &table, &loaded, begun.elapsed());

@@ -31,7 +31,7 @@ enum Order {
     Receive { socket: UdpSocket, name: watch::Receiver<Option<Arc<str>>> },
     /// Let connections end after what they are at.
     Drain,
-    /// Drop everything and end.
+    /// Tell tunnels that they end, drop everything, and end.
     End,
 }
 
@@ -145,7 +145,10 @@ async fn live(start: Start) {
                 tokio::task::spawn_local(udp::run(Rc::clone(&worker), socket, name));
             }
             Order::Drain => worker.drain(),
-            Order::End => break,
+            Order::End => {
+                worker.end().await;
+                break;
+            }
         }
     }
     worker.log.flush();

@@ -4,5 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod options;
 mod proxy_out;
 mod sockets;

@@ -139,3 +139,19 @@ fn a_client_without_an_address_is_unknown() {
         assert_eq!(origin.last_request().header("x-forwarded-for"), None, "{version}");
     }
 }
+
+#[test]
+fn a_backend_is_told_where_the_client_went_by_a_proxy_in_front() {
+    let (address, heard) = listening();
+    let said = "PROXY TCP4 192.0.2.7 198.51.100.9 4711 443\r\n";
+    for (protocol, bytes) in [("tcp", "done"), ("http", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")] {
+        let lb = Balancer::start(&format!(
+            "[listener.web]\nbind = '127.0.0.1:0'\nprotocol = '{protocol}'\npool = 'p'\naccept_proxy = '127.0.0.0/8'\n\
+             [pool.p]\nbackends = ['{address}']\nsend_proxy = 'v1'\n"
+        ));
+        let mut client = Client::connect(lb.addr("web"));
+        client.send(format!("{said}{bytes}"));
+        let told = String::from_utf8(heard.recv_timeout(DEADLINE).unwrap()).unwrap();
+        assert!(told.starts_with(said), "{told}");
+    }
+}

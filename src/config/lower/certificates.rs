@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::clients::clients;
+use super::dialect::dialect;
 use super::identity::belong_together;
 use super::staple::staple;
 use super::tickets::tickets;
-use super::tls::{VERSION, certificates_of, key_of};
+use super::tls::{certificates_of, key_of};
 use crate::config::certificate::{Certificate, SOON, moment};
-use crate::config::model::{HostPattern, Identity, ListenerTls, Protocol, ServerCertificate, TlsVersion};
+use crate::config::model::{HostPattern, Identity, ListenerTls, Protocol, ServerCertificate};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::substitute;
@@ -29,8 +30,7 @@ pub(super) fn listener_tls(listener: &Section<'_>, protocol: Protocol) -> Option
         return Some(None);
     }
     let section = listener.section("tls", &LISTENER_TLS)?;
-    let least = section.choice("min_version", &VERSION);
-    let is_good = least.is_some() || !section.has("min_version");
+    let dialect = dialect(&section);
     if !section.has("certificates") {
         section.missing("certificates", "write certificates = [{ cert = \"web.pem\", key = \"web.key\" }]");
         return None;
@@ -48,9 +48,8 @@ pub(super) fn listener_tls(listener: &Section<'_>, protocol: Protocol) -> Option
         section.fault(&section.entry("certificates")?.node, fault.help(format!("at most {MAX_CERTIFICATES}")));
         return None;
     }
-    let least = least.unwrap_or(TlsVersion::V1_2);
-    let tls = ListenerTls { certificates, files, least, clients: clients?, tickets: tickets? };
-    is_good.then(|| Some(Arc::new(tls)))
+    let tls = ListenerTls { certificates, files, dialect: dialect?, clients: clients?, tickets: tickets? };
+    Some(Some(Arc::new(tls)))
 }
 
 /// One entry: a pair of files, one file with both, or a folder of such files.

@@ -20,7 +20,7 @@ use super::http;
 use super::log;
 use super::route::{self, Above, READS, RouteRead};
 use super::rules::{self, DESTINATIONS, Destined};
-use super::{Pools, connections, paths, udp};
+use super::{Pools, connections, paths, sockets, udp};
 
 /// A request head beyond this is an attack, and the parser's offsets are 32 bits.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -101,12 +101,9 @@ pub(super) fn listener<'a>(
     let accept_proxy = accept_proxy(&section, &trusted_proxies);
     let (normalize, underscores) = paths::policies(&section, protocol);
     let is_destined = DESTINATIONS.iter().any(|key| section.has(key));
-    let idle = !is_destined && !section.has("route");
-    if idle {
-        section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
-    }
+    let idle = is_idle(&section, is_destined);
     let of_routes = routes.iter().flat_map(|read| read.uses.iter().copied());
-    uses.extend(rules::uses(&section, rules.as_ref()).into_iter().chain(of_routes));
+    uses.extend(rules::uses(&section, rules.as_ref()).chain(of_routes));
     let from_standbys = from_standbys(&section, destination.as_ref().filter(|_| reads == Reads::Standby), &routes);
     route::report_shadowed(cx, &routes);
     let found = destination.is_some() || !is_destined;
@@ -115,6 +112,7 @@ pub(super) fn listener<'a>(
     let limits = limits(&section, protocol, process, &sites);
     let timeouts = timeouts(&section, protocol);
     let socket_mode = super::socket_mode(&section, &sites, SOCKET_MODE);
+    let tcp = sockets::listener(&section, protocol, &sites);
     let responses = udp::responses(&section, protocol);
     udp::refuse_unix(&section, protocol, &binds);
     let log = log::of_listener(&section, protocol, log);
@@ -124,6 +122,7 @@ pub(super) fn listener<'a>(
         binds: sites,
         socket_mode,
         protocol,
+        tcp,
         http,
         tls: tls.flatten(),
         unknown_host,
@@ -142,6 +141,15 @@ pub(super) fn listener<'a>(
     });
     paths::refuse_unreachable(&section, listener.as_ref(), &routes);
     ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
+}
+
+/// Whether it leads nowhere, which is a problem.
+fn is_idle(section: &Section<'_>, is_destined: bool) -> bool {
+    let idle = !is_destined && !section.has("route");
+    if idle {
+        section.missing("pool", "write pool = \"NAME\", or routes in [[listener.NAME.route]]");
+    }
+    idle
 }
 
 /// The pools whose standbys are asked for, its own and those of its routes.

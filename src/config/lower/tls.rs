@@ -9,25 +9,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::identity::belong_together;
 use crate::config::address;
-use crate::config::model::{HostPattern, Identity, TlsVersion, Verify};
+use crate::config::model::{HostPattern, Identity, Verify};
 use crate::config::problem::Problem;
-use crate::config::section::{Choice, Section};
+use crate::config::section::Section;
 use crate::config::substitute;
 use crate::config::tree::Node;
 use crate::config::units::Fault;
-
-pub(super) const VERSION: Choice<TlsVersion> = Choice {
-    words: &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)],
-    foreign: &[
-        ("TLSv1.2", "1.2"),
-        ("TLSv1.3", "1.3"),
-        ("TLS1.2", "1.2"),
-        ("TLS1.3", "1.3"),
-        ("1.0", "older versions than 1.2 are broken and not spoken: write \"1.2\""),
-        ("1.1", "older versions than 1.2 are broken and not spoken: write \"1.2\""),
-    ],
-    later: &[],
-};
 
 pub(super) fn verify(tls: &Section<'_>) -> Option<Verify> {
     match (tls.entry("ca"), tls.boolean("verify").unwrap_or(true)) {

@@ -1,6 +1,7 @@
 //! The checks of a pool: when each is asked, what it asks, and what is a good answer.
 
 use super::http::{ApacheCheck, GrpcCheck, HttpCheck};
+use super::sockets::Way;
 use super::tls::TlsCheck;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Check {
     pub host: Option<IpAddr>,
     /// Asked at this port instead of the backend's own.
     pub port: Option<u16>,
+    /// How it gets there, as traffic of its pool does.
+    pub way: Option<Arc<Way>>,
     /// What is said of the connection before anything else, where the backend insists on it.
     pub send_proxy: Option<SendProxy>,
     /// When it is asked and what the answers mean over time.

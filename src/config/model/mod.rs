@@ -6,6 +6,7 @@
 mod check;
 mod conditions;
 mod destination;
+mod dialect;
 mod gates;
 mod http;
 mod log;
@@ -16,6 +17,7 @@ mod paths;
 mod rewrite;
 mod rules;
 mod site;
+mod sockets;
 mod sticky;
 mod tls;
 mod tracing;
@@ -37,6 +39,7 @@ pub use crate::health::Standing;
 pub use check::*;
 pub use conditions::*;
 pub use destination::*;
+pub use dialect::*;
 pub use gates::*;
 pub use http::*;
 pub use log::*;
@@ -47,6 +50,7 @@ pub use paths::*;
 pub use rewrite::*;
 pub use rules::*;
 pub use site::*;
+pub use sockets::*;
 pub use sticky::*;
 pub use tls::*;
 pub use tracing::*;
@@ -138,6 +142,8 @@ pub struct Listener {
     pub socket_mode: u32,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What its sockets are told.
+    pub tcp: ListenerTcp,
     /// Versions of HTTP that its clients may speak.
     pub http: Spoken,
     /// What it speaks it inside of; `None`: nothing.
@@ -312,6 +318,8 @@ pub struct Pool {
     pub on_role_loss: OnDown,
     /// The version of HTTP that its backends are spoken to in.
     pub http: HttpVersion,
+    /// How its backends are reached; `None`: nothing is special.
+    pub way: Option<Arc<Way>>,
     /// TLS to its backends; `None`: plain.
     pub tls: Option<Arc<PoolTls>>,
     /// What connections to its backends begin with; `None`: nothing.

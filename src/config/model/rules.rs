@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{BasicAuth, Compress, Cors, ErrorPages, ForwardAuth, Mirror, Rate, Rewrite};
+use crate::log::format::TlsFact;
 
 /// The rules of one route, or of a listener for what no route matches. Those of the listener are in it already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,6 +99,8 @@ pub enum Variable {
     Target,
     /// The identity of the request.
     RequestId,
+    /// What was agreed on with the client over TLS.
+    Tls(TlsFact),
     /// The name of the listener.
     Listener,
     /// The name of the pool.

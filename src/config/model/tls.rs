@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::HostPattern;
+use super::{Dialect, HostPattern};
 
 /// `[listener.NAME.tls]`: what clients are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub struct ListenerTls {
     pub certificates: Vec<Arc<ServerCertificate>>,
     /// The files, and the folders of files, that these were read from.
     pub files: Vec<PathBuf>,
-    /// Older versions of TLS are refused.
-    pub least: TlsVersion,
+    /// Which TLS is spoken.
+    pub dialect: Dialect,
     /// What clients must show; `None`: they are not asked.
     pub clients: Option<ClientTrust>,
     /// Whether sessions are taken up again.
@@ -135,8 +135,8 @@ pub struct PoolTls {
     pub server_name: Option<Arc<str>>,
     /// What a certificate must prove.
     pub verify: Verify,
-    /// Older versions of TLS are refused.
-    pub least: TlsVersion,
+    /// Which TLS is spoken.
+    pub dialect: Dialect,
     /// The certificate that we show.
     pub identity: Option<Identity>,
 }
@@ -148,8 +148,8 @@ pub struct CheckTls {
     pub server_name: Option<Arc<str>>,
     /// What the certificate must prove.
     pub verify: Verify,
-    /// Older versions of TLS are refused.
-    pub least: TlsVersion,
+    /// Which TLS is spoken.
+    pub dialect: Dialect,
     /// The certificate that we show.
     pub identity: Option<Identity>,
     /// A certificate that ends sooner is a failure.
@@ -162,7 +162,7 @@ impl CheckTls {
         Self {
             server_name: pool.server_name.clone(),
             verify: pool.verify.clone(),
-            least: pool.least,
+            dialect: pool.dialect.clone(),
             identity: pool.identity.clone(),
             expires_in: None,
         }
@@ -172,7 +172,13 @@ impl CheckTls {
 impl Default for CheckTls {
     /// What `tls = true` says.
     fn default() -> Self {
-        Self { server_name: None, verify: Verify::System, least: TlsVersion::V1_2, identity: None, expires_in: None }
+        Self {
+            server_name: None,
+            verify: Verify::System,
+            dialect: Dialect::default(),
+            identity: None,
+            expires_in: None,
+        }
     }
 }
 
@@ -183,15 +189,6 @@ pub struct TlsCheck {
     pub tls: CheckTls,
     /// Protocols offered by ALPN, of which the backend must take one; none: it is not asked.
     pub protocols: Vec<Arc<str>>,
-}
-
-/// Versions of TLS; those before 1.2 are not spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
 }
 
 /// Our own certificate with its key, as `cert` and `key` of a check name them.

@@ -86,7 +86,19 @@ const CHECK_FOREIGN: &[(&str, &str)] = foreign![
 pub(in super::super) const CHECK_TCP: Words = check_words!("tcp", [], [], STEPS_FOREIGN);
 pub(in super::super) const CHECK_TLS_ONLY: Words = check_words!(
     "tls",
-    ["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in", "alpn"],
+    [
+        "server_name",
+        "verify",
+        "ca",
+        "cert",
+        "key",
+        "min_version",
+        "max_version",
+        "ciphers",
+        "groups",
+        "expires_in",
+        "alpn"
+    ],
     ["pin", "starttls"]
 );
 pub(in super::super) const CHECK_HTTP: Words = check_words!(
@@ -208,7 +220,18 @@ pub(in super::super) const REPLICA: Words = Words {
 
 pub(in super::super) const CHECK_TLS: Words = Words {
     place: "tls = { ... } of a check",
-    keys: &["server_name", "verify", "ca", "cert", "key", "min_version", "expires_in"],
+    keys: &[
+        "server_name",
+        "verify",
+        "ca",
+        "cert",
+        "key",
+        "min_version",
+        "max_version",
+        "ciphers",
+        "groups",
+        "expires_in",
+    ],
     later: &["pin"],
     foreign: TLS_FOREIGN,
 };
@@ -230,7 +253,11 @@ pub(super) const TLS_FOREIGN: &[(&str, &str)] = &[
     ("client_key", "key"),
     ("minimum_version", "min_version"),
     ("ssl_min_ver", "min_version"),
-    ("version", "min_version"),
+    ("ssl_max_ver", "max_version"),
+    ("version", "min_version and max_version"),
+    ("ciphersuites", "ciphers, a list; for TLS 1.3, too"),
+    ("cipher_suites", "ciphers"),
+    ("curves", "groups"),
     ("expiry", "expires_in"),
     ("days", "expires_in"),
 ];

@@ -189,6 +189,7 @@ pub(super) const LISTENER: Words = Words {
         "bind",
         "socket_mode",
         "protocol",
+        "tcp",
         "http",
         "tls",
         "redirect",
@@ -222,7 +223,7 @@ pub(super) const LISTENER: Words = Words {
         "errors_of",
         "mirror",
     ],
-    later: &["interface", "fast_open", "mark", "tcp"],
+    later: &[],
     foreign: &[
         ("routes", "[[listener.NAME.route]]"),
         ("http2", "http = [\"1.1\", \"2\"]"),
@@ -238,6 +239,13 @@ pub(super) const LISTENER: Words = Words {
         ("socket", "bind = \"unix:/run/evenkeel/web.sock\""),
         ("permissions", "socket_mode"),
         ("type", "protocol"),
+        ("interface", "[listener.NAME.tcp] interface"),
+        ("fast_open", "[listener.NAME.tcp] fast_open"),
+        ("fastopen", "[listener.NAME.tcp] fast_open"),
+        ("tfo", "[listener.NAME.tcp] fast_open"),
+        ("mark", "[listener.NAME.tcp] mark"),
+        ("so_keepalive", "[listener.NAME.tcp] keepalive"),
+        ("tcp_ut", "[listener.NAME.tcp] user_timeout"),
         ("backend", "pool"),
         ("backends", "pool = \"NAME\"; the backends stand in [pool.NAME]"),
         ("ssl", "[listener.NAME.tls]"),
@@ -308,10 +316,49 @@ pub(super) const LISTENER_UDP: Words = Words {
     ],
 };
 
+pub(super) const LISTENER_TCP: Words = Words {
+    place: "[listener.NAME.tcp]",
+    keys: &["user_timeout", "keepalive", "fast_open", "mark", "interface", "dscp", "max_segment"],
+    later: &["backlog", "defer_accept"],
+    foreign: TCP_FOREIGN,
+};
+
+/// What other programs call options of sockets.
+pub(super) const TCP_FOREIGN: &[(&str, &str)] = &[
+    ("so_keepalive", "keepalive"),
+    ("keep_alive", "keepalive"),
+    ("tcpka", "keepalive"),
+    ("fastopen", "fast_open"),
+    ("tfo", "fast_open"),
+    ("tcp_ut", "user_timeout"),
+    ("tcp-ut", "user_timeout"),
+    ("device", "interface"),
+    ("fwmark", "mark"),
+    ("so_mark", "mark"),
+    ("tos", "dscp: the upper six bits of it"),
+    ("mss", "max_segment"),
+    ("source", "[pool.NAME] source"),
+    ("nodelay", "nothing: TCP_NODELAY is always on"),
+];
+
+pub(super) const KEEPALIVE: Words = Words {
+    place: "keepalive = { ... }",
+    keys: &["idle", "interval", "count"],
+    later: &[],
+    foreign: &[
+        ("time", "idle"),
+        ("keepidle", "idle"),
+        ("keepintvl", "interval"),
+        ("keepcnt", "count"),
+        ("probes", "count"),
+        ("retries", "count"),
+    ],
+};
+
 pub(super) const LISTENER_TLS: Words = Words {
     place: "[listener.NAME.tls]",
-    keys: &["certificates", "min_version", "clients", "tickets"],
-    later: &["acme", "hsts", "max_version", "ciphers"],
+    keys: &["certificates", "min_version", "max_version", "ciphers", "groups", "clients", "tickets"],
+    later: &["acme", "hsts"],
     foreign: &[
         ("cert", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
         ("certificate", "certificates = [{ cert = \"web.pem\", key = \"web.key\" }]"),
@@ -321,7 +368,13 @@ pub(super) const LISTENER_TLS: Words = Words {
         ("alpn", "[listener.NAME] http = [\"1.1\", \"2\"]"),
         ("ssl_protocols", "min_version"),
         ("ssl_min_ver", "min_version"),
-        ("version", "min_version"),
+        ("ssl_max_ver", "max_version"),
+        ("version", "min_version and max_version"),
+        ("ssl_ciphers", "ciphers, a list; for TLS 1.3, too"),
+        ("ciphersuites", "ciphers, a list; for TLS 1.3, too"),
+        ("cipher_suites", "ciphers"),
+        ("curves", "groups"),
+        ("ssl_ecdh_curve", "groups"),
         ("ca", "[listener.NAME.tls.clients] ca"),
         ("client_ca", "[listener.NAME.tls.clients] ca"),
         ("client_auth", "[listener.NAME.tls.clients] with `ca` and `verify`"),
@@ -529,6 +582,8 @@ pub(super) const EVERY: &[&Words] = &[
     &SHUTDOWN,
     &EXEC,
     &LISTENER,
+    &LISTENER_TCP,
+    &KEEPALIVE,
     &LISTENER_TLS,
     &CLIENTS,
     &TICKETS,
@@ -552,6 +607,7 @@ pub(super) const EVERY: &[&Words] = &[
     &FORWARD_AUTH,
     &COMPRESS,
     &POOL,
+    &POOL_TCP,
     &SEND_PROXY_OF_POOL,
     &NO_LEADER,
     &STICKY,

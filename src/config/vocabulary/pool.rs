@@ -37,6 +37,8 @@ pub(in super::super) const POOL: Words = Words {
         "connections_max",
         "sticky",
         "http",
+        "source",
+        "tcp",
         "tls",
         "send_proxy",
         "retry",
@@ -93,6 +95,11 @@ pub(in super::super) const POOL: Words = Words {
         ("leader", "mode = \"leader\""),
         ("follow", "follows"),
         ("track", "follows"),
+        ("proxy_bind", "source"),
+        ("source_address", "source"),
+        ("interface", "[pool.NAME.tcp] interface"),
+        ("mark", "[pool.NAME.tcp] mark"),
+        ("proxy_socket_keepalive", "[pool.NAME.tcp] keepalive"),
         ("proxy_protocol", "send_proxy = \"v1\" or \"v2\""),
         ("send-proxy", "send_proxy = \"v1\""),
         ("send-proxy-v2", "send_proxy = \"v2\""),
@@ -215,8 +222,10 @@ pub(in super::super) const RETRY: Words = Words {
 pub(in super::super) const POOL_TIMEOUTS: Words = Words {
     place: "[pool.NAME.timeouts]",
     keys: &["connect", "queue", "response", "idle", "tunnel"],
-    later: &["request", "total", "user", "keepalive"],
+    later: &["request", "total"],
     foreign: &[
+        ("user", "[pool.NAME.tcp] user_timeout"),
+        ("keepalive", "[pool.NAME.tcp] keepalive"),
         ("server", "response"),
         ("read", "response"),
         ("proxy_read_timeout", "response"),
@@ -229,9 +238,16 @@ pub(in super::super) const POOL_TIMEOUTS: Words = Words {
     ],
 };
 
+pub(in super::super) const POOL_TCP: Words = Words {
+    place: "[pool.NAME.tcp]",
+    keys: &["user_timeout", "keepalive", "mark", "interface", "dscp", "max_segment"],
+    later: &["fast_open"],
+    foreign: super::TCP_FOREIGN,
+};
+
 pub(in super::super) const POOL_TLS: Words = Words {
     place: "[pool.NAME.tls]",
-    keys: &["server_name", "verify", "ca", "cert", "key", "min_version"],
+    keys: &["server_name", "verify", "ca", "cert", "key", "min_version", "max_version", "ciphers", "groups"],
     later: &["pin", "alpn", "resume"],
     foreign: super::check::TLS_FOREIGN,
 };

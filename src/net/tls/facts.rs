@@ -12,6 +12,7 @@ use rustls::{CipherSuite, CommonState, ProtocolVersion};
 use tokio_rustls::TlsStream;
 
 use crate::config::holder::Holder;
+use crate::log::format::TlsFact;
 use crate::net::transport::Transport;
 
 /// What was agreed on.
@@ -67,6 +68,19 @@ impl<'a> Facts<'a> {
             server_name,
             client,
         }
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// One of them, as it is logged and told; empty where there is nothing to say.
+    pub fn fact(self, which: TlsFact) -> &'a str {
+        let told = match which {
+            TlsFact::Version => Some(self.version),
+            TlsFact::Cipher => Some(self.cipher),
+            TlsFact::ServerName => self.server_name,
+            TlsFact::ClientSubject => self.client.and_then(|client| client.holder.subject.as_deref()),
+        };
+        told.unwrap_or_default()
     }
 }
 

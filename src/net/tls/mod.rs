@@ -4,6 +4,7 @@
 //! nothing depends on who comes first. Which backends are trusted is decided in `trust`, which clients in `judge`; why
 //! there is no TLS, in `refusal`.
 
+mod dialect;
 mod facts;
 mod judge;
 mod refusal;
@@ -17,11 +18,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
@@ -32,7 +32,7 @@ pub use self::server::{Replaced, Server};
 pub use self::socket::TlsSocket;
 use self::trust::{Judged, Witness};
 use crate::config::certificate::Certificate;
-use crate::config::model::{Identity, TlsVersion, Verify};
+use crate::config::model::{Dialect, Identity, TlsVersion, Verify};
 use crate::net::transport::Transport;
 
 /// Most certificates of a chain that are read; webpki follows no longer ones either.
@@ -54,8 +54,8 @@ pub struct Terms<'a> {
     pub verify: &'a Verify,
     /// Whether sessions are taken up again.
     pub resume: Resume,
-    /// Older versions of TLS are refused.
-    pub least: TlsVersion,
+    /// Which TLS is spoken.
+    pub dialect: &'a Dialect,
     /// The certificate that we show.
     pub identity: Option<&'a Identity>,
     /// Protocols that we would speak inside (ALPN), the best one first; none: it is not asked.
@@ -65,7 +65,9 @@ pub struct Terms<'a> {
 impl<'a> Terms<'a> {
     /// Trust by `verify`, and nothing else that is special.
     pub fn new(verify: &'a Verify, resume: Resume) -> Self {
-        Self { verify, resume, least: TlsVersion::V1_2, identity: None, protocols: &[] }
+        const ALL: &Dialect =
+            &Dialect { least: TlsVersion::V1_2, most: TlsVersion::V1_3, ciphers: Vec::new(), groups: Vec::new() };
+        Self { verify, resume, dialect: ALL, identity: None, protocols: &[] }
     }
 }
 
@@ -116,12 +118,8 @@ impl Client {
         let name = server_name(name)?;
         let provider = provider();
         let verifier = trust::verifier(terms.verify, provider)?;
-        let versions: &[&SupportedProtocolVersion] = match terms.least {
-            TlsVersion::V1_2 => &[&TLS13, &TLS12],
-            TlsVersion::V1_3 => &[&TLS13],
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
-            .with_protocol_versions(versions)
+        let builder = ClientConfig::builder_with_provider(dialect::provider_of(terms.dialect))
+            .with_protocol_versions(&dialect::versions(terms.dialect))
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier));

@@ -8,18 +8,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::facts::ClientCertificate;
 use super::judge::{Judge, judge, judge_again};
 use super::turns::by_turns;
-use super::{TlsSocket, provider, tickets};
-use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, Tickets, TlsVersion};
+use super::{TlsSocket, dialect, provider, tickets};
+use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, Tickets};
 use crate::net::transport::Transport;
 
 /// How a listener agrees on TLS with its clients.
@@ -120,14 +119,10 @@ impl Made {
 
     /// Sessions are taken up again that `sessions` has begun.
     fn new(tls: &ListenerTls, protocols: Vec<Vec<u8>>, sessions: Option<&ServerConfig>) -> Result<Self, String> {
-        let versions: &[&SupportedProtocolVersion] = match tls.least {
-            TlsVersion::V1_2 => &[&TLS13, &TLS12],
-            TlsVersion::V1_3 => &[&TLS13],
-        };
         let certificates = Arc::new(Certificates::new(&tls.certificates)?);
         let judge = tls.clients.as_ref().map(judge).transpose()?;
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider()))
-            .with_protocol_versions(versions)
+        let mut config = ServerConfig::builder_with_provider(dialect::provider_of(&tls.dialect))
+            .with_protocol_versions(&dialect::versions(&tls.dialect))
             .map_err(|error| error.to_string())?
             .with_client_cert_verifier(judge.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
             .with_cert_resolver(Arc::clone(&certificates) as _);

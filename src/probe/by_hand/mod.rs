@@ -14,8 +14,8 @@ use super::grpc;
 use super::mysql::statements;
 use super::shell::Line;
 use crate::config::model::{
-    Address, ApacheCheck, Check, CheckKind, CheckTls, GrpcCheck, HttpQuestion, HttpVersion, MysqlCheck, SendProxy,
-    Site, TlsCheck, TlsVersion, UnixName, Verify,
+    Address, ApacheCheck, Check, CheckKind, CheckTls, Dialect, GrpcCheck, HttpQuestion, HttpVersion, MysqlCheck,
+    SendProxy, Site, TlsCheck, TlsVersion, UnixName, Verify,
 };
 
 /// The command that asks what `check` asks of a backend at `backend`; at `asked_at`, where the name points now.
@@ -126,7 +126,12 @@ fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
         line.plain("-verify_return_error").plain(if is_ip { "-verify_ip" } else { "-verify_hostname" }).word(name);
     }
     files(&mut line, tls, ["-CAfile", "-cert", "-key"]);
-    line.plain(if tls.least == TlsVersion::V1_3 { "-min_protocol TLSv1.3" } else { "-min_protocol TLSv1.2" });
+    let dialect = &tls.dialect;
+    line.plain(if dialect.least == TlsVersion::V1_3 { "-min_protocol TLSv1.3" } else { "-min_protocol TLSv1.2" });
+    if dialect.most == TlsVersion::V1_2 {
+        line.plain("-max_protocol TLSv1.2");
+    }
+    ciphers(&mut line, dialect, ["-cipher", "-ciphersuites", "-groups"]);
     if !handshake.protocols.is_empty() {
         line.plain("-alpn").word(&handshake.protocols.join(","));
     }
@@ -135,6 +140,21 @@ fn s_client(check: &Check, handshake: &TlsCheck, at: &Place) -> String {
         line.plain("| openssl x509 -noout -enddate -checkend").word(&within.as_secs().to_string());
     }
     line.finish()
+}
+
+/// The options for what of TLS is spoken, where that is not everything.
+fn ciphers(line: &mut Line, dialect: &Dialect, [older, newest, groups]: [&str; 3]) {
+    for (option, version) in [(older, TlsVersion::V1_2), (newest, TlsVersion::V1_3)] {
+        let names = dialect.ciphers.iter().filter(|cipher| cipher.version() == version).map(|cipher| cipher.openssl());
+        let names = names.collect::<Vec<_>>().join(":");
+        if !names.is_empty() {
+            line.plain(option).word(&names);
+        }
+    }
+    if !dialect.groups.is_empty() {
+        let names = dialect.groups.iter().map(|group| group.iana()).collect::<Vec<_>>().join(":");
+        line.plain(groups).word(&names);
+    }
 }
 
 /// The options for the files that the configuration names, whose names are not known any more.
@@ -206,9 +226,13 @@ fn asking(line: &mut Line, check: &Check, question: &HttpQuestion, at: &Place) {
         if tls.verify == Verify::Nothing {
             line.plain("-k");
         }
-        if tls.least == TlsVersion::V1_3 {
+        if tls.dialect.least == TlsVersion::V1_3 {
             line.plain("--tlsv1.3");
         }
+        if tls.dialect.most == TlsVersion::V1_2 {
+            line.plain("--tls-max 1.2");
+        }
+        ciphers(line, &tls.dialect, ["--ciphers", "--tls13-ciphers", "--curves"]);
         files(line, tls, ["--cacert", "--cert", "--key"]);
     }
     let name = tls_name.unwrap_or(&at.name);

@@ -201,7 +201,7 @@ async fn visit(question: &Question, address: &Site, kept: Option<Session>, log: 
             Ok(stream) => stream,
             Err(failure) => return (Err(failure), None),
         };
-        watch_over(&stream, question.timeout);
+        watch_over(&stream, question.way.as_ref(), question.timeout);
         match Box::pin(log_in(stream, check, tls, log, waiting)).await {
             Entry::Out(result) => (result, None),
             Entry::In(mut wire, version) => {

@@ -227,13 +227,12 @@ async fn open(
     tried: &[u32],
 ) -> Result<Stream, Cause> {
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
-    let (stream, took) = match search.pool().config.http {
-        HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer).await?,
+    let opened = match search.pool().config.http {
+        HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer).await,
         // Boxed: every connection would keep the room that few of its moments need.
-        HttpVersion::V2 => {
-            Box::pin(links::open(&connection.worker, search, lease, deadline, &connection.timer)).await?
-        }
+        HttpVersion::V2 => Box::pin(links::open(&connection.worker, search, lease, deadline, &connection.timer)).await,
     };
+    let (stream, took) = opened.map_err(|cause| search.unless_late(cause))?;
     search.pool().stats.mine().connect.observe(took);
     notes.connect = took;
     Ok(stream)

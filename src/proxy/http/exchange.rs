@@ -176,7 +176,8 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
     }
     let worker = Rc::clone(&connection.worker);
     let introduction = incoming.introduction.as_deref();
-    let search = Search { worker: &worker, view: &view, pool: incoming.pool, ask: incoming.ask, introduction };
+    let (pool_index, ask_for, until) = (incoming.pool, incoming.ask, notes.until);
+    let search = Search { worker: &worker, view: &view, pool: pool_index, ask: ask_for, introduction, until };
     let asked = ask(connection, &search, incoming, &mut upload, &mut notes).await;
     drop(view);
     let (after, end) = match asked {
@@ -217,6 +218,7 @@ async fn ask(
                     lease
                 }
                 Err(Cause::ClientAbort) => return Err(Trouble::ClientGone),
+                Err(Cause::Deadline) => return Err(Trouble::Backend(Cause::Deadline)),
                 // A status was given up for a better answer, and there is none.
                 Err(cause) => {
                     let last = last.filter(|last| *last != Cause::RetriedStatus);
@@ -492,8 +494,8 @@ async fn tunnel(
     if let Some(early) = hand {
         out.append(early.filled());
     }
-    let listener = Arc::clone(&connection.listener);
-    let mut terms = relay::Terms::new(lease, &pool.config, &listener.config);
+    let (listener, worker) = (Arc::clone(&connection.listener), Rc::clone(&connection.worker));
+    let mut terms = relay::Terms::new(&worker, lease, pool, &listener.config);
     terms.what = what;
     let mut early = Early { client: connection.hand.take(), backend: Some(out) };
     let relayed = relay(&mut connection.client, &mut backend, &mut early, &connection.timer, &terms).await;

@@ -153,7 +153,9 @@ fn count(listener: &Listener, mirrored: Mirrored) {
 impl Way {
     async fn send(&self, bytes: &Buffer) {
         let introduction = self.introduction.as_ref();
-        let search = Search { worker: &self.worker, view: &self.view, pool: self.pool, ask: self.ask, introduction };
+        // It has a time of its own, and waits for nobody.
+        let (worker, view, pool, ask) = (&self.worker, &self.view, self.pool, self.ask);
+        let search = Search { worker, view, pool, ask, introduction, until: None };
         let Some(lease) = self.worker.pick(&self.view, self.pool, &self.ask, &[]) else {
             return count(&self.listener, Mirrored::NoBackend);
         };

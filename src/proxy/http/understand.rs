@@ -210,6 +210,7 @@ impl Connection {
         Facts {
             request,
             user: "",
+            stream: &self.client,
             client: self.ip,
             client_text: &self.ip_text,
             scheme: sender.scheme,
@@ -243,13 +244,13 @@ impl Connection {
             id => id.unwrap_or_default(),
         };
         let shown = if has_pages { String::from_utf8_lossy(id).into_owned() } else { String::new() };
-        (Line::of(&self.listener, &request, id), shown)
+        (Line::of(&self.listener, &self.client, &request, id), shown)
     }
 
     /// The same answer with the identity of its request, and a line for the log.
     fn identified(&self, mut own: Own, request: &Request<'_>, sender: &Sender<'_>) -> Own {
         own.id = String::from_utf8_lossy(sender.request_id).into_owned();
-        own.line = Line::of(&self.listener, request, sender.request_id);
+        own.line = Line::of(&self.listener, &self.client, request, sender.request_id);
         own
     }
 
@@ -290,7 +291,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             framing: request.framing,
-            line: Line::of(&self.listener, request, sender.request_id),
+            line: Line::of(&self.listener, &self.client, request, sender.request_id),
             id,
             head,
             rules,

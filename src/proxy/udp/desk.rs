@@ -177,7 +177,7 @@ impl Desk {
         let sticky = view.pool(pool).sticky.as_ref();
         let stick = sticky.map_or(Stick::Free, |sticky| sticky.find(&octets(ip)));
         let ask = Ask { key, reads, near: view.pool(pool).near(ip), stick };
-        Some(Search { worker: &self.worker, view, pool, ask, introduction: None })
+        Some(Search { worker: &self.worker, view, pool, ask, introduction: None, until: None })
     }
 
     /// A flow has ended.

@@ -336,7 +336,7 @@ impl Flow {
         let counts = listener.stats.mine();
         counts.udp.ended[end as usize].inc();
         counts.connections_ended.inc();
-        let Some(line) = Line::named(listener, None) else { return };
+        let Some(line) = Line::named(listener, None, None) else { return };
         let word = match end {
             End::Answered | End::Idle => OK,
             End::Unanswered => Cause::ResponseTimeout.word(),

@@ -102,7 +102,7 @@ impl Leg {
     fn connect(lease: Lease, pool: &Pool) -> Result<Self, Cause> {
         let place = lease.backend().moves();
         let address = lease.backend().site().and_then(|site| site.ip()).ok_or(Cause::ConnectFailed)?;
-        let line = Line::towards(address).map_err(|error| cause_of(&error))?;
+        let line = Line::by_to(pool.way.as_ref(), address).map_err(|error| cause_of(&error))?;
         let (stats, is_checked) = (Arc::clone(&pool.stats), is_checked(pool));
         let kept = Vec::new();
         Ok(Self { line, lease, pool: stats, is_checked, place, kept, asked: 0, answered: 0, broken: false })

@@ -17,11 +17,12 @@ mod status;
 mod tls;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::nonzero;
 use super::pool::introduce;
-use crate::config::model::{Address, Check, CheckKind, Initial, Member, PoolTls, SendProxy, Step, Timing};
+use crate::config::model::{Address, Check, CheckKind, Initial, Member, PoolTls, SendProxy, Step, Timing, Way};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Table, Value};
@@ -154,10 +155,16 @@ pub(super) const SEND_PROXY: Choice<Option<SendProxy>> = Choice {
     later: &[],
 };
 
+/// What checks take over from their pool.
+pub(super) struct Over<'a> {
+    /// Its TLS, which is that of its checks over HTTP, too.
+    pub(super) tls: Option<&'a PoolTls>,
+    /// The way to its backends, which is that of all of its checks.
+    pub(super) way: Option<&'a Arc<Way>>,
+}
+
 /// The checks of a pool by name; `None` stands for one that is not valid, so that its name still counts.
-///
-/// `over`: the TLS of the pool, which is that of its checks over HTTP, too.
-pub(super) fn checks(pool: &Section<'_>, over: Option<&PoolTls>) -> Vec<(String, Option<Check>)> {
+pub(super) fn checks(pool: &Section<'_>, over: &Over<'_>) -> Vec<(String, Option<Check>)> {
     pool.named("check", "web")
         .into_iter()
         .map(|(entry, table)| (entry.key.clone(), check(pool, entry, table, over)))
@@ -199,7 +206,7 @@ pub(super) fn place(pool: &Section<'_>, name: &str) -> Option<At> {
     }
 }
 
-fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, over: Option<&PoolTls>) -> Option<Check> {
+fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, over: &Over<'_>) -> Option<Check> {
     let path = format!("{}.check.{}", pool.path, entry.key);
     refuse_reserved(pool, entry);
     let kind_of = kind_word(pool, entry, table, &path);
@@ -226,10 +233,11 @@ fn check<'a>(pool: &Section<'a>, entry: &'a Entry, table: &'a Table, over: Optio
         _ => {}
     }
     // Another port, or another address, is another service.
-    let over = over.filter(|_| !section.has("host") && !section.has("port"));
-    let kind = kind(&section, kind_of?, over);
+    let tls = over.tls.filter(|_| !section.has("host") && !section.has("port"));
+    let kind = kind(&section, kind_of?, tls);
     let secrets = secrets::of(table);
-    Some(Check { name: entry.key.as_str().into(), kind: kind?, host, port, send_proxy, timing: timing?, secrets })
+    let (name, way) = (entry.key.as_str().into(), over.way.cloned());
+    Some(Check { name, kind: kind?, host, port, way, send_proxy, timing: timing?, secrets })
 }
 
 /// A knock never sends a byte, so there is nothing that a header could stand before.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::lower::tls::{VERSION, identity, server_name, verify};
-use crate::config::model::{CheckTls, PoolTls, TlsCheck, TlsVersion};
+use crate::config::lower::dialect::dialect;
+use crate::config::lower::tls::{identity, server_name, verify};
+use crate::config::model::{CheckTls, PoolTls, TlsCheck};
 use crate::config::section::Section;
 use crate::config::tree::Value;
 use crate::config::units::Fault;
@@ -58,13 +59,10 @@ pub(super) fn tls(section: &Section<'_>) -> Option<Option<CheckTls>> {
 pub(super) fn terms(tls: &Section<'_>) -> Option<CheckTls> {
     let given = |key: &str, is_good: bool| is_good || !tls.has(key);
     let server_name = tls.parsed("server_name", server_name);
-    let least = tls.choice("min_version", &VERSION);
+    let dialect = dialect(tls);
     let expires_in = tls.positive_duration("expires_in");
     let (verify, identity) = (verify(tls), identity(tls));
-    let all_good = given("server_name", server_name.is_some())
-        && given("min_version", least.is_some())
-        && given("expires_in", expires_in.is_some());
-    let least = least.unwrap_or(TlsVersion::V1_2);
-    let terms = CheckTls { server_name, verify: verify?, least, identity: identity?, expires_in };
+    let all_good = given("server_name", server_name.is_some()) && given("expires_in", expires_in.is_some());
+    let terms = CheckTls { server_name, verify: verify?, dialect: dialect?, identity: identity?, expires_in };
     all_good.then_some(terms)
 }

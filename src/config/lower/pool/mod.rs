@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::balance::Balance;
 use crate::config::Cx;
-use crate::config::model::{Check, Member, OnDown, Pool, PoolTimeouts, PoolTls, Retry, Zones};
+use crate::config::model::{Check, Member, OnDown, Pool, PoolTimeouts, Retry, Zones};
 use crate::config::problem::{At, Problem};
 use crate::config::section::{Choice, Section};
 use crate::config::tree::{Entry, Table};
@@ -25,7 +25,7 @@ use crate::config::units::Fault;
 use crate::config::vocabulary::{NO_LEADER, POOL, POOL_TIMEOUTS, RETRY};
 use crate::health::{Expression, Policy};
 
-use super::{Pools, check, http, udp};
+use super::{Pools, check, http, sockets, udp};
 use follows::Following;
 
 const ON_DOWN: Choice<OnDown> = Choice {
@@ -68,7 +68,9 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
     let follows = follows::follows(&section, pools);
     let (hold, tls) = (hold(&section), tls::tls(&section));
     let over = tls.as_ref().and_then(|tls| tls.as_deref());
-    let decided = if section.has("follows") { Some(Decided::elsewhere()) } else { decided(&section, hold, over) };
+    let way = sockets::way(&section);
+    let over = check::Over { tls: over, way: way.as_ref() };
+    let decided = if section.has("follows") { Some(Decided::elsewhere()) } else { decided(&section, hold, &over) };
     let balance =
         if section.has("balance") { section.parsed("balance", balance::balance) } else { Some(Balance::RoundRobin) };
     let by_request = matches!(balance, Some(Balance::Uri | Balance::Header(_) | Balance::Cookie(_)));
@@ -85,6 +87,7 @@ pub(super) fn pool<'a>(cx: &'a Cx<'a>, entry: &'a Entry, table: &'a Table, pools
     let introduce = introduce::introduce(&section);
     let pool = decided.zip(balance).zip(tls).map(|((decided, balance), tls)| Pool {
         http: http::backends(&section),
+        way,
         tls,
         introduce,
         name: entry.key.as_str().into(),
@@ -133,11 +136,12 @@ impl Decided {
     }
 }
 
-fn decided(section: &Section<'_>, hold: Duration, over: Option<&PoolTls>) -> Option<Decided> {
+fn decided(section: &Section<'_>, hold: Duration, over: &check::Over<'_>) -> Option<Decided> {
     let mut names = zones::Names::default();
     let members = members::members(section, &mut names);
     let zones = zones::zones(section, names);
     let checks = check::checks(section, over);
+    sockets::refuse_other_families(section, over.way.map(AsRef::as_ref), members.as_deref().unwrap_or_default());
     check::refuse_ports_of_sockets(section, members.as_deref().unwrap_or_default(), &checks);
     let policy = policy::policy(section, members.as_deref(), &checks, hold);
     let checks: Option<Vec<Check>> = checks.into_iter().map(|(_, check)| check).collect();

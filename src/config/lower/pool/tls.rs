@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::lower::tls::{VERSION, identity, server_name, verify};
-use crate::config::model::{PoolTls, TlsVersion, Verify};
+use crate::config::lower::dialect::dialect;
+use crate::config::lower::tls::{identity, server_name, verify};
+use crate::config::model::{Dialect, PoolTls, Verify};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::tree::Value;
@@ -30,13 +31,13 @@ pub(super) fn tls(pool: &Section<'_>) -> Option<Option<Arc<PoolTls>>> {
 
 /// What `tls = true` says.
 fn usual() -> PoolTls {
-    PoolTls { server_name: None, verify: Verify::System, least: TlsVersion::V1_2, identity: None }
+    PoolTls { server_name: None, verify: Verify::System, dialect: Dialect::default(), identity: None }
 }
 
 fn terms(tls: &Section<'_>) -> Option<PoolTls> {
     let server_name = tls.parsed("server_name", server_name);
-    let least = tls.choice("min_version", &VERSION);
-    let is_good = (server_name.is_some() || !tls.has("server_name")) && (least.is_some() || !tls.has("min_version"));
+    let dialect = dialect(tls);
+    let is_good = server_name.is_some() || !tls.has("server_name");
     let (verify, identity) = (verify(tls), identity(tls));
     if let (Some(Verify::Nothing), Some(entry)) = (&verify, tls.entry("verify")) {
         tls.cx.report(
@@ -45,7 +46,6 @@ fn terms(tls: &Section<'_>) -> Option<PoolTls> {
                 .help("name what they are signed by, ca = \"ca.pem\", and their name, server_name = \"...\""),
         );
     }
-    let least = least.unwrap_or(TlsVersion::V1_2);
-    let terms = PoolTls { server_name, verify: verify?, least, identity: identity? };
+    let terms = PoolTls { server_name, verify: verify?, dialect: dialect?, identity: identity? };
     is_good.then_some(terms)
 }

@@ -91,7 +91,7 @@ async fn attempts(connection: &mut Connection, view: &Rc<View>, question: &Quest
     let terms = pool.config.introduce.as_ref();
     let from = SocketAddr::new(connection.ip, 0);
     let introduction = terms.map(|terms| Introduction::of(terms, &connection.client, from, b""));
-    let search = Search { worker: &worker, view, pool: index, ask, introduction: introduction.as_ref() };
+    let search = Search { worker: &worker, view, pool: index, ask, introduction: introduction.as_ref(), until: None };
     let mut tried = Tried::default();
     let mut retries = 0;
     pool.budget.request();

@@ -158,13 +158,23 @@ impl Links {
                 }
                 stays
             });
+            set.count();
         }
+    }
+}
+
+impl Set {
+    /// Notes how many carry nothing; once a second is enough for who looks at it.
+    fn count(&self) {
+        let idle = self.links.iter().filter(|link| link.ledger.streams() == 0).count();
+        self.backend.stats.mine().idle.set(idle as u64);
     }
 }
 
 impl Drop for Set {
     fn drop(&mut self) {
         self.links.iter().for_each(|link| link.retire());
+        self.backend.stats.mine().idle.set(0);
     }
 }
 
@@ -193,7 +203,7 @@ pub async fn open(
         tracing::debug!(pool = %pool.config.name, backend = %backend.name, "no HTTP/2 with a backend: TLS agreed on another");
         return Err(Cause::TlsFailed);
     }
-    socket.watch(pool.config.timeouts.response.max(LOST_AFTER_MIN));
+    socket.watch(pool.way.as_ref(), pool.config.timeouts.response.max(LOST_AFTER_MIN));
     let agreed = watched(lease, deadline, timer, pin!(agree(pool, backend, socket))).await;
     let link = agreed.inspect_err(|_cause| backend.stats.mine().connect_failures.inc())?;
     worker.links.with(backend, |set| set.links.push(Rc::clone(&link)));

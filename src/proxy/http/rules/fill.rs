@@ -8,6 +8,7 @@ use super::super::http1::edits::push_line;
 use super::super::http1::request::Request;
 use super::super::moved::without_port;
 use crate::config::model::{FieldLine, Piece, Template, Variable};
+use crate::net::stream::Stream;
 
 /// What is known of a request.
 #[derive(Clone, Copy)]
@@ -16,6 +17,8 @@ pub(in super::super) struct Facts<'a, 'b> {
     pub(in super::super) request: &'a Request<'b>,
     /// The name that goes with its password; empty where none was asked for.
     pub(in super::super) user: &'a str,
+    /// What it came by.
+    pub(in super::super) stream: &'a Stream,
     /// The client.
     pub(in super::super) client: IpAddr,
     /// The client's address as text.
@@ -73,6 +76,7 @@ impl Facts<'_, '_> {
             Variable::Pool => self.pool.as_bytes(),
             Variable::Header(name) => request.header(name).unwrap_or_default(),
             Variable::Cookie(name) => request.cookie(name).unwrap_or_default(),
+            Variable::Tls(which) => self.stream.tls().map_or("", |tls| tls.fact(*which)).as_bytes(),
             Variable::Backend | Variable::Status => b"",
         }
     }
