@@ -228,12 +228,15 @@ impl Download {
     }
 
     /// How much of the body may go past this program in one move; 0 where it is copied.
+    ///
+    /// Its end never does: only a read that finds less than it has room for shows that nothing stands behind the body, so
+    /// that the connection may be used again.
     #[inline]
     fn may_go_past(&self, backend: &Stream, client: &Stream) -> usize {
         match self.body {
             Body::Length(left) if self.pace == Pace::Stream && left >= PAST_MIN => {
                 let may = self.encoder.is_none() && self.hand.is_none() && backend.is_plain() && client.is_plain();
-                if may { usize::try_from(left).unwrap_or(usize::MAX) } else { 0 }
+                if may { usize::try_from(left).unwrap_or(usize::MAX) - SHORT } else { 0 }
             }
             _ => 0,
         }
