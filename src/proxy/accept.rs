@@ -296,7 +296,7 @@ mod tests {
         let serve =
             |worker, view, listener, stream, address| connection::serve(worker, view, listener, stream, None, address);
         let (http, tcp) = (bytes(serve), bytes(tcp::serve));
-        assert!(http <= 2304, "HTTP: {http} bytes");
+        assert!(http <= 832, "HTTP: {http} bytes");
         assert!(tcp <= 1408, "TCP: {tcp} bytes");
     }
 }

@@ -182,7 +182,8 @@ impl Connection {
         }
         match self.next().await {
             Arrival::Request(view, mut incoming) => match incoming.gates.take() {
-                None => exchange::run(self, view, incoming).await,
+                // Boxed, as what it goes through is: a connection without a request is much smaller than one with it.
+                None => Box::pin(exchange::run(self, view, incoming)).await,
                 // Boxed: what few requests wait for must not take room in every connection.
                 Some(waiting) => Box::pin(self.pass(view, incoming, *waiting)).await,
             },
