@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::exchange::Incoming;
+use super::http1::edits::Edits;
 use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
@@ -210,6 +211,7 @@ impl Connection {
         Facts {
             request,
             user: "",
+            rewritten: None,
             stream: &self.client,
             client: self.ip,
             client_text: &self.ip_text,
@@ -244,13 +246,13 @@ impl Connection {
             id => id.unwrap_or_default(),
         };
         let shown = if has_pages { String::from_utf8_lossy(id).into_owned() } else { String::new() };
-        (Line::of(&self.listener, &self.client, &request, id), shown)
+        (Line::of(&self.listener, &self.client, &request, id, None), shown)
     }
 
     /// The same answer with the identity of its request, and a line for the log.
     fn identified(&self, mut own: Own, request: &Request<'_>, sender: &Sender<'_>) -> Own {
         own.id = String::from_utf8_lossy(sender.request_id).into_owned();
-        own.line = Line::of(&self.listener, &self.client, request, sender.request_id);
+        own.line = Line::of(&self.listener, &self.client, request, sender.request_id, None);
         own
     }
 
@@ -281,6 +283,7 @@ impl Connection {
             traced.edit(request, edits.get_or_insert_default());
         }
         let id = request.write(&mut head, sender, edits.as_ref());
+        let asked = edits.as_ref().and_then(Edits::target).unwrap_or(request.origin_target.as_bytes());
         let trace = traced.and_then(|traced| traced.written(&head));
         Incoming {
             pool,
@@ -291,7 +294,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             framing: request.framing,
-            line: Line::of(&self.listener, &self.client, request, sender.request_id),
+            line: Line::of(&self.listener, &self.client, request, sender.request_id, Some(asked)),
             id,
             head,
             rules,
