@@ -276,8 +276,13 @@ impl Connection {
             }
         };
         let mut head = Buffer::take(Size::Small);
-        let (mut edits, rules, gates) =
+        let (mut edits, mut rules, gates) =
             met.map_or((None, None, None), |met| (Some(met.edits), Some(met.applied), met.gates));
+        if let Some(applied) = &mut rules
+            && let Some((rule, _)) = applied.mirror()
+        {
+            applied.copy_key = key(&view.pool(rule.pool.0).config.balance, request, self.ip);
+        }
         let traced = view.table.tracing.as_ref().map(|by| trace::Met::of(by, &self.worker, request));
         if let Some(traced) = &traced {
             traced.edit(request, edits.get_or_insert_default());

@@ -41,6 +41,8 @@ pub struct Applied {
     coding: Option<Coding>,
     /// How places in its answer are told, where its path was rewritten.
     back: Option<Box<Back>>,
+    /// What copies of it are spread by, where their pool goes by what requests say.
+    pub(super) copy_key: Option<u64>,
 }
 
 /// What rules make of a request that may pass.
@@ -81,7 +83,7 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let coding = rules.compress.as_ref().and_then(|rule| compress::negotiate(rule, facts.request));
     let lines = Late::new(&rules.response.add, facts);
     let copies = gates.and_then(|gates| gates.copies.clone());
-    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, copies, coding, back: None });
+    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, copies, coding, back: None, copy_key: None });
     if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
         return answer;
     }
