@@ -12,7 +12,7 @@ use super::http1::edits::Edits;
 use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
-use super::own::Own;
+use super::own::{Guard, Own};
 use super::paths;
 use super::rules::{self, Meeting, Met, fill::Facts, fill::Peer};
 use super::sticky::Belongs;
@@ -178,6 +178,7 @@ impl Connection {
         };
         if let Some(met) = met {
             own.lines.extend_from_slice(&met.applied.own_lines(own.status));
+            own.guard = met.gates.map(|waiting| Box::new(Guard { waiting: *waiting, applied: met.applied }));
         }
         Ok(Err(Box::new(self.identified(own, request, sender))))
     }
