@@ -98,7 +98,7 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     match &rewritten {
         Err(reject) => return applied.answer(Own::refusal(request, *reject), &[]),
         Ok(target) => {
-            applied.back = rewrite.and_then(|rule| rewrite::apply(rule, target.as_deref(), facts, &mut edits))
+            applied.back = rewrite.and_then(|rule| rewrite::apply(rule, target.as_deref(), facts, &mut edits));
         }
     }
     Meeting::Passes(Met { edits, applied, gates })
