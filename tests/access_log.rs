@@ -154,6 +154,27 @@ fn a_format_of_ones_own_has_headers_and_cookies_and_cannot_be_forged() {
 }
 
 #[test]
+fn a_line_says_what_the_backend_was_asked_for_after_a_rewrite() {
+    let origin = Origin::http().start();
+    let web = free_address();
+    let log = "access = { format = '$target $backend_target $backend_path' }";
+    let rules = "rewrite = { strip_prefix = '/app' }\n\
+                 request_headers = { set = { 'X-Asked' = '$backend_target', 'X-Path' = '$backend_path' } }\n\
+                 response_headers = { set = { 'X-Asked' = '$backend_target' } }\n\
+                 [[listener.web.route]]\npath = '/own'\nrespond = 204\n[pool.app]";
+    let mut process = Process::start(&with(web, log, origin.addr()).replace("[pool.app]", rules));
+    for (target, asked, path) in [("/app/a?b", "/a?b", "/a"), ("/other?b", "/other?b", "/other")] {
+        let answer = client::get(web, target);
+        assert_eq!(answer.header("x-asked"), Some(asked));
+        let seen = origin.last_request();
+        assert_eq!((&*seen.target, seen.header("x-asked"), seen.header("x-path")), (asked, Some(asked), Some(path)));
+    }
+    client::get(web, "/own");
+    assert!(process.stop().success());
+    assert_eq!(process.stdout(), "/app/a?b /a?b /a\n/other?b /other?b /other\n/own - -\n");
+}
+
+#[test]
 fn a_line_says_how_far_a_request_came_before_it_failed() {
     let (refuses, breaks) =
         (Origin::http().refuses().start(), Origin::http().reply("x".repeat(500)).resets_mid_body().start());

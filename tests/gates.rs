@@ -299,6 +299,41 @@ fn a_flood_of_wrong_passwords_neither_stops_others_nor_waits_without_bound() {
     eventually("who has left is not waited for", DEADLINE, || get(&lb, "/door", BOB).status == 401);
 }
 
+#[test]
+fn the_balancers_own_answers_are_for_who_shows_a_password() {
+    let _turn = PASSWORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users");
+    std::fs::write(&file, format!("ann:{SECRET}\n")).unwrap();
+    let origin = Origin::http().start();
+    let lb = with_rules(
+        &origin,
+        &format!(
+            "pool = 'p'\nbasic_auth = {{ users = '{}' }}\nresponse_headers = {{ set = {{ 'X-Of' = 'us' }} }}\n\
+             [[listener.web.route]]\npath = '/own'\nrespond = {{ status = 200, text = 'secret' }}\n\
+             [[listener.web.route]]\npath = '/moved'\nredirect = {{ to = 'https://secret.example$target' }}\n\
+             [[listener.web.route]]\npath = '/open'\nbasic_auth = false\nrespond = 204\n",
+            file.display()
+        ),
+    );
+    for path in ["/own", "/moved"] {
+        for fields in ["", ANN_OTHER] {
+            let answer = get(&lb, path, fields);
+            assert_eq!((answer.status, answer.header("x-of"), answer.header("location")), (401, Some("us"), None));
+            assert!(answer.header("www-authenticate").is_some() && !answer.text().contains("secret"));
+        }
+    }
+    let mut client = lb.client();
+    for _ in 0..2 {
+        let own = ask(&mut client, format!("GET /own HTTP/1.1\r\nHost: a\r\n{ANN}").trim_end());
+        assert_eq!((own.status, own.text().as_str(), own.header("x-of")), (200, "secret", Some("us")));
+        let moved = ask(&mut client, format!("GET /moved HTTP/1.1\r\nHost: a\r\n{ANN}").trim_end());
+        assert_eq!(moved.header("location"), Some("https://secret.example/moved"));
+    }
+    assert_eq!(ask(&mut client, "GET /open HTTP/1.1\r\nHost: a").status, 204);
+    assert_eq!(origin.request_count(), 0);
+}
+
 // === forward_auth ===
 
 fn asking(app: &Origin, auth: &Origin, more: &str) -> Balancer {
@@ -390,4 +425,29 @@ fn without_the_service_nobody_passes_unless_the_configuration_says_so() {
     assert_eq!(app.request_count(), 0);
     assert_eq!(status(&gone, ", on_failure = 'allow'"), 200);
     assert_eq!(status(&Origin::http().endless_body().start(), ""), 200, "it is the status that says yes");
+}
+
+#[test]
+fn another_service_is_asked_about_the_balancers_own_answers() {
+    let app = Origin::http().reply("fine").start();
+    let auth = Origin::http().header("X-User", "ann").start();
+    let lb = Balancer::start(&format!(
+        "[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\nforward_auth = {{ pool = 'auth', path = '/verify' }}\n\
+         [[listener.web.route]]\npath = '/own'\nrespond = {{ status = 200, text = 'secret' }}\n\
+         [pool.p]\nbackends = ['{}']\n[pool.auth]\nbackends = ['{}']\n",
+        app.addr(),
+        auth.addr()
+    ));
+    let mut client = lb.client();
+    for _ in 0..2 {
+        let own = ask(&mut client, "GET /own?x HTTP/1.1\r\nHost: a");
+        assert_eq!((own.text().as_str(), own.header("x-user")), ("secret", None));
+    }
+    assert_eq!(auth.last_request().header("x-forwarded-uri"), Some("/own?x"));
+    auth.becomes(Origin::http().status(403).reply("not you"));
+    let refused = ask(&mut client, "GET /own HTTP/1.1\r\nHost: a");
+    assert_eq!((refused.status, refused.text().as_str()), (403, "not you"));
+    auth.becomes(Origin::http().resets_before_answer());
+    assert_eq!(ask(&mut client, "GET /own HTTP/1.1\r\nHost: a").status, 502);
+    assert_eq!(app.request_count(), 0);
 }

@@ -72,9 +72,8 @@ fn requests_share_a_connection_up_to_the_backends_limit() {
     assert_eq!(origin.connections(), 3);
 }
 
-#[test]
-fn tls_to_backends_agrees_on_http2() {
-    let authority = support::tls::Authority::new("CA");
+/// What a backend within TLS agrees on: these protocols, by ALPN.
+fn config_of_tls(authority: &support::tls::Authority, protocols: &[&[u8]]) -> std::sync::Arc<rustls::ServerConfig> {
     authority.issue("b", &["b.example"]);
     let file = |ending: &str| std::fs::read(authority.folder().join(format!("b.{ending}"))).unwrap();
     let chain = rustls_pki_types::pem::PemObject::pem_slice_iter(&file("pem")).collect::<Result<Vec<_>, _>>().unwrap();
@@ -82,12 +81,21 @@ fn tls_to_backends_agrees_on_http2() {
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let terms = Terms { tls: Some(std::sync::Arc::new(config)), ..Terms::default() };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    std::sync::Arc::new(config)
+}
+
+/// The key of a pool with such backends.
+fn tls_with(authority: &support::tls::Authority) -> String {
+    format!("tls = {{ server_name = 'b.example', ca = '{}' }}", authority.file().display())
+}
+
+#[test]
+fn tls_to_backends_agrees_on_http2() {
+    let authority = support::tls::Authority::new("CA");
+    let terms = Terms { tls: Some(config_of_tls(&authority, &[b"h2"])), ..Terms::default() };
     let origin = H2Origin::start(terms, |_| Says::body("secret"));
-    let ca = authority.file();
-    let tls = format!("tls = {{ server_name = 'b.example', ca = '{}' }}", ca.display());
-    let lb = balancer(&[origin.addr()], &tls);
+    let lb = balancer(&[origin.addr()], &tls_with(&authority));
     assert_eq!(lb.get("/").text(), "secret");
     assert_eq!(origin.requests()[0].parts.uri.scheme_str(), Some("https"));
 }
@@ -376,19 +384,78 @@ fn a_websocket_reaches_a_backend_of_http2_that_takes_it() {
     assert_eq!(http2.data(&mut open).unwrap().unwrap(), "all the way");
 }
 
-#[test]
-fn a_websocket_to_a_backend_that_takes_none_is_told_so() {
-    let origin = H2Origin::saying(Says::body("never"));
-    let lb = balancer(&[origin.addr()], "");
+/// A WebSocket from clients of both versions, which carries bytes both ways.
+#[track_caller]
+fn tunnels_of_both_versions_work(lb: &Balancer) {
+    let mut tunnel = client::websocket(lb.addr("web"), "/chat?a=b");
+    assert!(tunnel.echoes("by HTTP/1.1"));
+    let mut http2 = H2::connect(lb.addr("web"));
+    let mut open = http2.begin(websocket("/chat?a=b"), false).unwrap();
+    assert_eq!(http2.head(&mut open).unwrap().status(), 200);
+    http2.send(&mut open, b"by HTTP/2", false).unwrap();
+    assert_eq!(http2.data(&mut open).unwrap().unwrap(), "by HTTP/2");
+    assert!(tunnel.echoes("and still"));
+}
+
+/// A request for a change to this protocol.
+fn upgrade(lb: &Balancer, protocol: &str) -> client::Client {
     let mut client = lb.client();
-    client.send(
-        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    let answer = client.read_response();
-    assert_eq!(answer.status, 501);
-    assert!(answer.text().contains("RFC 8441"), "{}", answer.text());
-    assert_eq!(origin.begun(), 0);
+    client.send(format!(
+        "GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ));
+    client
+}
+
+#[test]
+fn a_websocket_that_http2_does_not_take_goes_by_http1() {
+    let origin = H2Origin::start(Terms { upgrades: true, ..Terms::default() }, |_| Says::body("plain"));
+    let lb = balancer(&[origin.addr()], "");
+    tunnels_of_both_versions_work(&lb);
+    for head in origin.upgraded() {
+        assert!(
+            head.starts_with("GET /chat?a=b HTTP/1.1\r\n") && head.contains("X-Forwarded-For: 127.0.0.1"),
+            "{head}"
+        );
+    }
+    assert_eq!(lb.get("/").text(), "plain");
+    // Other protocols never go by HTTP/2.
+    let mut other = upgrade(&lb, "other/1");
+    assert_eq!(other.read_response().header("upgrade"), Some("other/1"));
+    assert!(other.echoes("bytes"));
+    assert_eq!((origin.upgraded().len(), origin.connections()), (3, 1), "all else shares one connection of HTTP/2");
+}
+
+#[test]
+fn a_websocket_goes_by_http1_over_tls_where_the_backend_agrees_on_it() {
+    let authority = support::tls::Authority::new("CA");
+    let tls = Some(config_of_tls(&authority, &[b"h2", b"http/1.1"]));
+    let origin = H2Origin::start(Terms { upgrades: true, tls, ..Terms::default() }, |_| Says::body("plain"));
+    let lb = balancer(&[origin.addr()], &tls_with(&authority));
+    tunnels_of_both_versions_work(&lb);
+    assert_eq!(lb.get("/").text(), "plain");
+    assert_eq!((origin.upgraded().len(), origin.connections()), (2, 1));
+}
+
+#[test]
+fn a_websocket_to_a_backend_that_takes_none_by_either_version_is_told_so() {
+    let authority = support::tls::Authority::new("CA");
+    let tls = Some(config_of_tls(&authority, &[b"h2"]));
+    for (terms, pool) in [(Terms::default(), String::new()), (Terms { tls, ..Terms::default() }, tls_with(&authority))]
+    {
+        let origin = H2Origin::start(terms, |_| Says::body("plain"));
+        // Whatever clients ask for is no evidence against the backend.
+        let lb = balancer(&[origin.addr()], &format!("{pool}\noutliers = {{ failures = 1, max_ejected = '100%' }}"));
+        let answer = upgrade(&lb, "websocket").read_response();
+        assert_eq!(answer.status, 502);
+        assert!(answer.text().contains("RFC 8441") && answer.text().contains("HTTP/1.1"), "{}", answer.text());
+        let mut http2 = H2::connect(lb.addr("web"));
+        let mut open = http2.begin(websocket("/chat"), true).unwrap();
+        assert_eq!(http2.head(&mut open).unwrap().status(), 502);
+        lb.failed("no_upgrade", 2);
+        assert_eq!(lb.get("/").text(), "plain");
+        assert_eq!(origin.begun(), 1);
+    }
 }
 
 #[test]

@@ -201,6 +201,40 @@ fn origin_has(origin: &Origin, connections: usize) {
 }
 
 #[test]
+fn copies_keep_to_a_backend_where_their_pool_goes_by_what_requests_say() {
+    let origin = Origin::http().reply("real").start();
+    for (balance, request) in [
+        ("uri", "GET /app/KEY HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("header:X-Key", "GET / HTTP/1.1\r\nHost: a\r\nX-Key: KEY\r\n\r\n"),
+        ("cookie:key", "GET / HTTP/1.1\r\nHost: a\r\nCookie: key=KEY\r\n\r\n"),
+    ] {
+        let (one, other) = (Origin::http().start(), Origin::http().start());
+        let lb = Balancer::start(&format!(
+            "[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\nmirror = 'shadow'\n\
+             [pool.p]\nbackends = ['{}']\n[pool.shadow]\nbalance = '{balance}'\nbackends = ['{}', '{}']\n",
+            origin.addr(),
+            one.addr(),
+            other.addr()
+        ));
+        let mut client = lb.client();
+        let (mut seen, mut sent) = (0, 0);
+        for key in 0..16 {
+            let before = one.request_count();
+            for _ in 0..4 {
+                client.send(request.replace("KEY", &format!("k{key}")));
+                assert_eq!(client.read_response().text(), "real");
+                sent += 1;
+                mirrored(&lb, "answered", sent);
+            }
+            let to_one = one.request_count() - before;
+            assert!(to_one == 0 || to_one == 4, "{balance}: one key, one backend: {to_one}");
+            seen += to_one;
+        }
+        assert!(seen > 0 && other.request_count() > 0, "{balance}: keys are spread");
+    }
+}
+
+#[test]
 fn an_endless_answer_to_a_copy_ends_with_its_time() {
     let origin = Origin::http().reply("real").start();
     let shadow = Origin::http().reply("some").stalls_mid_body().start();

@@ -18,6 +18,8 @@ const PLAIN: &[(&str, Variable)] = &[
     ("path", Variable::Path),
     ("query", Variable::Query),
     ("target", Variable::Target),
+    ("backend_target", Variable::BackendTarget),
+    ("backend_path", Variable::BackendPath),
     ("request_id", Variable::RequestId),
     ("listener", Variable::Listener),
     ("pool", Variable::Pool),

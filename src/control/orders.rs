@@ -1,9 +1,9 @@
 //! What operators order, while the program runs: taken from the admin port, judged, kept, and handed to the schedule of
 //! probes, which obeys.
 //!
-//! One task on control's thread ([`Keeper::run`]) owns the list. It answers when the state file is written, or could not
-//! be: an order is in force then in either case, and the answer says whether it survives a restart. Orders end by
-//! themselves here, too.
+//! One task on control's thread ([`Keeper::run`]) owns the list. It answers when the verdicts that follow are published and
+//! the state file is written, or could not be: an order is in force then in either case, so that nothing that comes after
+//! the answer goes against it, and the answer says whether it survives a restart. Orders end by themselves here, too.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ use crate::route::{Published, Table};
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// A state file that could not be written is tried again so often.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
+/// An answer waits no longer than this for the schedule to obey.
+const OBEYED_WITHIN: Duration = Duration::from_secs(1);
 /// Wishes that wait to be taken.
 const MAX_WAITING: usize = 64;
 
@@ -169,7 +171,8 @@ impl Orders {
         let standing = Standing { overrides: Arc::default(), keeping: keeping(file.as_ref(), trouble.as_ref()) };
         let (standing, shown) = watch::channel(standing);
         let keeper = Keeper { wishes, standing, around, file, overrides, state, incumbents, trouble };
-        keeper.publish();
+        // Nothing is followed yet.
+        drop(keeper.publish());
         Ok((Self { wishes: wish, standing: shown }, keeper))
     }
 
@@ -236,14 +239,17 @@ impl Keeper {
     async fn carry_out(&mut self, wish: Wish) -> Result<Done, Refused> {
         let table = self.around.table.load();
         let of = self.whom(&table, &wish)?;
-        let (said, notes) = match wish.want {
+        let (said, mut notes) = match wish.want {
             Want::Order(order) => self.set(&table, &wish, &of, order)?,
             Want::TakeBack(what) => self.take_back(&wish, &of, what)?,
         };
         let message = match said {
             Some(message) => {
-                self.publish();
+                let obeyed = self.publish();
                 self.save().await;
+                if tokio::time::timeout(OBEYED_WITHIN, obeyed).await.is_err() {
+                    notes.push("it is not in force yet: the schedule of probes has too much to do".to_owned());
+                }
                 message
             }
             None => format!("nothing of the kind was ordered of {}/{}", of.0, of.1),
@@ -325,7 +331,8 @@ impl Keeper {
             let of = (Arc::clone(&one.pool), Arc::clone(&one.backend));
             self.tell(EventKind::OverrideExpired, &of, format!("its time is over: {}", said_by(one)));
         }
-        self.publish();
+        // Nobody waits for it.
+        drop(self.publish());
         self.save().await;
     }
 
@@ -340,11 +347,12 @@ impl Keeper {
         }
     }
 
-    /// Hands the list to who obeys and to who shows it.
-    fn publish(&self) {
+    /// Hands the list to who obeys and to who shows it. What is given back ends when it is in force.
+    fn publish(&self) -> impl Future<Output = ()> + Send + 'static {
         let overrides = Arc::new(self.overrides.list().to_vec());
-        self.around.schedule.override_with(Arc::clone(&overrides));
+        let obeyed = self.around.schedule.override_with(Arc::clone(&overrides));
         self.standing.send_modify(|standing| standing.overrides = overrides);
+        obeyed
     }
 
     /// Writes the file, on a thread of its own: a disk may take its time.

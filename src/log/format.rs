@@ -44,6 +44,10 @@ pub enum Early {
     Path,
     /// The query alone.
     Query,
+    /// Path and query that the backend is asked for.
+    BackendTarget,
+    /// The path of that alone.
+    BackendPath,
     /// `HTTP/1.1`.
     Protocol,
     /// Method, target and protocol with blanks between them.
@@ -148,6 +152,8 @@ const NAMES: &[(&str, Known)] = &[
     ("target", Known::Early(Early::Target)),
     ("path", Known::Early(Early::Path)),
     ("query", Known::Early(Early::Query)),
+    ("backend_target", Known::Early(Early::BackendTarget)),
+    ("backend_path", Known::Early(Early::BackendPath)),
     ("protocol", Known::Early(Early::Protocol)),
     ("request", Known::Early(Early::Request)),
     ("request_id", Known::Early(Early::RequestId)),

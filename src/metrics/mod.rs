@@ -256,7 +256,7 @@ pub struct PoolStats {
 pub const STAYS: [&str; 3] = ["kept", "new", "moved"];
 
 /// Why a request or connection of a pool failed; positions of [`PoolStats::failed`].
-pub const FAILURES: [&str; 21] = [
+pub const FAILURES: [&str; 22] = [
     "no_backend",
     "queue_full",
     "connect_refused",
@@ -278,6 +278,7 @@ pub const FAILURES: [&str; 21] = [
     "tls_failed",
     "queue_timeout",
     "deadline",
+    "no_upgrade",
 ];
 
 /// What a worker counts of a backend.

@@ -13,35 +13,35 @@ use crate::net::transport::Transport;
 pub struct Dress {
     /// Or why there is none, which loading the configuration finds out in all but odd cases.
     client: Result<Client, String>,
+    /// The same for HTTP/1.1 in a pool of HTTP/2, whose backends may speak both.
+    for_http1: Option<Result<Client, String>>,
     /// Whether all backends go by one name.
     is_fixed: bool,
 }
 
 impl Dress {
     pub(super) fn new(tls: &PoolTls, http: HttpVersion) -> Self {
-        let h2 = [Arc::from("h2")];
-        let terms = Terms {
-            verify: &tls.verify,
-            resume: Resume::Allowed,
-            dialect: &tls.dialect,
-            identity: tls.identity.as_ref(),
-            protocols: match http {
-                HttpVersion::V1_1 => &[],
-                HttpVersion::V2 => &h2,
-            },
-        };
         // The name of a pool without one is never asked for: each backend has its own.
         let name = tls.server_name.as_deref().unwrap_or("backend");
-        Self { client: Client::on(name, &terms), is_fixed: tls.server_name.is_some() }
+        let offering = |protocols: &[Arc<str>]| {
+            let (verify, dialect, identity) = (&tls.verify, &tls.dialect, tls.identity.as_ref());
+            Client::on(name, &Terms { verify, resume: Resume::Allowed, dialect, identity, protocols })
+        };
+        let (client, for_http1) = match http {
+            HttpVersion::V1_1 => (offering(&[]), None),
+            HttpVersion::V2 => (offering(&[Arc::from("h2")]), Some(offering(&[Arc::from("http/1.1")]))),
+        };
+        Self { client, for_http1, is_fixed: tls.server_name.is_some() }
     }
 
-    /// The handshake over a connection to a backend. No deadline of its own.
+    /// The handshake over a connection to a backend, which is to speak `http`. No deadline of its own.
     ///
     /// # Errors
     /// What rustls, the system or the configuration has against it.
-    pub async fn connect(&self, backend: &Backend, stream: Transport) -> io::Result<TlsSocket> {
+    pub async fn connect(&self, backend: &Backend, stream: Transport, http: HttpVersion) -> io::Result<TlsSocket> {
         let unusable = |why: &String| io::Error::other(why.clone());
-        let client = self.client.as_ref().map_err(unusable)?;
+        let other = self.for_http1.as_ref().filter(|_| http == HttpVersion::V1_1);
+        let client = other.unwrap_or(&self.client).as_ref().map_err(unusable)?;
         if self.is_fixed {
             return client.connect(stream).await;
         }

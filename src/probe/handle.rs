@@ -32,7 +32,7 @@ pub struct Schedule {
 #[derive(Debug)]
 pub(super) enum Order {
     Follow(Follow),
-    Override(Arc<Vec<Override>>),
+    Override { overrides: Arc<Vec<Override>>, obeyed: oneshot::Sender<()> },
     Remember(Vec<Incumbent>),
     Limit(usize),
     Explain { pool: Arc<str>, backend: Arc<str>, answer: oneshot::Sender<Option<Explanation>> },
@@ -125,9 +125,17 @@ impl Schedule {
 
     /// Obeys these orders of operators and no others, from now on. They are found by name, now and after each
     /// [`Schedule::follow`]; one that has expired must not be among them.
-    pub fn override_with(&self, overrides: Arc<Vec<Override>>) {
+    ///
+    /// What is given back need not be waited for. It ends when the verdicts that follow from the orders are published,
+    /// that is, when no pick goes against them any more; or when nobody will obey, for the program ends.
+    pub fn override_with(&self, overrides: Arc<Vec<Override>>) -> impl Future<Output = ()> + Send + 'static {
         *self.overrides.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&overrides);
-        self.order(Order::Override(overrides));
+        let (obeyed, was_obeyed) = oneshot::channel();
+        self.order(Order::Override { overrides, obeyed });
+        async move {
+            // An error means that the runner has ended: nobody is picked by it any more.
+            let _ = was_obeyed.await;
+        }
     }
 
     /// Has at most so many probes under way at once, from now on.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState as FastState;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -76,6 +76,7 @@ impl Schedule {
             dues: BinaryHeap::new(),
             remembered: HashMap::new(),
             overrides: Arc::default(),
+            obeyed: Vec::new(),
             watched: HashMap::default(),
             verdicts: Verdicts::new(events),
             attempts: JoinSet::new(),
@@ -118,6 +119,8 @@ pub struct Runner {
     /// The active backends, by pool, of this and earlier lives.
     pub(super) remembered: HashMap<Arc<str>, Arc<str>>,
     pub(super) overrides: Arc<Vec<Override>>,
+    /// Those who wait until what they have ordered is published.
+    obeyed: Vec<oneshot::Sender<()>>,
     pub(super) watched: HashMap<u64, Watched, FastState>,
     pub(super) verdicts: Verdicts,
     attempts: JoinSet<(QuestionId, Report)>,
@@ -178,7 +181,10 @@ impl Runner {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Follow(follow) => self.follow(&follow),
-            Order::Override(overrides) => self.override_with(overrides),
+            Order::Override { overrides, obeyed } => {
+                self.override_with(overrides);
+                self.obeyed.push(obeyed);
+            }
             Order::Remember(incumbents) => self.remembered.extend(incumbents),
             Order::Limit(most) => self.most_at_once = most,
             Order::Explain { pool, backend, answer } => {
@@ -214,6 +220,10 @@ impl Runner {
         // A question whose name has no address is answered without being asked.
         self.conclude(now);
         self.verdicts.publish();
+        for obeyed in self.obeyed.drain(..) {
+            // Whoever ordered may not have waited for it.
+            let _ = obeyed.send(());
+        }
         if *self.ends.progress.borrow() != self.done {
             self.ends.progress.send_replace(self.done);
         }

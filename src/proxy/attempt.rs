@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::outcome::Cause;
 use super::worker::{Prospect, View, Worker};
-use crate::config::model::Reads;
+use crate::config::model::{HttpVersion, Reads};
 use crate::health::Mode;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
@@ -360,7 +360,7 @@ pub fn may_wait_for_a_verdict(pool: &Pool, retries: u8) -> bool {
 }
 
 /// A new connection to the leased backend, which begins with the introduction where the pool wants one, with TLS where
-/// the pool has it; and how long the connecting took.
+/// the pool has it, which offers `http`; and how long the connecting took.
 ///
 /// # Errors
 /// Why there is none.
@@ -369,6 +369,7 @@ pub async fn open(
     lease: &Lease,
     deadline: Duration,
     timer: &Timer,
+    http: HttpVersion,
 ) -> Result<(Stream, Duration), Cause> {
     let pool = search.pool();
     let backend = lease.backend();
@@ -390,7 +391,7 @@ pub async fn open(
     let opened = match (connected, &pool.tls) {
         (Ok(socket), None) => Ok(Stream::new(socket)),
         // Boxed: every connection would keep the room that its first moments need.
-        (Ok(socket), Some(dress)) => Box::pin(agree(pool, dress, lease, socket, deadline, timer)).await,
+        (Ok(socket), Some(dress)) => Box::pin(agree(pool, (dress, http), lease, socket, deadline, timer)).await,
         (Err(cause), _) => Err(cause),
     };
     let stats = backend.stats.mine();
@@ -410,7 +411,7 @@ pub async fn open(
 /// Agrees on TLS.
 async fn agree(
     pool: &Pool,
-    dress: &Dress,
+    (dress, http): (&Dress, HttpVersion),
     lease: &Lease,
     socket: Transport,
     deadline: Duration,
@@ -420,7 +421,7 @@ async fn agree(
     let deadline = deadline.max(SLOW_HANDSHAKE).min(pool.config.timeouts.connect);
     let backend = lease.backend();
     let agreeing = async {
-        dress.connect(backend, socket).await.map(Stream::over_tls).map_err(|error| {
+        dress.connect(backend, socket, http).await.map(Stream::over_tls).map_err(|error| {
             tracing::debug!(pool = %pool.config.name, backend = %backend.name, %error, "no TLS with a backend");
             Cause::TlsFailed
         })

@@ -112,10 +112,17 @@ pub const OK: &str = "ok";
 // === impl Line ===
 
 impl Line {
-    /// Takes what the listener's log wants of a request; `None` where it has no log.
+    /// Takes what the listener's log wants of a request, for which a backend is asked for `asked`; `None` where it has no
+    /// log.
     #[inline]
-    pub fn of(listener: &Listener, stream: &Stream, request: &Request<'_>, id: &[u8]) -> Option<Box<Self>> {
-        listener.log.as_ref().map(|log| Box::new(Self::take(&log.config.format, stream, request, id)))
+    pub fn of(
+        listener: &Listener,
+        stream: &Stream,
+        request: &Request<'_>,
+        id: &[u8],
+        asked: Option<&[u8]>,
+    ) -> Option<Box<Self>> {
+        listener.log.as_ref().map(|log| Box::new(Self::take(&log.config.format, stream, request, id, asked)))
     }
 
     /// The line of what is no request: of all that it could say of one, the name that a client of TLS asks for, and what
@@ -134,12 +141,17 @@ impl Line {
         Some(Box::new(Self { asked, answered: RefCell::default() }))
     }
 
-    fn take(format: &Format, stream: &Stream, request: &Request<'_>, id: &[u8]) -> Self {
-        let mut asked = Texts::default();
+    fn take(format: &Format, stream: &Stream, request: &Request<'_>, id: &[u8], asked: Option<&[u8]>) -> Self {
+        let mut taken = Texts::default();
+        let target = asked.unwrap_or_default();
         for early in &format.early {
-            asked.add(format.escape, |add| early_fact(early, stream, request, id, add));
+            taken.add(format.escape, |add| match early {
+                Early::BackendTarget => add(target),
+                Early::BackendPath => add(path_of(target)),
+                _ => early_fact(early, stream, request, id, add),
+            });
         }
-        Self { asked, answered: RefCell::default() }
+        Self { asked: taken, answered: RefCell::default() }
     }
 
     /// Takes what the listener's log wants of an answer; the last one counts.
@@ -161,6 +173,8 @@ fn early_fact(early: &Early, stream: &Stream, request: &Request<'_>, id: &[u8], 
         Early::Target => add(request.came.as_bytes()),
         Early::Path => add(path_of(request.came.as_bytes())),
         Early::Query => add(query_of(request.came.as_bytes())),
+        // Not of the request: of what is made of it.
+        Early::BackendTarget | Early::BackendPath => {}
         Early::Protocol => add(protocol(stream, request.version)),
         Early::Request => {
             add(request.method.as_bytes());

@@ -48,6 +48,8 @@ pub enum Cause {
     QueueTimeout,
     /// The time that the client had given is over (`grpc-timeout`).
     Deadline,
+    /// It asks for a change of protocols, which the backend has by no version of HTTP.
+    NoUpgrade,
 }
 
 /// How far a request or a connection had come when it ended.
@@ -119,6 +121,9 @@ impl Cause {
             Self::Deadline => "The time that was given for this call is over.",
             Self::TlsFailed => "No trusted connection to the backend came about.",
             Self::BadAnswer => "The backend sent an invalid answer.",
+            Self::NoUpgrade => {
+                "The backend changes no protocols: it has no WebSockets over HTTP/2 (RFC 8441), and does not speak HTTP/1.1."
+            }
             Self::Cut => "The backend was taken out of service before it answered.",
             _ => "The backend closed the connection before it answered.",
         }
@@ -157,6 +162,7 @@ impl Cause {
             | Self::BackendDown
             | Self::Local
             | Self::Deadline
+            | Self::NoUpgrade
             | Self::Cut => None,
         }
     }
@@ -179,6 +185,7 @@ mod tests {
         assert_eq!(Cause::TlsFailed.word(), "tls_failed");
         assert_eq!(Cause::QueueTimeout.word(), "queue_timeout");
         assert_eq!(Cause::Deadline.word(), "deadline");
-        assert_eq!(Cause::Deadline.index() + 1, FAILURES.len());
+        assert_eq!(Cause::NoUpgrade.word(), "no_upgrade");
+        assert_eq!(Cause::NoUpgrade.index() + 1, FAILURES.len());
     }
 }

@@ -144,7 +144,7 @@ async fn reach(
         lease.backend().stats.mine().picks.inc();
         tried.push(lease.backend().slot.index);
         let deadline = search.time_to_connect(&tried, notes.retries, lease.backend());
-        match attempt::open(search, &lease, deadline, timer).await {
+        match attempt::open(search, &lease, deadline, timer, search.pool().config.http).await {
             Ok((stream, took)) => {
                 stats.connect.observe(took);
                 lease.backend().took(took);

@@ -9,7 +9,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -64,6 +64,8 @@ pub struct Terms {
     pub streams: Option<u32>,
     /// A WebSocket over HTTP/2 is taken (RFC 8441).
     pub tunnels: bool,
+    /// HTTP/1.1 is spoken, too (by ALPN, where there is TLS): each request there is an upgrade, whose bytes come back.
+    pub upgrades: bool,
     /// Within TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -82,6 +84,7 @@ pub struct H2Origin {
 struct Shared {
     judge: Box<Judge>,
     asked: Mutex<Vec<Asked>>,
+    upgraded: Mutex<Vec<String>>,
     begun: AtomicUsize,
     connections: AtomicUsize,
     open: AtomicUsize,
@@ -102,6 +105,7 @@ impl H2Origin {
         let shared = Arc::new(Shared {
             judge: Box::new(judge),
             asked: Mutex::default(),
+            upgraded: Mutex::default(),
             begun: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
@@ -115,9 +119,15 @@ impl H2Origin {
                 tokio::spawn(async move {
                     let _ = stream.set_nodelay(true);
                     match terms.tls.clone() {
+                        None if terms.upgrades && !begins_http2(&stream).await => upgrade(stream, shared).await,
                         None => serve(stream, shared, terms, going).await,
                         Some(config) => {
-                            if let Ok(stream) = tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
+                            let Ok(stream) = tokio_rustls::TlsAcceptor::from(config).accept(stream).await else {
+                                return;
+                            };
+                            if stream.get_ref().1.alpn_protocol() == Some(b"http/1.1") {
+                                upgrade(stream, shared).await;
+                            } else {
                                 serve(stream, shared, terms, going).await;
                             }
                         }
@@ -135,6 +145,11 @@ impl H2Origin {
     /// Requests that have come whole.
     pub fn requests(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
+    }
+
+    /// Heads of the upgrades by HTTP/1.1.
+    pub fn upgraded(&self) -> Vec<String> {
+        self.shared.upgraded.lock().unwrap().clone()
     }
 
     /// Requests whose head has come.
@@ -180,6 +195,33 @@ impl H2Origin {
 impl Drop for H2Origin {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Whether a connection begins as one of HTTP/2 does.
+async fn begins_http2(stream: &tokio::net::TcpStream) -> bool {
+    let mut first = [0; 3];
+    while stream.peek(&mut first).await.is_ok_and(|count| (1..3).contains(&count)) {
+        tokio::task::yield_now().await;
+    }
+    &first == b"PRI"
+}
+
+/// Takes the one upgrade of a connection of HTTP/1.1, and gives back what comes.
+async fn upgrade(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let protocol = head.lines().find_map(|line| line.strip_prefix("Upgrade: ")).unwrap().to_owned();
+    shared.upgraded.lock().unwrap().push(head);
+    let answer = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+    let mut bytes = [0; 1024];
+    let mut sent = stream.write_all(answer.as_bytes()).await;
+    while let (Ok(()), Ok(count @ 1..)) = (&sent, stream.read(&mut bytes).await) {
+        sent = stream.write_all(&bytes[..count]).await;
     }
 }
 

@@ -89,7 +89,6 @@ pub(super) fn listener<'a>(
     rules::refuse_elsewhere(&section, protocol);
     let rules = rules::read(&section, None, pools);
     let Destined { destination, mut uses } = rules::destination(&section, pools);
-    rules::refuse_unguarded(&section, destination.as_ref(), rules.as_ref());
     let tls_at = section.table.get("tls").map(|entry| entry.key_at);
     let redirect_at = section.table.get("redirect").map_or(entry.key_at, |entry| entry.key_at);
     rules::refuse_circle(destination.as_ref(), redirect_at, tls_at, &section);

@@ -76,7 +76,6 @@ pub(super) fn route<'a>(cx: &'a Cx<'a>, node: &'a Node, table: &'a Table, path: 
     rules::refuse_circle(destined.destination.as_ref(), node.at, of.tls, &section);
     let rules = rules::read(&section, of.rules, of.pools);
     destined.uses.extend(rules::uses(&section, rules.as_ref()));
-    rules::refuse_unguarded(&section, destined.destination.as_ref(), rules.as_ref());
     RouteRead {
         at: node.at,
         uses: destined.uses,

@@ -97,6 +97,10 @@ pub enum Variable {
     Query,
     /// Path and query.
     Target,
+    /// Path and query that the backend is asked for, after `rewrite`.
+    BackendTarget,
+    /// The path of that alone.
+    BackendPath,
     /// The identity of the request.
     RequestId,
     /// What was agreed on with the client over TLS.

@@ -40,7 +40,7 @@ pub(super) async fn open(
 ) -> Result<Stream, Cause> {
     let pool = search.pool();
     let (stream, took) = match pool.config.http {
-        HttpVersion::V1_1 => attempt::open(search, lease, deadline, timer).await?,
+        HttpVersion::V1_1 => attempt::open(search, lease, deadline, timer, HttpVersion::V1_1).await?,
         HttpVersion::V2 => links::open(search.worker, search, lease, deadline, timer).await?,
     };
     pool.stats.mine().connect.observe(took);

@@ -16,6 +16,7 @@ use super::http2::links;
 use super::pages::{self, Pages};
 use super::reply::Fit;
 use super::rules::Applied;
+use super::upgrade;
 use super::upload::{Trouble, Upload};
 use crate::config::model::{Coding, HttpVersion};
 use crate::net::buffer::{Buffer, Size};
@@ -183,6 +184,8 @@ pub async fn try_one(
     let wanted = if incoming.idempotent { Wanted::Repeatable } else { Wanted::Once };
     let worker = &connection.worker;
     let idle = match search.pool().config.http {
+        // Which way it goes, `upgrade` finds out.
+        HttpVersion::V2 if incoming.asked.upgrade => None,
         HttpVersion::V2 => worker.links.take(lease.backend()),
         // A connection that has been said to be for one client is for no other.
         HttpVersion::V1_1 if fresh || incoming.introduction.is_some() => None,
@@ -194,7 +197,7 @@ pub async fn try_one(
             lease.backend().stats.mine().reused.inc();
             stream
         }
-        None => match open(connection, search, notes, lease, tried).await {
+        None => match open(connection, search, incoming, upload, notes, lease, tried).await {
             Ok(stream) => stream,
             Err(cause) => return Err(Failed { trouble: Trouble::Backend(cause), stale: false, untouched: false }),
         },
@@ -207,11 +210,14 @@ pub async fn try_one(
     // Until the exchange is over: `exchange` takes the mark back.
     connection.timer.mark(Some(lease.backend().slot.index));
     match answer(connection, search, incoming, upload, lease, &mut attempt, tried).await {
-        Ok(head) => {
+        Ok(mut head) => {
+            // What a refused upgrade came by is no connection for others.
+            head.reusable &= search.pool().config.http == HttpVersion::V1_1;
             notes.response = attempt.sent_at.elapsed();
             Ok(Answered { backend: attempt.backend, head })
         }
         Err(trouble) => {
+            let trouble = upgrade::judge(search, &attempt.backend, trouble);
             let untouched = is_stale(trouble) && attempt.backend.is_untouched();
             let stale = untouched || (reused && sent_at.elapsed() < STALE && is_stale(trouble));
             Err(Failed { trouble, stale, untouched })
@@ -222,13 +228,18 @@ pub async fn try_one(
 async fn open(
     connection: &Connection,
     search: &Search<'_>,
+    incoming: &Incoming,
+    upload: &Upload,
     notes: &mut Notes,
     lease: &Lease,
     tried: &[u32],
 ) -> Result<Stream, Cause> {
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
     let opened = match search.pool().config.http {
-        HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer).await,
+        HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer, HttpVersion::V1_1).await,
+        HttpVersion::V2 if incoming.asked.upgrade => {
+            Box::pin(upgrade::open(search, lease, deadline, &connection.timer, upload.kept.filled())).await
+        }
         // Boxed: every connection would keep the room that few of its moments need.
         HttpVersion::V2 => Box::pin(links::open(&connection.worker, search, lease, deadline, &connection.timer)).await,
     };

@@ -10,10 +10,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::exchange::{self, After, Incoming};
-use super::gates::{self, Passage, Waiting};
+use super::gates::{self, Held, Passage, Waiting};
 use super::grpc::{self, Kind};
 use super::http1::{Reject, Version};
-use super::own::Own;
+use super::own::{Guard, Own};
 use super::pages::Pages;
 use super::reply::{Fit, Reply};
 use super::understand::{Head, written};
@@ -187,7 +187,10 @@ impl Connection {
                 // Boxed: what few requests wait for must not take room in every connection.
                 Some(waiting) => Box::pin(self.pass(view, incoming, *waiting)).await,
             },
-            Arrival::Own(own) => self.answer(&own).await,
+            Arrival::Own(mut own) => match own.guard.take() {
+                None => self.answer(&own).await,
+                Some(guard) => Box::pin(self.pass_to_own(own, *guard)).await,
+            },
             Arrival::Refused(reject) => self.refuse_head(reject).await,
             Arrival::End => After::Done,
         }
@@ -306,9 +309,20 @@ impl Connection {
 
     /// Serves a request that must pass something first.
     async fn pass(&mut self, view: Rc<View>, mut incoming: Box<Incoming>, waiting: Waiting) -> After {
-        match gates::pass(self, &view, &mut incoming, waiting).await {
+        match gates::pass(self, &view, Held::Request(&mut incoming), waiting).await {
             Passage::Free => exchange::run(self, view, incoming).await,
             Passage::Answer(own) => self.answer(&own).await,
+            Passage::Left => After::Done,
+        }
+    }
+
+    /// Answers a request by rule that must pass something first.
+    async fn pass_to_own(&mut self, mut own: Box<Own>, guard: Guard) -> After {
+        // It has been understood by this table.
+        let Some(view) = self.view.clone() else { return After::Done };
+        match gates::pass(self, &view, Held::Own(&mut own, &guard.applied), guard.waiting).await {
+            Passage::Free => self.answer(&own).await,
+            Passage::Answer(other) => self.answer(&other).await,
             Passage::Left => After::Done,
         }
     }

@@ -301,8 +301,8 @@ fn has_room(
 
 fn note_failure(notes: &Notes, cause: Cause) {
     let Some(lease) = &notes.lease else { return };
-    if cause == Cause::Cut {
-        // It was ours to say.
+    if matches!(cause, Cause::Cut | Cause::NoUpgrade) {
+        // It was ours to say, or the client's to ask.
         return;
     }
     lease.backend().stats.mine().failures.inc();

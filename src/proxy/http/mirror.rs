@@ -16,7 +16,6 @@ use super::exchange::Incoming;
 use super::http1::answer::{Answer, Asked};
 use super::http1::body::Body;
 use super::http1::{Framing, fields};
-use crate::balance::Balance;
 use crate::config::model::{Mirror, Reads};
 use crate::metrics::{Mirrored, status_class};
 use crate::net::buffer::{Buffer, Size};
@@ -28,7 +27,7 @@ use crate::proxy::accept::within;
 use crate::proxy::attempt::Search;
 use crate::proxy::idle::Wanted;
 use crate::proxy::outcome::Cause;
-use crate::proxy::worker::{View, Worker, source_key};
+use crate::proxy::worker::{View, Worker};
 use crate::route::Listener;
 use crate::route::mirror::{Copies, CopyPlace};
 
@@ -84,7 +83,7 @@ pub(super) fn begin(
         return None;
     };
     let pool = view.pool(rule.pool.0);
-    let key = (pool.config.balance == Balance::Source).then(|| source_key(connection.ip));
+    let key = incoming.rules.as_ref().and_then(|applied| applied.copy_key);
     let ask = Ask { key, reads: Reads::Active, near: pool.near(connection.ip), stick: Stick::Free };
     let id = head.get(incoming.id.clone()).unwrap_or_default();
     let from = SocketAddr::new(connection.ip, 0);

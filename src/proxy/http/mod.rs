@@ -20,5 +20,6 @@ pub mod rules;
 mod sticky;
 pub mod trace;
 pub(super) mod understand;
+mod upgrade;
 pub mod upload;
 pub mod version;

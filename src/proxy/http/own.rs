@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::exchange::Incoming;
+use super::gates::Waiting;
 use super::grpc::Kind;
 use super::http1::request::Request;
 use super::http1::{Framing, Reject, Version};
 use super::reply::reason;
+use super::rules::Applied;
 use crate::config::model::Rules;
 use crate::proxy::log::Line;
 
@@ -40,6 +42,16 @@ pub(super) struct Own {
     pub(super) terms: Kind,
     /// The rules whose error pages stand in for its body; `None`: it is what the client shall read.
     pub(super) rules: Option<Arc<Rules>>,
+    /// What its request must pass before; `None`: nothing.
+    pub(super) guard: Option<Box<Guard>>,
+}
+
+/// What guards an answer, and the rules that say so.
+pub(super) struct Guard {
+    /// What the request waits for.
+    pub(super) waiting: Waiting,
+    /// For the answer that it gets instead.
+    pub(super) applied: Box<Applied>,
 }
 
 impl Own {
@@ -60,6 +72,7 @@ impl Own {
             refusal: None,
             terms: if request.grpc.is_some() { Kind::Grpc } else { Kind::Plain },
             rules: None,
+            guard: None,
         }
     }
 
@@ -86,6 +99,24 @@ impl Own {
             refusal: None,
             terms: incoming.kind(),
             rules: None,
+            guard: None,
+        }
+    }
+
+    /// Another answer to the same request, which takes its line for the log; without a body.
+    pub(super) fn instead(&mut self, status: u16, end: &'static str) -> Self {
+        Self {
+            status,
+            lines: Vec::new(),
+            kind: TEXT.into(),
+            body: Arc::default(),
+            id: std::mem::take(&mut self.id),
+            line: self.line.take(),
+            end,
+            refusal: None,
+            rules: None,
+            guard: None,
+            ..*self
         }
     }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::exchange::Incoming;
+use super::http1::edits::Edits;
 use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
 use super::http1::{Reject, answer, fields};
 use super::moved::{self, is_named};
-use super::own::Own;
+use super::own::{Guard, Own};
 use super::paths;
 use super::rules::{self, Meeting, Met, fill::Facts, fill::Peer};
 use super::sticky::Belongs;
@@ -177,6 +178,7 @@ impl Connection {
         };
         if let Some(met) = met {
             own.lines.extend_from_slice(&met.applied.own_lines(own.status));
+            own.guard = met.gates.map(|waiting| Box::new(Guard { waiting: *waiting, applied: met.applied }));
         }
         Ok(Err(Box::new(self.identified(own, request, sender))))
     }
@@ -210,6 +212,7 @@ impl Connection {
         Facts {
             request,
             user: "",
+            rewritten: None,
             stream: &self.client,
             client: self.ip,
             client_text: &self.ip_text,
@@ -244,13 +247,13 @@ impl Connection {
             id => id.unwrap_or_default(),
         };
         let shown = if has_pages { String::from_utf8_lossy(id).into_owned() } else { String::new() };
-        (Line::of(&self.listener, &self.client, &request, id), shown)
+        (Line::of(&self.listener, &self.client, &request, id, None), shown)
     }
 
     /// The same answer with the identity of its request, and a line for the log.
     fn identified(&self, mut own: Own, request: &Request<'_>, sender: &Sender<'_>) -> Own {
         own.id = String::from_utf8_lossy(sender.request_id).into_owned();
-        own.line = Line::of(&self.listener, &self.client, request, sender.request_id);
+        own.line = Line::of(&self.listener, &self.client, request, sender.request_id, None);
         own
     }
 
@@ -274,13 +277,19 @@ impl Connection {
             }
         };
         let mut head = Buffer::take(Size::Small);
-        let (mut edits, rules, gates) =
+        let (mut edits, mut rules, gates) =
             met.map_or((None, None, None), |met| (Some(met.edits), Some(met.applied), met.gates));
+        if let Some(applied) = &mut rules
+            && let Some((rule, _)) = applied.mirror()
+        {
+            applied.copy_key = key(&view.pool(rule.pool.0).config.balance, request, self.ip);
+        }
         let traced = view.table.tracing.as_ref().map(|by| trace::Met::of(by, &self.worker, request));
         if let Some(traced) = &traced {
             traced.edit(request, edits.get_or_insert_default());
         }
         let id = request.write(&mut head, sender, edits.as_ref());
+        let asked = edits.as_ref().and_then(Edits::target).unwrap_or(request.origin_target.as_bytes());
         let trace = traced.and_then(|traced| traced.written(&head));
         Incoming {
             pool,
@@ -291,7 +300,7 @@ impl Connection {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             framing: request.framing,
-            line: Line::of(&self.listener, &self.client, request, sender.request_id),
+            line: Line::of(&self.listener, &self.client, request, sender.request_id, Some(asked)),
             id,
             head,
             rules,

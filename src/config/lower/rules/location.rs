@@ -21,6 +21,11 @@ pub(super) fn location(text: &str) -> Result<Location, Fault> {
         return Err(fault("a character that no address holds").help(format!("write `{code}` for it")));
     }
     let template = template::template(text, Moment::Request)?;
+    let is_of_backend =
+        |piece: &Piece| matches!(piece, Piece::Variable(Variable::BackendTarget | Variable::BackendPath));
+    if template.0.iter().any(is_of_backend) {
+        return Err(fault("no backend is asked here").help("write $target or $path: what the client has asked for"));
+    }
     match head_of(&template) {
         HeadOf::Address => Ok(Location::Template(template)),
         HeadOf::Unfinished => {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::super::address;
-use super::super::model::{Destination, PoolIndex, Protocol, Rules};
+use super::super::model::{PoolIndex, Protocol, Rules};
 use super::super::problem::{At, Problem};
 use super::super::section::Section;
 use super::Pools;
@@ -95,21 +95,6 @@ pub(super) fn uses(section: &Section<'_>, rules: Option<&Arc<Rules>>) -> impl It
     let asked = rules.and_then(|rules| rules.forward_auth.as_ref()).map(|rule| ("forward_auth", rule.pool));
     let copied = rules.and_then(|rules| rules.mirror.as_ref()).map(|rule| ("mirror", rule.pool));
     asked.into_iter().chain(copied).filter_map(|(key, pool)| Some((pool, section.table.get(key)?.node.at)))
-}
-
-/// Refuses to guard what the balancer answers by itself: there, nothing waits for a proof.
-pub(super) fn refuse_unguarded(section: &Section<'_>, destination: Option<&Destination>, rules: Option<&Arc<Rules>>) {
-    let (Some(Destination::Respond(_) | Destination::Redirect(_)), Some(rules)) = (destination, rules) else { return };
-    for (key, guards) in [("basic_auth", rules.basic_auth.is_some()), ("forward_auth", rules.forward_auth.is_some())] {
-        if guards {
-            let at = section.table.get(key).map_or(section.at, |entry| entry.key_at);
-            section.cx.report(
-                Problem::error("conflict", at, format!("`{key}` guards pools, not the balancer's own answers"))
-                    .label("anybody would get this answer")
-                    .help(format!("write {key} = false here, if anybody may; or have a backend answer")),
-            );
-        }
-    }
 }
 
 fn networks(section: &Section<'_>, key: &str) -> Vec<IpNet> {

@@ -19,6 +19,7 @@ use super::exchange::Incoming;
 use super::http1::Reject;
 use super::http1::edits::push_line;
 use super::own::Own;
+use super::rules::Applied;
 use crate::config::model::{BasicAuth, ErrorsOf, OnFailure, Rules};
 use crate::net::buffer::{Buffer, Size};
 use crate::proxy::attempt;
@@ -52,6 +53,14 @@ pub struct Password {
     pub rule: Arc<BasicAuth>,
 }
 
+/// What waits.
+pub(super) enum Held<'h> {
+    /// A request for a backend.
+    Request(&'h mut Incoming),
+    /// An answer by rule, and the rules.
+    Own(&'h mut Own, &'h Applied),
+}
+
 /// What becomes of a request.
 pub(super) enum Passage {
     /// It goes on its way.
@@ -75,7 +84,7 @@ enum Proof {
 pub(super) async fn pass(
     connection: &mut Connection,
     view: &Rc<View>,
-    incoming: &mut Incoming,
+    mut held: Held<'_>,
     waiting: Waiting,
 ) -> Passage {
     if let Some(password) = waiting.password {
@@ -87,25 +96,25 @@ pub(super) async fn pass(
             Proof::ClientLeft => return Passage::Left,
         };
         if let Some(reject) = reject {
-            return answer(incoming, refusal(incoming, reject, reject.status().0), &lines);
+            return held.refuse(reject, reject.status().0, &lines);
         }
     }
     let Some(question) = waiting.question else { return Passage::Free };
     match verdict::ask(connection, view, &question).await {
         Said::Passes(lines) => {
-            add_lines(&mut incoming.head, &lines);
+            held.add_lines(&lines);
             Passage::Free
         }
         Said::Refused(refused) => {
-            let own = Own::late(incoming, refused.status, "auth_refused");
+            let own = held.late(refused.status, "auth_refused");
             // It is the other service's, as that of a backend is.
             let is_all = |rules: &Arc<Rules>| rules.errors.as_ref().is_some_and(|pages| pages.of == ErrorsOf::All);
-            let rules = rules(incoming).filter(is_all);
+            let rules = held.rules().map(Arc::clone).filter(is_all);
             let own = Own { kind: refused.kind.into(), body: refused.body.into(), rules, ..own };
-            answer(incoming, own, &refused.lines)
+            held.answer(own, &refused.lines)
         }
         Said::Nothing(_) if question.rule.on_failure == OnFailure::Allow => Passage::Free,
-        Said::Nothing(cause) => answer(incoming, refusal(incoming, Reject::AuthFailed, cause.status().0), &[]),
+        Said::Nothing(cause) => held.refuse(Reject::AuthFailed, cause.status().0, &[]),
         Said::ClientLeft => Passage::Left,
     }
 }
@@ -117,20 +126,45 @@ pub(super) fn challenge(rule: &BasicAuth) -> Vec<u8> {
     line
 }
 
-fn refusal(incoming: &Incoming, reject: Reject, status: u16) -> Own {
-    let own = Own::late(incoming, status, reject.word()).saying(reject.sentence());
-    Own { refusal: Some(reject), rules: rules(incoming), ..own }
-}
+// === impl Held ===
 
-fn rules(incoming: &Incoming) -> Option<Arc<Rules>> {
-    incoming.rules.as_ref().map(|applied| Arc::clone(applied.rules()))
-}
+impl Held<'_> {
+    fn applied(&self) -> Option<&Applied> {
+        match self {
+            Self::Request(incoming) => incoming.rules.as_deref(),
+            Self::Own(_, applied) => Some(applied),
+        }
+    }
 
-fn answer(incoming: &mut Incoming, mut own: Own, lines: &[u8]) -> Passage {
-    own.line = incoming.line.take();
-    own.lines = incoming.rules.as_ref().map(|rules| rules.own_lines(own.status)).unwrap_or_default();
-    own.lines.extend_from_slice(lines);
-    Passage::Answer(Box::new(own))
+    fn rules(&self) -> Option<&Arc<Rules>> {
+        self.applied().map(Applied::rules)
+    }
+
+    /// Puts lines of the service that lets it pass into the head for the backend, where there is one.
+    fn add_lines(&mut self, lines: &[u8]) {
+        if let Self::Request(incoming) = self {
+            add_lines(&mut incoming.head, lines);
+        }
+    }
+
+    /// What it is told instead; without a body.
+    fn late(&mut self, status: u16, end: &'static str) -> Own {
+        match self {
+            Self::Request(incoming) => Own { line: incoming.line.take(), ..Own::late(incoming, status, end) },
+            Self::Own(own, _) => own.instead(status, end),
+        }
+    }
+
+    fn refuse(&mut self, reject: Reject, status: u16, lines: &[u8]) -> Passage {
+        let own = self.late(status, reject.word()).saying(reject.sentence());
+        self.answer(Own { refusal: Some(reject), rules: self.rules().map(Arc::clone), ..own }, lines)
+    }
+
+    fn answer(&self, mut own: Own, lines: &[u8]) -> Passage {
+        own.lines = self.applied().map(|applied| applied.own_lines(own.status)).unwrap_or_default();
+        own.lines.extend_from_slice(lines);
+        Passage::Answer(Box::new(own))
+    }
 }
 
 /// Has a password proved, while its client waits.

@@ -19,9 +19,6 @@ use crate::proxy::http::http1::{Framing, fields};
 /// What a WebSocket's key is answered with (RFC 6455, section 1.3).
 const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// What somebody is told who wants a WebSocket to a backend that has none by HTTP/2.
-const NO_TUNNELS: &str = "501 Not Implemented\n\nThe backend takes no WebSockets over HTTP/2 (RFC 8441).\n";
-
 /// What a request is sent by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
@@ -54,20 +51,11 @@ pub(super) struct Head {
     pub(super) length: usize,
 }
 
-/// What is to be done about a head.
-#[derive(Debug)]
-pub(super) enum Turn {
-    /// It can be sent.
-    Ask(Box<Head>),
-    /// It asks for a tunnel, which the backend does not have; its length.
-    Down(usize),
-}
-
 /// Reads the head that `bytes` begin with.
 ///
 /// # Errors
-/// It is not whole, or nothing that HTTP/2 can say.
-pub(super) fn read(bytes: &[u8], terms: &Terms<'_>) -> std::io::Result<Turn> {
+/// It is not whole, or nothing that HTTP/2 can say, or a tunnel that the backend does not have.
+pub(super) fn read(bytes: &[u8], terms: &Terms<'_>) -> std::io::Result<Box<Head>> {
     let mut room = fields::room();
     let mut parsed = httparse::Request::new(&mut []);
     let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(bytes, &mut room) else {
@@ -77,7 +65,7 @@ pub(super) fn read(bytes: &[u8], terms: &Terms<'_>) -> std::io::Result<Turn> {
     let seen = look(parsed.headers)?;
     let is_tunnel = seen.is_websocket;
     if is_tunnel && !terms.takes_tunnels {
-        return Ok(Turn::Down(length));
+        return Err(broken());
     }
     let mut request = Request::new(());
     *request.version_mut() = Version::HTTP_2;
@@ -100,7 +88,7 @@ pub(super) fn read(bytes: &[u8], terms: &Terms<'_>) -> std::io::Result<Turn> {
     };
     let framing = if is_tunnel { Framing::UntilClose } else { seen.framing };
     *request.headers_mut() = seen.headers;
-    Ok(Turn::Ask(Box::new(Head { request, framing, asked, length })))
+    Ok(Box::new(Head { request, framing, asked, length }))
 }
 
 struct Seen<'b> {
@@ -188,14 +176,6 @@ pub(super) fn write(out: &mut Buffer, parts: &response::Parts, is_all: bool, ask
     shape
 }
 
-/// Writes the answer to a request for a tunnel that the backend does not have.
-pub(super) fn write_no_tunnels(out: &mut Buffer) {
-    out.append(b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n");
-    line(out, "content-length", NO_TUNNELS.len().to_string().as_bytes());
-    out.append(b"\r\n");
-    out.append(NO_TUNNELS.as_bytes());
-}
-
 /// Writes an interim answer.
 pub(super) fn write_interim(out: &mut Buffer, response: &::http::Response<()>) {
     first_line(out, response.status());
@@ -232,10 +212,7 @@ mod tests {
     const TERMS: Terms<'_> = Terms { is_tls: false, authority: "10.0.0.1:80", takes_tunnels: true };
 
     fn head(text: &str) -> Head {
-        match read(text.as_bytes(), &TERMS).unwrap() {
-            Turn::Ask(head) => *head,
-            Turn::Down(_) => panic!("it can be sent"),
-        }
+        *read(text.as_bytes(), &TERMS).unwrap()
     }
 
     fn text(status: u16, fields: &[(&str, &str)], is_all: bool, asked: &Asked) -> (Shape, String) {
@@ -294,7 +271,7 @@ mod tests {
         assert!(shape == Shape::Tunnel && text.starts_with("HTTP/1.1 101 "), "{text}");
         assert!(text.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{text}");
         let terms = Terms { takes_tunnels: false, ..TERMS };
-        assert!(matches!(read(asked.as_bytes(), &terms), Ok(Turn::Down(length)) if length == asked.len()));
+        assert!(read(asked.as_bytes(), &terms).is_err(), "it goes by HTTP/1.1");
     }
 
     #[test]

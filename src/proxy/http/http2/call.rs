@@ -15,11 +15,10 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use tokio::io::ReadBuf;
 
-use super::asked::{self, Asked, Turn};
+use super::asked::{self, Asked};
 use super::ledger::Place;
 use super::links::{Link, Sender};
 use super::receiving::Receiving;
-use super::request::Shape;
 use super::sending::Sending;
 use super::{broken, error_of};
 use crate::net::buffer::{Buffer, Size};
@@ -47,8 +46,6 @@ enum Request {
     /// Its head is still to come.
     Head,
     Body(Sending),
-    /// It asks for what the backend does not have, and is not sent.
-    Unsent,
     Broken,
 }
 
@@ -73,16 +70,7 @@ impl Call {
             authority: &self.link.authority,
             takes_tunnels: self.sender.is_extended_connect_protocol_enabled(),
         };
-        let head = match asked::read(bytes, &terms)? {
-            Turn::Ask(head) => head,
-            Turn::Down(length) => {
-                let mut text = Buffer::take(Size::Small);
-                asked::write_no_tunnels(&mut text);
-                self.answer = Answer::Coming(Receiving::new(Some(text), None, Shape::Empty));
-                self.request = Request::Unsent;
-                return Ok(length);
-            }
-        };
+        let head = asked::read(bytes, &terms)?;
         let is_all = head.framing == Framing::Empty;
         let sent = self.sender.send_request(head.request, is_all);
         let (answer, stream) = sent.map_err(|error| self.failed(&error))?;
@@ -98,7 +86,6 @@ impl Call {
                 Ok(head + sending.take(&bytes[head..])?)
             }
             _ if head > 0 => Ok(head),
-            Request::Unsent => Ok(bytes.len()),
             Request::Head | Request::Body(_) | Request::Broken => Err(broken()),
         }
     }
@@ -183,7 +170,7 @@ impl Carrier for Call {
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.request {
             Request::Body(sending) => sending.poll_gone(context),
-            Request::Head | Request::Unsent | Request::Broken => Poll::Pending,
+            Request::Head | Request::Broken => Poll::Pending,
         }
     }
 

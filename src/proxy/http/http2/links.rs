@@ -20,6 +20,7 @@ use super::call::Call;
 use super::floods::Floods;
 use super::ledger::{Ledger, Parcel};
 use super::wire::Wire;
+use crate::config::model::HttpVersion;
 use crate::net::stream::Stream;
 use crate::net::wheel::Timer;
 use crate::pool::{Backend, Lease, Pool};
@@ -80,6 +81,10 @@ impl Link {
         self.sender.replace(None);
     }
 
+    fn takes_tunnels(&self) -> bool {
+        self.sender.borrow().as_ref().is_some_and(Sender::is_extended_connect_protocol_enabled)
+    }
+
     fn is_retired(&self) -> bool {
         self.sender.borrow().is_none()
     }
@@ -121,6 +126,14 @@ impl Links {
         }
         let moves = backend.moves();
         set.links.iter().filter(|link| link.place == moves).find_map(Link::stream)
+    }
+
+    /// Whether the backend takes CONNECT for a WebSocket (RFC 8441), as it has said on a connection that stands.
+    pub fn takes_tunnels(&self, backend: &Backend) -> bool {
+        let sets = self.0.borrow();
+        let set = sets.get(backend.slot.index as usize).and_then(Option::as_ref);
+        set.filter(|set| set.backend.slot.serial == backend.slot.serial)
+            .is_some_and(|set| set.links.iter().any(|link| link.takes_tunnels()))
     }
 
     fn with<T>(&self, backend: &Arc<Backend>, what: impl FnOnce(&mut Set) -> T) -> T {
@@ -197,7 +210,7 @@ pub async fn open(
     if let Some(stream) = worker.links.take(backend) {
         return Ok((stream, begun.elapsed()));
     }
-    let (socket, _) = attempt::open(search, lease, deadline, timer).await?;
+    let (socket, _) = attempt::open(search, lease, deadline, timer, HttpVersion::V2).await?;
     let speaks = pool.tls.is_none() || socket.protocol() == Some(b"h2");
     if !speaks {
         tracing::debug!(pool = %pool.config.name, backend = %backend.name, "no HTTP/2 with a backend: TLS agreed on another");

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::super::http1::edits::push_line;
-use super::super::http1::request::Request;
+use super::super::http1::request::{Request, path_of};
 use super::super::moved::without_port;
 use crate::config::model::{FieldLine, Piece, Template, Variable};
 use crate::net::stream::Stream;
@@ -17,6 +17,8 @@ pub(in super::super) struct Facts<'a, 'b> {
     pub(in super::super) request: &'a Request<'b>,
     /// The name that goes with its password; empty where none was asked for.
     pub(in super::super) user: &'a str,
+    /// What a backend is asked for instead of its target; `None`: for its target.
+    pub(in super::super) rewritten: Option<&'a [u8]>,
     /// What it came by.
     pub(in super::super) stream: &'a Stream,
     /// The client.
@@ -59,6 +61,11 @@ impl Facts<'_, '_> {
         }
     }
 
+    /// What a backend is asked for; nothing where the balancer answers by itself.
+    fn backend_target(&self) -> &[u8] {
+        if self.pool.is_empty() { b"" } else { self.rewritten.unwrap_or(self.request.origin_target.as_bytes()) }
+    }
+
     fn value(&self, variable: &Variable) -> &[u8] {
         let request = self.request;
         match variable {
@@ -71,6 +78,8 @@ impl Facts<'_, '_> {
             Variable::Path => request.path(),
             Variable::Query => request.query(),
             Variable::Target => request.origin_target.as_bytes(),
+            Variable::BackendTarget => self.backend_target(),
+            Variable::BackendPath => path_of(self.backend_target()),
             Variable::RequestId => self.id,
             Variable::Listener => self.listener.as_bytes(),
             Variable::Pool => self.pool.as_bytes(),

@@ -41,6 +41,8 @@ pub struct Applied {
     coding: Option<Coding>,
     /// How places in its answer are told, where its path was rewritten.
     back: Option<Box<Back>>,
+    /// What copies of it are spread by, where their pool goes by what requests say.
+    pub(super) copy_key: Option<u64>,
 }
 
 /// What rules make of a request that may pass.
@@ -74,11 +76,14 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
         Shown::Nothing => (None, String::new()),
     };
     // Who has shown a name is called by it, and gets nothing but a refusal where the password turns out wrong.
-    let facts = &Facts { user: &user, ..*facts };
+    // Where the balancer answers by itself, nobody is asked for anything.
+    let rewrite = rules.rewrite.as_ref().filter(|_| !facts.pool.is_empty());
+    let rewritten = rewrite.map_or(Ok(None), |rule| rewrite::target(rule, facts));
+    let facts = &Facts { user: &user, rewritten: rewritten.as_ref().ok().and_then(Option::as_deref), ..*facts };
     let coding = rules.compress.as_ref().and_then(|rule| compress::negotiate(rule, facts.request));
     let lines = Late::new(&rules.response.add, facts);
     let copies = gates.and_then(|gates| gates.copies.clone());
-    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, copies, coding, back: None });
+    let mut applied = Box::new(Applied { rules: Arc::clone(rules), lines, copies, coding, back: None, copy_key: None });
     if let Some(answer) = cors(&mut applied, facts).or_else(|| rate(&applied, gates, facts)) {
         return answer;
     }
@@ -90,11 +95,10 @@ pub(super) fn meet(rules: &Arc<Rules>, gates: Option<&Gates>, facts: &Facts<'_, 
     let waits = password.is_some() || question.is_some();
     let gates = waits.then(|| Box::new(Waiting { password, question }));
     let mut edits = request_edits(rules, facts);
-    // Where the balancer answers by itself, nobody is asked for anything.
-    if let Some(rule) = rules.rewrite.as_ref().filter(|_| !facts.pool.is_empty()) {
-        match rewrite::apply(rule, facts, &mut edits) {
-            Ok(back) => applied.back = back,
-            Err(reject) => return applied.answer(Own::refusal(request, reject), &[]),
+    match &rewritten {
+        Err(reject) => return applied.answer(Own::refusal(request, *reject), &[]),
+        Ok(target) => {
+            applied.back = rewrite.and_then(|rule| rewrite::apply(rule, target.as_deref(), facts, &mut edits));
         }
     }
     Meeting::Passes(Met { edits, applied, gates })

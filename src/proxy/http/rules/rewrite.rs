@@ -12,29 +12,37 @@ use crate::config::model::{Answers, Part, PatternRewrite, PrefixRewrite, QueryOf
 /// What a backend is told of what was taken off; what others say of it comes from proxies that are trusted, or goes.
 const FORWARDED_PREFIX: &str = "X-Forwarded-Prefix";
 
-/// Changes what the backend is asked for; says how answers are mapped back, where they are.
+/// What the backend is asked for; `None`: what the client has asked for.
 ///
 /// # Errors
-/// What would be asked for is no target.
-pub(super) fn apply(rule: &Rewrite, facts: &Facts<'_, '_>, edits: &mut Edits) -> Result<Option<Box<Back>>, Reject> {
+/// It is no target.
+pub(super) fn target(rule: &Rewrite, facts: &Facts<'_, '_>) -> Result<Option<Vec<u8>>, Reject> {
     let path = facts.request.path();
-    match rule {
-        Rewrite::Prefix(rule) => {
-            let is_ours = is_below(path, rule.outside.as_bytes());
-            tell(rule, is_ours, facts, edits);
-            if !is_ours {
-                return Ok(None);
-            }
-            edits.retarget(checked(within(rule, path), query_of(facts), facts)?);
-            Ok((rule.answers == Answers::Mapped).then(|| Box::new(Back::new(rule, facts, edits))))
-        }
+    let (path, query) = match rule {
+        Rewrite::Prefix(rule) if !is_below(path, rule.outside.as_bytes()) => return Ok(None),
+        Rewrite::Prefix(rule) => (within(rule, path), query_of(facts)),
         Rewrite::Pattern(rule) => {
-            if let Some(path) = replaced(rule, path) {
-                let query = if rule.query == QueryOf::Rule { &[][..] } else { query_of(facts) };
-                edits.retarget(checked(path, query, facts)?);
-            }
-            Ok(None)
+            let Some(path) = replaced(rule, path) else { return Ok(None) };
+            (path, if rule.query == QueryOf::Rule { &[][..] } else { query_of(facts) })
         }
+    };
+    checked(path, query, facts).map(Some)
+}
+
+/// Has the backend asked for [`target`]; says how answers are mapped back, where they are.
+pub(super) fn apply(
+    rule: &Rewrite,
+    target: Option<&[u8]>,
+    facts: &Facts<'_, '_>,
+    edits: &mut Edits,
+) -> Option<Box<Back>> {
+    if let Rewrite::Prefix(rule) = rule {
+        tell(rule, target.is_some(), facts, edits);
+    }
+    edits.retarget(target?.to_vec());
+    match rule {
+        Rewrite::Prefix(rule) => (rule.answers == Answers::Mapped).then(|| Box::new(Back::new(rule, facts, edits))),
+        Rewrite::Pattern(_) => None,
     }
 }
 
