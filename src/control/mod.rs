@@ -3,6 +3,7 @@
 mod judge;
 pub mod orders;
 pub mod overrides;
+pub mod plan;
 pub mod state_file;
 pub mod traces;
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::control::Control;
 use super::{Loaded, Loader, StartError};
-use crate::config::model::Config;
+use crate::control::plan::needs_restart;
 use crate::pool::events::{Event, EventKind};
 use crate::route::Table;
 
@@ -112,24 +112,6 @@ fn describe(control: &Control, old: &Table, new: &Table, loaded: &Loaded, took: 
 
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// What a running process cannot change.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut named = Vec::new();
-    if old.admin != new.admin {
-        named.push("`admin`");
-    }
-    if old.workers != new.workers {
-        named.push("`workers`");
-    }
-    if old.log != new.log {
-        named.push("the event log");
-    }
-    if old.state_file != new.state_file {
-        named.push("`state_file`");
-    }
-    named
 }
 
 /// For the first table: what [`reload`] does without anything before it.
