@@ -37,11 +37,14 @@ const MIN_MASKED: usize = 3;
 impl Masks {
     /// Shows values that came from `${…}` as they are written.
     pub fn of(substituted: &[(String, String)]) -> Self {
-        let mut masks = Self::default();
-        for (written, value) in substituted {
-            masks.add(value, written);
-        }
-        masks
+        Self::default().with(substituted)
+    }
+
+    /// The same with further ones.
+    #[must_use]
+    pub fn with(mut self, substituted: &[(String, String)]) -> Self {
+        substituted.iter().for_each(|(written, value)| self.add(value, written));
+        self
     }
 
     fn add(&mut self, value: &str, shown: &str) {
