@@ -150,7 +150,7 @@ fn generations_survive_a_kill_while_they_are_written() {
     };
     let names: Vec<String> =
         fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let kept: Vec<&String> = names.iter().filter(|name| name.ends_with(".json")).collect();
+    let kept: Vec<&String> = names.iter().filter(|name| name.strip_suffix(".json").is_some()).collect();
     assert!(kept.iter().all(|name| whole(name)["version"] == 1) && !kept.is_empty());
     fs::write(folder.join("900.json.new"), "{\"version\": 1, \"num").unwrap();
     fs::write(folder.join("901.json"), "{\"version\": 1, \"num").unwrap();

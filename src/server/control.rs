@@ -68,17 +68,21 @@ pub(super) struct Control {
     seen: u64,
     certificates: Certificates,
     pub(super) history: Arc<History>,
+    /// What reads the configuration in force, where that is not what the files say.
+    in_force: Option<Loader>,
 }
 
 impl Control {
     /// Remembers what the configuration was read from, to notice changes.
     pub(super) fn note_sources(&mut self, loaded: &Loaded) {
+        self.in_force = None;
         self.files.clone_from(&loaded.files);
         self.seen = fingerprint(&self.files);
     }
 
-    /// Also looks at what this was read from.
-    pub(super) fn note_also(&mut self, loaded: &Loaded) {
+    /// Also looks at what this was read from, and takes certificates by what is in force, which is not in the files.
+    pub(super) fn note_also(&mut self, loaded: &Loaded, in_force: Loader) {
+        self.in_force = Some(in_force);
         let further: Vec<_> = loaded.files.iter().filter(|file| !self.files.contains(file)).cloned().collect();
         self.files.extend(further);
         self.seen = fingerprint(&self.files);
@@ -196,6 +200,7 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         seen: 0,
         certificates: Certificates::default(),
         history,
+        in_force: None,
     };
     let (wish, wishes) = mpsc::channel(16);
     let admin = serve_admin(&control, &loaded, wish)?;
@@ -205,17 +210,22 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     tokio::spawn(keeper.run());
     let counts = (Arc::clone(&control.life.spans_exported), Arc::clone(&control.life.spans_dropped));
     tokio::spawn(Exporter::new(finished, counts.0, counts.1).run());
+    let started = Started { addresses: control.listeners.sites(), admin };
+    announce(&started, &warnings);
+    Ok((started, control, wishes, calls))
+}
+
+/// Says where everything is.
+fn announce(started: &Started, warnings: &str) {
     if !warnings.is_empty() {
         tracing::warn!("{warnings}");
     }
-    let addresses = control.listeners.sites();
-    for (name, address) in &addresses {
+    for (name, address) in &started.addresses {
         tracing::info!(listener = %name, %address, "accepting");
     }
-    if let Some(address) = &admin {
+    if let Some(address) = &started.admin {
         tracing::info!(%address, "admin port");
     }
-    Ok((Started { addresses, admin }, control, wishes, calls))
 }
 
 /// CPUs that this process may use: affinity and cgroup quota counted.
@@ -293,7 +303,8 @@ async fn live(
             }
             _ = watch.tick() => {
                 control.foundation.sinks.tidy(control.published.load().config.log_targets());
-                control.certificates.look(&control.published.load(), read);
+                let in_force = control.in_force.as_ref().unwrap_or(read);
+                control.certificates.look(&control.published.load(), in_force);
                 if control.has_changed_files() {
                     // As above.
                     let _ = apply(&mut control, read, Cause::Watch).await;

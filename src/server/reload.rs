@@ -83,7 +83,7 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
         Cause::Rollback(number, _) => earlier(&control.history, *number)?,
         _ => Arc::clone(read),
     };
-    let previous = Arc::clone(&old);
+    let (previous, in_force) = (Arc::clone(&old), Arc::clone(&read));
     // Reading, judging and building take time that probes and the admin port must not wait for.
     let built = tokio::task::spawn_blocking(move || {
         let loaded = read()?;
@@ -109,7 +109,7 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
     let mut message = describe(control, &old, &table, &loaded, begun.elapsed());
     match cause {
         // The files say something else: they are looked at as before.
-        Cause::Rollback(..) => control.note_also(&loaded),
+        Cause::Rollback(..) => control.note_also(&loaded, in_force),
         _ => control.note_sources(&loaded),
     }
     let hash = keep(control, &table, loaded, cause).await;

@@ -43,7 +43,9 @@ impl Masks {
     /// The same with further ones.
     #[must_use]
     pub fn with(mut self, substituted: &[(String, String)]) -> Self {
-        substituted.iter().for_each(|(written, value)| self.add(value, written));
+        for (written, value) in substituted {
+            self.add(value, written);
+        }
         self
     }
 
@@ -283,7 +285,13 @@ impl Path {
 
     /// The entries that it stands in, with what separates them from what follows.
     fn before(&self) -> String {
-        self.entries.iter().map(|(word, name)| format!("{word} {name}: ")).collect()
+        let mut text = String::new();
+        for (word, name) in &self.entries {
+            for piece in [word, " ", name, ": "] {
+                text.push_str(piece);
+            }
+        }
+        text
     }
 }
 

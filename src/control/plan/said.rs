@@ -5,6 +5,7 @@
 //! for each value, so that nothing in a value can be mistaken for structure. PURE.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::str::Lines;
 
 use sha2::{Digest, Sha256};
@@ -43,7 +44,12 @@ impl Said {
     pub(super) fn hash(&self) -> String {
         let mut hash = Sha256::new();
         self.feed(&mut hash);
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut digits = String::with_capacity(64);
+        for byte in hash.finalize() {
+            // Writing to a string cannot fail.
+            let _ = write!(digits, "{byte:02x}");
+        }
+        digits
     }
 
     fn feed(&self, hash: &mut Sha256) {
@@ -65,7 +71,9 @@ impl Said {
             }
             Self::Items(items) => {
                 text(b'i', "");
-                items.iter().for_each(|item| item.feed(hash));
+                for item in items {
+                    item.feed(hash);
+                }
                 hash.update(b".");
             }
             Self::Kind(kind, said) => {
