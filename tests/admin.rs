@@ -82,6 +82,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         events,
         orders,
         schedule,
+        history: Arc::default(),
         reload,
         first_token: token.map(Into::into),
         started: Timestamp::from_second(1_700_000_000).unwrap(),
@@ -389,8 +390,8 @@ async fn a_reload_answers_with_what_became_of_it() {
     let Program { state, mut reloads } = program(None, 1);
     let address = Program { state, reloads: mpsc::channel(1).1 }.start();
     tokio::spawn(async move {
-        let _ = reloads.recv().await.unwrap().send(Ok("nothing changed".into()));
-        let _ = reloads.recv().await.unwrap().send(Err("error: no such pool\n".into()));
+        let _ = reloads.recv().await.unwrap().answer.send(Ok("nothing changed".into()));
+        let _ = reloads.recv().await.unwrap().answer.send(Err("error: no such pool\n".into()));
     });
     let intent = "X-Evenkeel-Request: 1\r\n";
     let reply = ask(address, "POST", "/api/v1/reload", intent).await;
@@ -481,8 +482,8 @@ async fn reload_prints_the_problems_and_fails() {
     let Program { state, mut reloads } = program(None, 1);
     let address = Program { state, reloads: mpsc::channel(1).1 }.start().to_string();
     tokio::spawn(async move {
-        let _ = reloads.recv().await.unwrap().send(Ok("2 backends added".into()));
-        let _ = reloads.recv().await.unwrap().send(Err("error: no such pool\n".into()));
+        let _ = reloads.recv().await.unwrap().answer.send(Ok("2 backends added".into()));
+        let _ = reloads.recv().await.unwrap().answer.send(Err("error: no such pool\n".into()));
     });
     let (code, out, _) = evenkeel(&["reload", "--admin", &address]).await;
     assert_eq!((code, out.as_str()), (Some(0), "2 backends added\n"));

@@ -17,12 +17,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::access::{self, Refusal};
+use super::generations::{self, Form};
 use super::live::{self, Body};
 use super::page::{self, Asset};
 use super::place::{PATHS, Place, decoded};
-use super::{AdminState, Desk, MAX_BODY_BYTES, READ_TIMEOUT, events, orders, view, why};
-use crate::control::Phase;
+use super::{AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, events, orders, view, why};
 use crate::control::orders::Refused;
+use crate::control::{Phase, ReloadRequest, Wanted};
 use crate::health::State;
 
 type Answer = Response<Body>;
@@ -70,12 +71,17 @@ async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
         | Place::Index
         | Place::Page(_)
         | Place::Reload
+        | Place::Plan
+        | Place::Rollback(_)
         | Place::Probe(..)
         | Place::Order(..) => text(StatusCode::OK, PATHS),
         Place::Metrics => metrics(desk).await,
-        Place::Pools => made_apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
+        Place::Pools => apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
         Place::Pool(name) => found(view::pool(state, &name)),
         Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
+        Place::Generations => json(StatusCode::OK, &generations::history(state)),
+        Place::Generation(number) => apart(state, move |state| found(generations::generation(state, number))).await,
+        Place::Difference(from, to) => apart(state, move |state| found(generations::difference(state, from, to))).await,
         Place::Overrides => json(StatusCode::OK, &orders::overview(&state.orders.standing(), &state.table.load())),
         Place::Events => match events::Wanted::of(query.unwrap_or_default(), decoded) {
             Ok(wanted) => json(StatusCode::OK, &events::events(state, &wanted).await),
@@ -87,13 +93,17 @@ async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
 }
 
 /// Does what is asked for at a place.
-async fn act(place: Place, request: Request<Incoming>, state: &AdminState) -> Answer {
-    let body = match whole_body(request).await {
+async fn act(place: Place, request: Request<Incoming>, state: &Arc<AdminState>) -> Answer {
+    let form = Form::of(request.headers());
+    let most = if place == Place::Plan { MAX_CONFIG_BYTES } else { MAX_BODY_BYTES };
+    let body = match whole_body(request, most).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
     match place {
-        Place::Reload => reload(state).await,
+        Place::Reload => reload(state, Wanted::Files, None).await,
+        Place::Plan => plan(state, &body, form).await,
+        Place::Rollback(number) => rollback(state, number, &body).await,
         Place::Probe(pool, backend) => found(why::probe(state, &pool, backend.as_deref()).await),
         Place::Order(verb, pool, backend) => match orders::wish(verb, &pool, backend.as_deref(), &body) {
             Ok(wish) => found(state.orders.wish(wish).await.map(|done| orders::done(&done))),
@@ -114,10 +124,13 @@ fn found(found: Result<impl Serialize, Refused>) -> Answer {
     }
 }
 
-async fn whole_body(request: Request<Incoming>) -> Result<Bytes, Answer> {
-    match timeout(READ_TIMEOUT, Limited::new(request.into_body(), MAX_BODY_BYTES).collect()).await {
+async fn whole_body(request: Request<Incoming>, most: usize) -> Result<Bytes, Answer> {
+    match timeout(READ_TIMEOUT, Limited::new(request.into_body(), most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) => Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is broken or longer than 1 MiB")),
+        Ok(Err(_)) => {
+            let limit = format!("the body is broken or longer than {} MiB", most >> 20);
+            Err(problem(StatusCode::PAYLOAD_TOO_LARGE, &limit))
+        }
         Err(_elapsed) => Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
     }
 }
@@ -164,13 +177,36 @@ async fn metrics(desk: &Desk) -> Answer {
 }
 
 /// Makes an answer on a thread of its own.
-async fn made_apart(state: &Arc<AdminState>, make: fn(&AdminState) -> Answer) -> Answer {
+async fn apart(state: &Arc<AdminState>, make: impl FnOnce(&AdminState) -> Answer + Send + 'static) -> Answer {
     let state = Arc::clone(state);
     let answer = spawn_blocking(move || make(&state)).await;
     answer.unwrap_or_else(|_ended| problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer was broken off"))
 }
 
-async fn reload(state: &AdminState) -> Answer {
+async fn plan(state: &Arc<AdminState>, body: &Bytes, form: Form) -> Answer {
+    match generations::sent(body, form) {
+        Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
+        Ok(written) => {
+            apart(state, move |state| match generations::planned(state, written) {
+                Ok(plan) => json(StatusCode::OK, &plan),
+                Err(problems) => json(StatusCode::CONFLICT, &problems),
+            })
+            .await
+        }
+    }
+}
+
+async fn rollback(state: &AdminState, number: u64, body: &Bytes) -> Answer {
+    if let Err(refused) = generations::find(&state.history, number) {
+        return found(Err::<(), _>(refused));
+    }
+    match generations::owner(body) {
+        Ok(owner) => reload(state, Wanted::Generation(number), owner).await,
+        Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
+    }
+}
+
+async fn reload(state: &AdminState, wanted: Wanted, owner: Option<String>) -> Answer {
     #[derive(Serialize)]
     struct Accepted {
         message: String,
@@ -181,7 +217,7 @@ async fn reload(state: &AdminState) -> Answer {
     }
 
     let (answer, answered) = oneshot::channel();
-    if state.reload.send(answer).await.is_err() {
+    if state.reload.send(ReloadRequest { wanted, owner, answer }).await.is_err() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping");
     }
     match answered.await {

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 pub mod events;
 mod exposition;
+pub mod generations;
 mod live;
 pub mod orders;
 mod page;
@@ -27,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::control::history::History;
 use crate::control::orders::Orders;
 use crate::control::{Life, ReloadSender};
 use crate::net::listen::Unserved;
@@ -43,6 +45,8 @@ const MAX_CONNECTIONS: usize = 256;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// A request body, bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// A configuration that is sent to be judged, bytes.
+const MAX_CONFIG_BYTES: usize = 32 * 1024 * 1024;
 /// From the first byte of a head to its last, and from a head to the end of its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection is closed when it is this old: one whose client has stopped reading is not kept for ever.
@@ -65,6 +69,8 @@ pub struct AdminState {
     pub orders: Orders,
     /// Who explains, and probes on request.
     pub schedule: Schedule,
+    /// The configurations that took effect.
+    pub history: Arc<History>,
     /// Where to ask for a reload.
     pub reload: ReloadSender,
     /// The token of the start. The socket is of the start, too: a reload that takes the token away would open a port

@@ -19,10 +19,15 @@ GET  /api/v1/pools/POOL/backends/BACKEND              one backend
 GET  /api/v1/pools/POOL/backends/BACKEND/why          why it is what it is, with what the last probes saw
 GET  /api/v1/overrides    what operators have ordered
 GET  /api/v1/events       what happened lately; ?after=NUMBER&run=RUN&wait=SECONDS follows, ?pool=NAME chooses
+GET  /api/v1/generations  configurations that took effect
+GET  /api/v1/generations/NUMBER                       one of them, with its text
+GET  /api/v1/generations/NUMBER/diff/NUMBER           how the second differs from the first
 GET  /api/v1/live         pools and events as they change (server-sent events)
 
 These take POST and the header X-Evenkeel-Request: 1
 POST /api/v1/reload       read the configuration again
+POST /api/v1/plan         what a configuration would change: TOML, or JSON {\"files\": [{\"name\", \"path\", \"text\"}]}
+POST /api/v1/generations/NUMBER/rollback              back to that one; {\"owner\": \"me\"}
 POST /api/v1/pools/POOL/probe                         ask all checks of its backends now
 POST /api/v1/pools/POOL/backends/BACKEND/probe        ask its checks now
 and these a JSON body such as {\"owner\": \"me\", \"reason\": \"new disk\", \"for_seconds\": 7200, \"force\": false}
@@ -51,6 +56,11 @@ pub(super) enum Place {
     Why(String, String),
     Overrides,
     Events,
+    Generations,
+    Generation(u64),
+    Difference(u64, u64),
+    Rollback(u64),
+    Plan,
     Reload,
     Probe(String, Option<String>),
     Order(Verb, String, Option<String>),
@@ -72,7 +82,21 @@ impl Place {
             "/api/v1/events" => Self::Events,
             "/api/v1/live" => Self::Stream,
             "/api/v1/reload" => Self::Reload,
+            "/api/v1/plan" => Self::Plan,
+            "/api/v1/generations" => Self::Generations,
+            _ if path.starts_with("/api/v1/generations/") => Self::below_generations(path)?,
             _ => return Self::below_pools(path.strip_prefix("/api/v1/pools/")?),
+        })
+    }
+
+    fn below_generations(path: &str) -> Option<Self> {
+        let number = |text: &str| text.parse().ok();
+        let words: Vec<&str> = path.strip_prefix("/api/v1/generations/")?.split('/').collect();
+        Some(match words.as_slice() {
+            [one] => Self::Generation(number(one)?),
+            [one, "rollback"] => Self::Rollback(number(one)?),
+            [one, "diff", other] => Self::Difference(number(one)?, number(other)?),
+            _ => return None,
         })
     }
 
@@ -95,7 +119,7 @@ impl Place {
 
     /// Whether asking there changes something.
     pub(super) fn acts(&self) -> bool {
-        matches!(self, Self::Reload | Self::Probe(..) | Self::Order(..))
+        matches!(self, Self::Reload | Self::Plan | Self::Rollback(_) | Self::Probe(..) | Self::Order(..))
     }
 
     /// Whether it takes this method.
@@ -129,6 +153,7 @@ mod tests {
         for line in lines {
             let mut words = line.split_whitespace();
             let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let path = &path.replace("NUMBER", "1");
             let place = Place::of(path).unwrap_or_else(|| panic!("{path}"));
             assert!(place.allows(&Method::from_bytes(method.as_bytes()).unwrap()), "{method} {path}");
             count += 1;

@@ -13,7 +13,7 @@ use evenkeel::config::model::{Site, UnixName};
 use evenkeel::net::connect::connect;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -123,6 +123,9 @@ async fn exchange(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut request =
         Request::builder().method(method).uri(path).header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }

@@ -1,7 +1,7 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 done, 1 it did not work (a configuration with problems, a refused reload, not ready), 2 the command
-//! line itself is wrong. What was asked for goes to standard output, everything else to standard error.
+//! line itself is wrong, or `plan` and `diff` found differences. What was asked for goes to standard output, everything else to standard error.
 
 mod check;
 mod client;
@@ -9,9 +9,11 @@ mod demo;
 mod drained;
 mod events;
 mod health;
+mod history;
 mod import;
 mod order;
 mod pcapng;
+mod plan;
 mod preset;
 mod probe;
 mod probing;
@@ -36,6 +38,8 @@ enum Ending {
     Good,
     /// It worked, and its answer is no.
     Bad,
+    /// It worked, and there are differences.
+    Differs,
 }
 
 /// A health-checking load balancer for dashboards, portals and databases.
@@ -78,6 +82,16 @@ enum Command {
     Demote(order::Demote),
     /// Make a running evenkeel read its configuration again
     Reload(reload::Arguments),
+    /// Say what a configuration would change in a running evenkeel
+    Plan(plan::Arguments),
+    /// List the configurations that took effect
+    History(history::History),
+    /// Print one of them
+    Show(history::Show),
+    /// Say how one of them differs from another
+    Diff(history::Diff),
+    /// Go back to one of them
+    Rollback(history::Rollback),
     /// Turn the configuration of another program into ours
     Import(import::Arguments),
     /// List the pools that come with the program, or print one
@@ -113,6 +127,11 @@ pub(crate) fn start() -> ExitCode {
         Command::Promote(arguments) => order::promote(&arguments),
         Command::Demote(arguments) => order::demote(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::History(arguments) => history::history(&arguments),
+        Command::Show(arguments) => history::show(&arguments),
+        Command::Diff(arguments) => history::diff(&arguments),
+        Command::Rollback(arguments) => history::rollback(&arguments),
         Command::Import(arguments) => import::import(&arguments),
         Command::Preset(arguments) => preset::preset(&arguments),
         Command::Health(arguments) => health::health(&arguments),
@@ -121,6 +140,7 @@ pub(crate) fn start() -> ExitCode {
     match ended {
         Ok(Ending::Good) => ExitCode::SUCCESS,
         Ok(Ending::Bad) => ExitCode::FAILURE,
+        Ok(Ending::Differs) => ExitCode::from(2),
         Err(error) => {
             terminal::complain(&format!("evenkeel: {error:#}\n"));
             ExitCode::FAILURE

@@ -162,11 +162,15 @@ fn percent(text: &str) -> Result<u16, String> {
 
 impl Owner {
     fn body(&self) -> WishBody {
+        WishBody { owner: Self::name(self.owner.clone()), force: self.force, ..WishBody::default() }
+    }
+
+    /// Who orders: whoever is named, else whose terminal it is.
+    pub(super) fn name(told: Option<String>) -> String {
         let named = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
         // Behind sudo, everybody is root.
         let user = || named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME"));
-        let owner = self.owner.clone().or_else(user).unwrap_or_else(|| "unknown".to_owned());
-        WishBody { owner, force: self.force, ..WishBody::default() }
+        told.or_else(user).unwrap_or_else(|| "unknown".to_owned())
     }
 }
 

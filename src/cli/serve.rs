@@ -41,12 +41,7 @@ fn loader(read: Arc<Read>, first: Loaded) -> Loader {
             Some(loaded) => loaded,
             None => read().map_err(|problems| problems.render(Color::Plain, "the running configuration stays"))?,
         };
-        let warnings = if loaded.warnings.is_empty() {
-            String::new()
-        } else {
-            loaded.warnings.render(Color::Plain, "the configuration is used all the same")
-        };
-        Ok(server::Loaded { config: loaded.config, warnings, files: loaded.files })
+        Ok(server::Loaded::of(loaded))
     })
 }
 

@@ -13,6 +13,7 @@ pub mod model;
 mod ocsp;
 mod presets;
 mod problem;
+mod redact;
 mod render;
 mod section;
 mod source;
@@ -33,7 +34,8 @@ use std::sync::Arc;
 pub use flags::{Flags, from_flags};
 pub use presets::{PRESETS, Preset};
 pub use problem::{Color, Problem, Problems, Reported, Second, Severity};
-pub use source::{Source, fingerprint};
+pub use redact::without_secrets;
+pub use source::{Source, Written, WrittenFile, fingerprint};
 pub use units::written as written_duration;
 pub use unknown::nearest;
 
@@ -63,6 +65,10 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Hash of all content read and of all variables used, 32 hexadecimal digits.
     pub hash: String,
+    /// The texts as they are written; `None`: it comes from a command line.
+    pub written: Option<Written>,
+    /// What was substituted: as it is written, and what stands there instead.
+    pub substituted: Vec<(String, String)>,
 }
 
 /// Where the values of `${NAME}` come from.
@@ -91,11 +97,12 @@ pub fn load_with(source: &Source, environment: &Environment<'_>) -> Result<Loade
             tree::merge(&cx, &mut root, table);
         }
     }
+    let written = Written::of(&cx.files, folder);
     let syntax_problems = cx.problems.borrow().len();
     presets::apply(&cx, &mut root);
     let config = lower::lower(&cx, &root);
     cx.suppress_consequences(syntax_problems, &damage);
-    cx.finish(config)
+    cx.finish(config).map(|loaded| Loaded { written: Some(written), ..loaded })
 }
 
 /// What a load carries along: the texts, the variables, and what it has found and read so far.
@@ -105,6 +112,8 @@ struct Cx<'a> {
     problems: RefCell<Vec<Problem>>,
     read: RefCell<Vec<PathBuf>>,
     variables: RefCell<Vec<(String, Option<String>)>>,
+    /// Each `${…}` with its value.
+    substituted: RefCell<Vec<(String, String)>>,
     /// The folders whose commands a check may run, once they have been read.
     exec_allowed: OnceCell<Vec<PathBuf>>,
     /// Where presets are named: the place of all that they bring.
@@ -119,6 +128,7 @@ impl<'a> Cx<'a> {
             problems: RefCell::default(),
             read: RefCell::default(),
             variables: RefCell::default(),
+            substituted: RefCell::default(),
             exec_allowed: OnceCell::new(),
             presets: RefCell::default(),
         }
@@ -179,6 +189,13 @@ impl<'a> Cx<'a> {
             return Err(problems);
         }
         let config = config.expect("whatever keeps a configuration from being made is reported as an error");
-        Ok(Loaded { config, warnings: problems, files, hash })
+        Ok(Loaded {
+            config,
+            warnings: problems,
+            files,
+            hash,
+            written: None,
+            substituted: self.substituted.into_inner(),
+        })
     }
 }

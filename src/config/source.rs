@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::problem::{Files, Problem, Problems};
@@ -19,9 +20,66 @@ pub enum Source {
         /// TOML.
         text: String,
     },
+    /// What has been read already.
+    Written(Written),
+}
+
+/// The texts of a configuration as they are written, before anything is substituted in them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Written {
+    /// The folder, where it is one.
+    pub folder: Option<PathBuf>,
+    /// The files in the order in which they are merged.
+    pub files: Vec<WrittenFile>,
+}
+
+/// One text.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WrittenFile {
+    /// What messages call it.
+    pub name: String,
+    /// Where it was read; what it names is relative to the folder of that.
+    pub path: Option<PathBuf>,
+    /// TOML.
+    pub text: String,
+}
+
+impl Written {
+    /// Length of all texts, bytes.
+    pub fn len(&self) -> usize {
+        self.files.iter().map(|file| file.text.len()).sum()
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn of(files: &Files, folder: Option<PathBuf>) -> Self {
+        let file = |file: &super::problem::File| WrittenFile {
+            name: file.name.clone(),
+            path: file.path.clone(),
+            text: file.text.clone(),
+        };
+        Self { folder, files: files.iter().map(file).collect() }
+    }
 }
 
 impl Source {
+    /// The texts, for whoever has them judged elsewhere; paths are made absolute, so that they mean the same there.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn written(&self) -> Result<Written, Problems> {
+        let (files, folder) = read(self)?;
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let mut written = Written::of(&files, folder.map(absolute));
+        for file in &mut written.files {
+            file.path = file.path.take().map(absolute);
+        }
+        Ok(written)
+    }
+
     /// A text, for tests and examples.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { name: "evenkeel.toml".into(), text: text.into() }
@@ -35,6 +93,12 @@ pub(super) fn read(source: &Source) -> Result<(Files, Option<PathBuf>), Problems
         Source::Text { name, text } => {
             files.add(name.clone(), None, text.clone());
             return Ok((files, None));
+        }
+        Source::Written(written) => {
+            for WrittenFile { name, path, text } in &written.files {
+                files.add(name.clone(), path.clone(), text.clone());
+            }
+            return Ok((files, written.folder.clone()));
         }
         Source::Path(path) => path,
     };

@@ -30,7 +30,10 @@ pub(super) fn text(cx: &Cx<'_>, at: At, written: &str) -> Option<Text> {
         };
         let inner = &rest[dollar + 2..dollar + close];
         match expand(cx, within(cx, at, &rest[dollar..=dollar + close]), inner) {
-            Some(expanded) => value.push_str(&expanded),
+            Some(expanded) => {
+                value.push_str(&expanded);
+                cx.substituted.borrow_mut().push((rest[dollar..=dollar + close].to_owned(), expanded));
+            }
             None => whole = None,
         }
         rest = &rest[dollar + close + 1..];

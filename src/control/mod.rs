@@ -1,8 +1,10 @@
 //! The program's own life (readiness, reloads, the way to ask for one), and what operators order.
 
+pub mod history;
 mod judge;
 pub mod orders;
 pub mod overrides;
+pub mod plan;
 pub mod state_file;
 pub mod traces;
 
@@ -69,8 +71,25 @@ impl Life {
     }
 }
 
-/// A wish for a reload; the answer is one sentence for the operator (accepted), or the rendered problems (refused).
-pub type ReloadRequest = oneshot::Sender<Result<String, String>>;
+/// A wish for another configuration.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// Which one.
+    pub wanted: Wanted,
+    /// Who wants it, as far as that was said.
+    pub owner: Option<String>,
+    /// One sentence for the operator (accepted), or the rendered problems (refused).
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// Which configuration is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What the files say now.
+    Files,
+    /// What an earlier generation said.
+    Generation(u64),
+}
 
 /// Where to ask for a reload.
 pub type ReloadSender = mpsc::Sender<ReloadRequest>;

@@ -143,16 +143,7 @@ impl StateFile {
         };
         let mut bytes = serde_json::to_vec_pretty(&written)?;
         bytes.push(b'\n');
-        let (beside, folder) = (self.beside(), self.folder());
-        let mut file = fresh(&beside)?;
-        let renamed = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, &self.0));
-        if renamed.is_err() {
-            // What is left of it would be in the way of nobody but a reader of the folder.
-            let _ = fs::remove_file(&beside);
-        }
-        renamed?;
-        // The new name itself must reach the disk.
-        File::open(folder)?.sync_all()
+        write_whole(&self.0, &bytes)
     }
 
     /// Whether it can be written, tried before anything is ordered.
@@ -167,14 +158,32 @@ impl StateFile {
 
     /// The file that is written first.
     fn beside(&self) -> PathBuf {
-        let mut name = self.0.file_name().unwrap_or_default().to_os_string();
-        name.push(".new");
-        self.0.with_file_name(name)
+        beside(&self.0)
     }
+}
 
-    fn folder(&self) -> &Path {
-        self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// Writes a file so that it is there whole, also after a loss of power.
+///
+/// # Errors
+/// What the system said; the file is what it was before.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path);
+    let mut file = fresh(&beside)?;
+    let renamed = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+    if renamed.is_err() {
+        // What is left of it would be in the way of nobody but a reader of the folder.
+        let _ = fs::remove_file(&beside);
     }
+    renamed?;
+    // The new name itself must reach the disk.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    path.with_file_name(name)
 }
 
 /// A new empty file; one that an earlier attempt left is removed, and never written through a link.

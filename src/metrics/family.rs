@@ -38,7 +38,7 @@ families! {
     BUILD_INFO: Gauge "evenkeel_build_info" "The program's version, as a label; always 1.";
     START_TIME: Gauge "evenkeel_start_time_seconds" "When the program started, seconds since 1970.";
     READY: Gauge "evenkeel_ready" "1 while the program is ready for work, else 0.";
-    GENERATION: Gauge "evenkeel_config_generation" "Number of the configuration in force, counted from 1 at start.";
+    GENERATION: Gauge "evenkeel_config_generation" "Number of the configuration in force; with a state file the count goes on over restarts.";
     RELOADS: Counter "evenkeel_config_reloads_total" "Reloads, by result: ok or refused.";
     LAST_RELOAD_SUCCESS: Gauge "evenkeel_config_last_reload_success" "1 when the last reload took effect or there was none, 0 when it was refused.";
     LAST_RELOAD_TIME: Gauge "evenkeel_config_last_reload_timestamp_seconds" "When a reload last took effect, seconds since 1970; 0 before the first.";

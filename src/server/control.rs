@@ -12,16 +12,17 @@ use tokio::time::{Instant, timeout};
 
 use super::certificates::Certificates;
 use super::listeners::Listeners;
-use super::reload::{self, reload as apply};
+use super::reload::{self, Cause, reload as apply};
 use super::workers::Workers;
 use super::{Loaded, Loader, Signals, StartError, Stopped};
 use crate::admin::{self, AdminState};
 use crate::config::fingerprint;
 use crate::config::model::{ListenerTcp, Protocol, Site, Watch};
+use crate::control::history::History;
 use crate::control::orders::{Around, Orders};
 use crate::control::state_file;
 use crate::control::traces::Exporter;
-use crate::control::{Life, Phase, ReloadRequest};
+use crate::control::{Life, Phase, ReloadRequest, Wanted};
 use crate::log::sink::Sinks;
 use crate::net::listen;
 use crate::pool::Bell;
@@ -66,12 +67,24 @@ pub(super) struct Control {
     files: Vec<PathBuf>,
     seen: u64,
     certificates: Certificates,
+    pub(super) history: Arc<History>,
+    /// What reads the configuration in force, where that is not what the files say.
+    in_force: Option<Loader>,
 }
 
 impl Control {
     /// Remembers what the configuration was read from, to notice changes.
     pub(super) fn note_sources(&mut self, loaded: &Loaded) {
+        self.in_force = None;
         self.files.clone_from(&loaded.files);
+        self.seen = fingerprint(&self.files);
+    }
+
+    /// Also looks at what this was read from, and takes certificates by what is in force, which is not in the files.
+    pub(super) fn note_also(&mut self, loaded: &Loaded, in_force: Loader) {
+        self.in_force = Some(in_force);
+        let further: Vec<_> = loaded.files.iter().filter(|file| !self.files.contains(file)).cloned().collect();
+        self.files.extend(further);
         self.seen = fingerprint(&self.files);
     }
 
@@ -153,7 +166,10 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
     let (traces, finished) = Traces::new(Arc::clone(&life.spans_dropped));
     let traces = Some(Arc::new(traces));
     let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()), sinks, traces };
-    let table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
+    let mut table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
+    let place = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
+    let history = Arc::new(History::open(place.as_ref()));
+    table.generation = history.last() + 1;
     let events = Arc::new(Events::default());
     let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
     schedule.limit(loaded.config.probes_at_once);
@@ -165,7 +181,6 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         life: Arc::clone(&life),
     };
     // Before anything is followed: what operators have ordered is obeyed from the first verdict on.
-    let place = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
     let (orders, keeper) = Orders::start(around, place)?;
     let table = published.load();
     schedule.follow(&table.pools);
@@ -184,25 +199,33 @@ fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
         files: Vec::new(),
         seen: 0,
         certificates: Certificates::default(),
+        history,
+        in_force: None,
     };
     let (wish, wishes) = mpsc::channel(16);
     let admin = serve_admin(&control, &loaded, wish)?;
-    reload::first(&mut control, &loaded)?;
+    let warnings = loaded.warnings.clone();
+    reload::first(&mut control, loaded)?;
     tokio::spawn(runner.run());
     tokio::spawn(keeper.run());
     let counts = (Arc::clone(&control.life.spans_exported), Arc::clone(&control.life.spans_dropped));
     tokio::spawn(Exporter::new(finished, counts.0, counts.1).run());
-    if !loaded.warnings.is_empty() {
-        tracing::warn!("{}", loaded.warnings);
+    let started = Started { addresses: control.listeners.sites(), admin };
+    announce(&started, &warnings);
+    Ok((started, control, wishes, calls))
+}
+
+/// Says where everything is.
+fn announce(started: &Started, warnings: &str) {
+    if !warnings.is_empty() {
+        tracing::warn!("{warnings}");
     }
-    let addresses = control.listeners.sites();
-    for (name, address) in &addresses {
+    for (name, address) in &started.addresses {
         tracing::info!(listener = %name, %address, "accepting");
     }
-    if let Some(address) = &admin {
+    if let Some(address) = &started.admin {
         tracing::info!(%address, "admin port");
     }
-    Ok((Started { addresses, admin }, control, wishes, calls))
 }
 
 /// CPUs that this process may use: affinity and cgroup quota counted.
@@ -226,6 +249,7 @@ fn serve_admin(
         events: Arc::clone(&control.events),
         orders: control.orders.clone(),
         schedule: control.schedule.clone(),
+        history: Arc::clone(&control.history),
         reload: wish,
         first_token: loaded.config.admin.token.clone(),
         started: Timestamp::now(),
@@ -266,19 +290,24 @@ async fn live(
             () = told(&mut reopen) => control.foundation.sinks.reopen(),
             () = told(&mut reload) => {
                 // The outcome has been logged.
-                let _ = apply(&mut control, read).await;
+                let _ = apply(&mut control, read, Cause::Signal).await;
             }
-            Some(wish) = wishes.recv() => {
-                let outcome = apply(&mut control, read).await;
+            Some(ReloadRequest { wanted, owner, answer }) = wishes.recv() => {
+                let cause = match wanted {
+                    Wanted::Files => Cause::Command(owner),
+                    Wanted::Generation(number) => Cause::Rollback(number, owner),
+                };
+                let outcome = apply(&mut control, read, cause).await;
                 // Whoever asked may have gone.
-                let _ = wish.send(outcome);
+                let _ = answer.send(outcome);
             }
             _ = watch.tick() => {
                 control.foundation.sinks.tidy(control.published.load().config.log_targets());
-                control.certificates.look(&control.published.load(), read);
+                let in_force = control.in_force.as_ref().unwrap_or(read);
+                control.certificates.look(&control.published.load(), in_force);
                 if control.has_changed_files() {
                     // As above.
-                    let _ = apply(&mut control, read).await;
+                    let _ = apply(&mut control, read, Cause::Watch).await;
                 }
             }
         }

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::model::{Config, Site, UnixName};
+use crate::config::{self, Color, Written};
 use crate::control::state_file::StateError;
 
 /// Reads the configuration; called at the start and for each reload.
@@ -29,6 +30,23 @@ pub struct Loaded {
     pub warnings: String,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
+    /// Its texts as they are written; `None`: it stands in no file.
+    pub written: Option<Written>,
+    /// What was substituted in them: as written, and the value.
+    pub substituted: Vec<(String, String)>,
+}
+
+impl Loaded {
+    /// The same with its warnings for people.
+    pub fn of(loaded: config::Loaded) -> Self {
+        let warnings = if loaded.warnings.is_empty() {
+            String::new()
+        } else {
+            loaded.warnings.render(Color::Plain, "the configuration is used all the same")
+        };
+        let config::Loaded { config, files, written, substituted, .. } = loaded;
+        Self { config, warnings, files, written, substituted }
+    }
 }
 
 /// Why the program could not start, or a reload could not be carried out.

@@ -8,20 +8,53 @@ use jiff::Timestamp;
 
 use super::control::Control;
 use super::{Loaded, Loader, StartError};
-use crate::config::model::Config;
+use crate::config::{self, Color, Source};
+use crate::control::history::{Generation, History};
+use crate::control::plan::{self, Masks, needs_restart};
 use crate::pool::events::{Event, EventKind};
 use crate::route::Table;
 
 /// Old tables are dropped here, later, so that no worker runs ten thousand drops.
 const KEEP_OLD: Duration = Duration::from_secs(3);
 
-/// Reads the configuration and applies it.
+/// Why there is another configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    Start,
+    Signal,
+    Watch,
+    /// By a command, of whoever says who it is.
+    Command(Option<String>),
+    /// Back to an earlier generation.
+    Rollback(u64, Option<String>),
+}
+
+impl Cause {
+    fn words(&self) -> String {
+        match self {
+            Self::Start => "start".to_owned(),
+            Self::Signal => "SIGHUP".to_owned(),
+            Self::Watch => "watch".to_owned(),
+            Self::Command(_) => "command".to_owned(),
+            Self::Rollback(number, _) => format!("rollback to {number}"),
+        }
+    }
+
+    fn owner(&self) -> Option<String> {
+        match self {
+            Self::Command(owner) | Self::Rollback(_, owner) => owner.clone(),
+            Self::Start | Self::Signal | Self::Watch => None,
+        }
+    }
+}
+
+/// Reads the configuration, or takes that of an earlier generation, and applies it.
 ///
 /// # Errors
 /// Why nothing has changed, for the operator.
-pub(super) async fn reload(control: &mut Control, read: &Loader) -> Result<String, String> {
+pub(super) async fn reload(control: &mut Control, read: &Loader, cause: Cause) -> Result<String, String> {
     let begun = Instant::now();
-    let result = attempt(control, read).await;
+    let result = attempt(control, read, &cause).await;
     let life = &control.life;
     life.last_reload_micros.store(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), Relaxed);
     let (kind, message) = match &result {
@@ -43,11 +76,14 @@ pub(super) async fn reload(control: &mut Control, read: &Loader) -> Result<Strin
     result
 }
 
-async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String> {
+async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<String, String> {
     let begun = Instant::now();
     let (old, foundation) = (control.published.load(), control.foundation.clone());
-    let read = Arc::clone(read);
-    let previous = Arc::clone(&old);
+    let read = match cause {
+        Cause::Rollback(number, _) => earlier(&control.history, *number)?,
+        _ => Arc::clone(read),
+    };
+    let (previous, in_force) = (Arc::clone(&old), Arc::clone(&read));
     // Reading, judging and building take time that probes and the admin port must not wait for.
     let built = tokio::task::spawn_blocking(move || {
         let loaded = read()?;
@@ -70,13 +106,67 @@ async fn attempt(control: &mut Control, read: &Loader) -> Result<String, String>
     }
     control.listeners.apply(&loaded.config, bound, &control.workers);
     control.foundation.sinks.reopen();
-    let message = describe(control, &old, &table, &loaded, begun.elapsed());
-    control.note_sources(&loaded);
+    let mut message = describe(control, &old, &table, &loaded, begun.elapsed());
+    match cause {
+        // The files say something else: they are looked at as before.
+        Cause::Rollback(..) => control.note_also(&loaded, in_force),
+        _ => control.note_sources(&loaded),
+    }
+    let hash = keep(control, &table, loaded, cause).await;
+    if let Cause::Rollback(number, _) = cause {
+        message.push_str(&since_then(&control.history, *number, &hash));
+    }
     tokio::spawn(async move {
         tokio::time::sleep(KEEP_OLD).await;
         drop(old);
     });
     Ok(message)
+}
+
+/// What an earlier generation said, read again with the variables and files of now.
+fn earlier(history: &History, number: u64) -> Result<Loader, String> {
+    let kept = || history.list().first().map_or(0, |first| first.number);
+    let found = history
+        .find(number)
+        .ok_or_else(|| format!("there is no generation {number}; {} to {} are kept", kept(), history.last()))?;
+    let written = found.written.ok_or_else(|| format!("the text of generation {number} is not kept"))?;
+    Ok(Arc::new(move || {
+        let loaded = config::load(&Source::Written(written.clone()));
+        let loaded = loaded.map_err(|problems| problems.render(Color::Plain, "the running configuration stays"))?;
+        Ok(Loaded::of(loaded))
+    }))
+}
+
+/// Numbers and keeps what has taken effect; gives its hash.
+async fn keep(control: &Control, table: &Arc<Table>, loaded: Loaded, cause: &Cause) -> String {
+    let (history, table, cause) = (Arc::clone(&control.history), Arc::clone(table), cause.clone());
+    // The disk may be slow: probes and the admin port do not wait for it.
+    let kept = tokio::task::spawn_blocking(move || record(&history, &table, loaded, &cause));
+    kept.await.unwrap_or_default()
+}
+
+fn record(history: &History, table: &Table, loaded: Loaded, cause: &Cause) -> String {
+    let hash = plan::hash(&table.config);
+    let generation = Generation {
+        number: table.generation,
+        hash: hash.clone(),
+        at: Timestamp::now(),
+        why: cause.words(),
+        owner: cause.owner(),
+        written: loaded.written,
+    };
+    history.record(generation, Masks::of(&loaded.substituted));
+    hash
+}
+
+/// What an operator must know after going back.
+fn since_then(history: &History, number: u64, hash: &str) -> String {
+    let mut text = String::new();
+    if history.find(number).is_some_and(|then| then.hash != hash) {
+        text.push_str("; it is not all as it was: a variable, or a file that it names, has another content since");
+    }
+    text.push_str("; the files still say something else, and the next reload takes that");
+    text
 }
 
 fn describe(control: &Control, old: &Table, new: &Table, loaded: &Loaded, took: Duration) -> String {
@@ -114,28 +204,11 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// What a running process cannot change.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut named = Vec::new();
-    if old.admin != new.admin {
-        named.push("`admin`");
-    }
-    if old.workers != new.workers {
-        named.push("`workers`");
-    }
-    if old.log != new.log {
-        named.push("the event log");
-    }
-    if old.state_file != new.state_file {
-        named.push("`state_file`");
-    }
-    named
-}
-
 /// For the first table: what [`reload`] does without anything before it.
-pub(super) fn first(control: &mut Control, loaded: &Loaded) -> Result<(), StartError> {
+pub(super) fn first(control: &mut Control, loaded: Loaded) -> Result<(), StartError> {
     let bound = control.listeners.bind(&loaded.config, control.workers_count)?;
     control.listeners.apply(&loaded.config, bound, &control.workers);
-    control.note_sources(loaded);
+    control.note_sources(&loaded);
+    record(&control.history, &control.published.load(), loaded, &Cause::Start);
     Ok(())
 }

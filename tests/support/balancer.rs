@@ -36,7 +36,7 @@ impl Balancer {
         let loader: Loader = Arc::new(move || {
             let text = read.lock().unwrap().clone();
             let loaded = config::load(&Source::text(text)).map_err(|problems| problems.render(Color::Plain, ""))?;
-            Ok(Loaded { config: loaded.config, warnings: String::new(), files: loaded.files })
+            Ok(Loaded { warnings: String::new(), ..Loaded::of(loaded) })
         });
         let server = Server::start(loader, Signals::Ignore).unwrap_or_else(|error| panic!("{error}"));
         let admin = server.admin.as_ref().and_then(Site::ip).expect("the configuration has an admin port");

@@ -1,0 +1,173 @@
+//! `evenkeel history`, `show`, `diff`, `rollback`: the configurations that took effect, and the way back to one.
+
+use anyhow::bail;
+use clap::Args;
+use evenkeel::admin::generations::{HistoryView, TextView};
+use hyper::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::Ending;
+use super::client::AdminPort;
+use super::order::Owner;
+use super::plan::{self, PATIENCE};
+use super::terminal::{complain, say};
+
+#[derive(Debug, Args)]
+pub(super) struct History {
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The number of the generation
+    #[arg(value_name = "N")]
+    number: u64,
+    /// Print its text alone, such as into a file
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// The number of the one generation
+    #[arg(value_name = "A")]
+    from: u64,
+    /// The number of the other
+    #[arg(value_name = "B")]
+    to: u64,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    /// The number of the generation to go back to
+    #[arg(value_name = "N")]
+    number: u64,
+    /// Who goes back [default: your user name]
+    #[arg(long, value_name = "NAME", env = "EVENKEEL_OWNER")]
+    owner: Option<String>,
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
+    let body = arguments.port.ask(Method::GET, "/api/v1/generations", PATIENCE)?.good()?;
+    let view: HistoryView = serde_json::from_str(&body)?;
+    if arguments.json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
+        return Ok(Ending::Good);
+    }
+    let mut text = String::new();
+    for one in &view.generations {
+        let mark = if one.number == view.current { '*' } else { ' ' };
+        let at = one.at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ");
+        let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
+        let short = one.hash.get(..12).unwrap_or(&one.hash);
+        text.push_str(&format!("{mark} {:>4}  {at}Z  {short}  {}{owner}\n", one.number, one.why));
+    }
+    say(&text);
+    if view.kept_in.is_none() {
+        complain("kept in memory only, until the program ends: the configuration names no state_file\n");
+    }
+    Ok(Ending::Good)
+}
+
+pub(super) fn show(arguments: &Show) -> anyhow::Result<Ending> {
+    let view = text_of(&arguments.port, arguments.number)?;
+    if arguments.json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
+        return Ok(Ending::Good);
+    }
+    let one = &view.generation;
+    if view.files.is_empty() {
+        bail!("generation {} has no text: it comes from a command line, or its text is kept no more", one.number);
+    }
+    if view.hidden > 0 {
+        complain(&format!("{} secrets are hidden: the admin port has no token\n", view.hidden));
+        if arguments.text {
+            // Whoever writes it into a file would lose them.
+            return Ok(Ending::Bad);
+        }
+    }
+    if !arguments.text {
+        let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
+        say(&format!("# generation {}, {}, {}{owner}, {}\n", one.number, one.at, one.why, one.hash));
+    }
+    for file in &view.files {
+        if view.files.len() > 1 || !arguments.text {
+            say(&format!("# {}\n", file.name));
+        }
+        say(&file.text);
+    }
+    Ok(Ending::Good)
+}
+
+fn text_of(port: &AdminPort, number: u64) -> anyhow::Result<TextView> {
+    let body = port.ask(Method::GET, &format!("/api/v1/generations/{number}"), PATIENCE)?.good()?;
+    Ok(serde_json::from_str(&body)?)
+}
+
+pub(super) fn diff(arguments: &Diff) -> anyhow::Result<Ending> {
+    let path = format!("/api/v1/generations/{}/diff/{}", arguments.from, arguments.to);
+    plan::shown(arguments.port.ask(Method::GET, &path, PATIENCE)?, arguments.json)
+}
+
+pub(super) fn rollback(arguments: &Rollback) -> anyhow::Result<Ending> {
+    #[derive(Serialize)]
+    struct Body {
+        owner: String,
+    }
+    #[derive(Deserialize)]
+    struct Accepted {
+        message: String,
+    }
+    #[derive(Deserialize)]
+    struct Refused {
+        problems: String,
+    }
+
+    let number = arguments.number;
+    let body = Body { owner: Owner::name(arguments.owner.clone()) };
+    let answer = arguments.port.post(&format!("/api/v1/generations/{number}/rollback"), &body, PATIENCE)?;
+    if answer.status == StatusCode::CONFLICT {
+        let Refused { problems } = serde_json::from_str(&answer.body)?;
+        complain(&format!("{}\n", problems.trim_end()));
+        return Ok(Ending::Bad);
+    }
+    let Accepted { message } = serde_json::from_str(&answer.good()?)?;
+    say(&format!("{}\n", message.trim_end()));
+    if let Some(advice) = advice(&text_of(&arguments.port, number)?) {
+        say(&advice);
+    }
+    Ok(Ending::Good)
+}
+
+/// How the files come to say the same.
+fn advice(view: &TextView) -> Option<String> {
+    let number = view.generation.number;
+    match view.files.as_slice() {
+        [] => None,
+        [one] if view.hidden == 0 => {
+            let name = &one.name;
+            Some(format!("to keep it: evenkeel show {number} --text > '{name}.new' && mv '{name}.new' '{name}'\n"))
+        }
+        [_] => Some(format!(
+            "to keep it, write it into the file by hand (evenkeel show {number}): secrets are shown only where the admin \
+             port has a token\n"
+        )),
+        _ => Some(format!("to keep it, write these files again as `evenkeel show {number}` has them\n")),
+    }
+}
