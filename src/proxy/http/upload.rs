@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::http1::body::Body;
 use super::http1::{Framing, Reject};
 use super::mirror::{self, Come, Copy};
-use crate::net::buffer::{Buffer, Size};
+use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::stream::Stream;
 use crate::proxy::outcome::Cause;
 
@@ -202,7 +202,12 @@ impl Upload {
             if self.accept(hand).map_err(Trouble::Refused)? > 0 {
                 continue;
             }
-            let size = if self.repeatable { Size::Small } else { Size::Large };
+            let size = match &self.body {
+                // Of what is kept, only a body that is known to be long gets room for more at once.
+                Body::Length(left) if *left > SMALL as u64 => Size::Large,
+                _ if self.repeatable => Size::Small,
+                _ => Size::Large,
+            };
             match client.poll_fill(context, hand, size) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::ClientGone)),
                 Poll::Ready(Ok(_)) => {}
