@@ -3,11 +3,17 @@
 //!
 //! `EVENKEEL_BLESS=1 cargo test --test import` writes the texts anew; look at the difference before keeping it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use evenkeel::config::import::{Imported, haproxy, nginx};
 use evenkeel::config::{self, Source};
+use support::{Balancer, Client, Origin, eventually};
 
 fn corpus(peer: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import").join(peer);
@@ -94,4 +100,59 @@ fn the_command_writes_the_file_and_says_what_is_lost() {
         let checked = run(&["check", &ours]);
         assert!(checked.status.success(), "{checked:?}");
     }
+}
+
+/// Who answers to a head: what the origin replies, or the status.
+fn answered(addr: SocketAddr, head: &str) -> String {
+    let mut client = Client::connect(addr);
+    let method = head.split(' ').next().unwrap();
+    client.send(format!("{head}\r\n\r\n"));
+    let answer = client.try_read_final(method).unwrap();
+    if answer.status == 200 { answer.text() } else { answer.status.to_string() }
+}
+
+#[test]
+fn requests_go_where_haproxy_sends_them() {
+    let (app, files, shop) = (
+        Origin::http().reply("app").start(),
+        Origin::http().reply("files").start(),
+        Origin::http().reply("shop").start(),
+    );
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let file = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
+         frontend web\n bind {free}\n acl files path_beg /static\n acl files path_end .css\n\
+         acl shop hdr_dom(host) -i shop.example\n acl admin path_beg /admin\n acl beta hdr(X-Beta) -m found\n\
+         http-request deny if admin !beta\n http-request redirect prefix https://new.example code 301 if {{ path /old }}\n\
+         use_backend files if files !{{ method POST }}\n use_backend shop if shop\n default_backend app\n\
+         backend app\n server a {}\nbackend files\n server f {}\nbackend shop\n server s {}\n",
+        app.addr(),
+        files.addr(),
+        shop.addr()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("haproxy.cfg");
+    std::fs::write(&path, &file).unwrap();
+    let mut theirs = Command::new("haproxy").arg("-db").arg("-f").arg(&path).spawn().unwrap();
+    eventually("haproxy listens", std::time::Duration::from_secs(10), || std::net::TcpStream::connect(free).is_ok());
+    let ours = Balancer::start(&haproxy::import("haproxy.cfg", &file).toml.replace(&free.to_string(), "127.0.0.1:0"));
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a.example",
+        "GET /static/x HTTP/1.1\r\nHost: a.example",
+        "GET /staticx HTTP/1.1\r\nHost: shop.example",
+        "POST /static/x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0",
+        "POST /static/x HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 0",
+        "GET /a/b.css HTTP/1.1\r\nHost: shop.example",
+        "GET /a/b.css.gz HTTP/1.1\r\nHost: shop.example",
+        "GET / HTTP/1.1\r\nHost: www.SHOP.example",
+        "GET /admin HTTP/1.1\r\nHost: shop.example",
+        "GET /admin/x HTTP/1.1\r\nHost: shop.example\r\nX-Beta: 1",
+        "GET /admin HTTP/1.1\r\nHost: a.example\r\nX-Beta: 1",
+        "GET /old HTTP/1.1\r\nHost: a.example",
+        "GET /older HTTP/1.1\r\nHost: a.example",
+    ] {
+        assert_eq!(answered(ours.addr("web"), head), answered(free, head), "{head}");
+    }
+    theirs.kill().unwrap();
+    theirs.wait().unwrap();
 }

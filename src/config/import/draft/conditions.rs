@@ -30,7 +30,7 @@ pub(in super::super) struct Conditions {
 /// What two conditions are together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Join {
-    Both(Conditions),
+    Both(Box<Conditions>),
     /// Nothing is like that.
     Never,
     /// No route can say it.
@@ -56,14 +56,14 @@ impl Conditions {
                 host: narrow(self.host.as_deref(), other.host.as_deref(), hosts)?,
                 path: narrow(self.path.as_deref(), other.path.as_deref(), paths)?,
                 method: narrow(self.method.as_deref(), other.method.as_deref(), same)?,
-                client: narrow(self.client.as_deref(), other.client.as_deref(), networks)?,
+                client: narrow(self.client.as_deref(), other.client.as_deref(), |one, other| networks(one, other))?,
                 header: joined(&self.header, &other.header),
                 cookie: joined(&self.cookie, &other.cookie),
                 query: joined(&self.query, &other.query),
             })
         };
         match both() {
-            Ok(both) => Join::Both(both),
+            Ok(both) => Join::Both(Box::new(both)),
             Err(join) => join,
         }
     }
@@ -114,7 +114,7 @@ fn hosts(first: &String, second: &String) -> Within {
     }
 }
 
-fn networks(first: &String, second: &String) -> Within {
+fn networks(first: &str, second: &str) -> Within {
     let (Ok(one), Ok(other)) = (network(first), network(second)) else { return Within::Unknown };
     if other.contains(&one) {
         Within::First

@@ -1,7 +1,7 @@
 //! Takes out of what was written what our own reading refuses, and notes it as lost: a peer allows values that we do
 //! not, and whoever imports a file wants one that loads.
 
-use super::write::{Line, Part};
+use super::write::{self, Line, Part};
 use super::{At, Draft};
 use crate::config::{Source, load};
 
@@ -13,10 +13,10 @@ const ELSEWHERE: &[&str] = &["unreadable-file"];
 
 pub(super) fn fit(draft: &mut Draft, lines: &mut Vec<Line>) {
     for _ in 0..ROUNDS_MAX {
-        let text: String = lines.iter().map(|line| format!("{}\n", line.text)).collect();
+        let text = write::text(lines);
         let Err(problems) = load(&Source::text(text)) else { return };
         let mut wrong: Vec<(usize, String)> = (problems.report().iter())
-            .filter(|problem| problem.severity == "error" && !ELSEWHERE.contains(&&*problem.code))
+            .filter(|problem| problem.severity == "error" && !ELSEWHERE.contains(&problem.code))
             .filter_map(|problem| Some((problem.line?, problem.message.clone())))
             .collect();
         wrong.sort();

@@ -76,16 +76,13 @@ impl Keys {
 
     /// Adds a text to the list of a key.
     pub(super) fn item(&mut self, name: &str, item: &str, at: At) {
-        match self.0.iter_mut().find(|key| key.name == name) {
-            Some(Key { value: Value::List(items), .. }) => {
-                if items.iter().all(|other| other != item) {
-                    items.push(item.to_owned());
-                }
+        if let Some(Key { value: Value::List(items), .. }) = self.0.iter_mut().find(|key| key.name == name) {
+            if items.iter().all(|other| other != item) {
+                items.push(item.to_owned());
             }
-            _ => {
-                let value = Value::List(vec![item.to_owned()]);
-                self.0.push(Key { name: name.to_owned(), value, at, note: String::new() });
-            }
+        } else {
+            let value = Value::List(vec![item.to_owned()]);
+            self.0.push(Key { name: name.to_owned(), value, at, note: String::new() });
         }
     }
 
@@ -127,6 +124,11 @@ impl Keys {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether they say where requests go, and nothing else.
+    pub(super) fn only_goes(&self) -> bool {
+        self.0.iter().all(|key| matches!(key.name.as_str(), "pool" | "respond" | "redirect"))
     }
 }
 

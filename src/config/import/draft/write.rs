@@ -1,6 +1,8 @@
 //! A draft as lines of TOML, each with the place in the peer's file that it comes from, so that `fit` can say which one
 //! would be refused.
 
+use std::fmt::Write;
+
 use super::super::quote;
 use super::{At, Conditions, Draft, Key, Keys, Listener, Lost, Path, Pool, Tables, Value};
 
@@ -150,20 +152,25 @@ fn write_pool(lines: &mut Lines, pool: &Pool) {
     lines.tables(&name, &pool.tables);
 }
 
+/// The lines as one text.
+pub(super) fn text(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line.text);
+        text.push('\n');
+    }
+    text
+}
+
 /// The lines, and what is lost behind them.
 pub(super) fn document(lines: &[Line], lost: &[Lost]) -> String {
-    let mut document: String = lines.iter().map(|line| format!("{}\n", line.text)).collect();
+    let mut document = text(lines);
     if !lost.is_empty() {
         document.push_str("\n# Not carried over, or not as it was:\n");
-        for lost in lost {
-            document.push_str(&format!(
-                "# {}:{}: {}: {}\n",
-                quote::plain(&lost.file),
-                lost.line,
-                lost.what,
-                quote::plain(&lost.why)
-            ));
-        }
+    }
+    for lost in lost {
+        let (file, why) = (quote::plain(&lost.file), quote::plain(&lost.why));
+        let _infallible = writeln!(document, "# {file}:{}: {}: {why}", lost.line, lost.what);
     }
     document
 }

@@ -47,14 +47,13 @@ impl Acls {
             return own;
         }
         vec![match name {
-            "TRUE" => Test::Always,
+            "TRUE" | "HTTP" => Test::Always,
             "FALSE" => Test::Never,
             "METH_GET" => methods(&["GET".to_owned(), "HEAD".to_owned()]),
             "METH_CONNECT" | "METH_DELETE" | "METH_HEAD" | "METH_OPTIONS" | "METH_POST" | "METH_PUT" | "METH_TRACE" => {
                 methods(&[name.trim_start_matches("METH_").to_owned()])
             }
             "LOCALHOST" => clients(&["127.0.0.0/8".to_owned(), "::1".to_owned()]),
-            "HTTP" => Test::Always,
             _ => Test::Unsayable(format!("there is no ACL `{name}` here")),
         }]
     }
@@ -240,6 +239,7 @@ fn host(how: How, case: Case, patterns: Vec<String>) -> Option<Test> {
     Some(match how {
         // A port behind the name is not looked at by ours.
         How::Is => hosts(patterns.into_iter().map(|host| without_port(&host)).collect()),
+        // HAProxy finds the parts anywhere, in shop.example.net, too; who writes it means a domain and what is below.
         How::Domain => hosts(patterns.into_iter().flat_map(|host| [host.clone(), format!("*.{host}")]).collect()),
         How::Ends if patterns.iter().all(|host| host.starts_with('.')) => {
             hosts(patterns.into_iter().map(|host| format!("*{}", without_port(&host))).collect())

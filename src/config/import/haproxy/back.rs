@@ -76,13 +76,11 @@ fn port(section: &Section, sections: &[Section]) -> Option<String> {
 fn policy(line: &Line, pool: &mut Pool, http: bool) -> Result<(), String> {
     match (line.word(0), line.word(1)) {
         ("balance", how) => balance(line, how, pool)?,
-        ("hash-type", _) => {}
-        ("cookie", name) if http => cookie(line, name, pool)?,
+        ("cookie", name) if http => cookie(line, name, pool),
         ("stick", "on" | "match") => stick(line, pool)?,
         ("stick", _) => {
             return Err("ours stay by source, header or cookie; what answers say is only read from a cookie".into());
         }
-        ("stick-table", _) => {}
         ("retries", count) => {
             let count: u32 = count.parse().map_err(|_not_a_number| "not a number")?;
             pool.tables.of("retry").written("attempts", count.min(10).to_string(), line.at);
@@ -92,7 +90,7 @@ fn policy(line: &Line, pool: &mut Pool, http: bool) -> Result<(), String> {
         }
         ("fullconn", _) => return Err("limits of servers do not grow with the load".into()),
         ("source", address) => {
-            pool.keys.item("source", address.rsplit_once(':').map_or(address, |(host, _)| host), line.at)
+            pool.keys.item("source", address.rsplit_once(':').map_or(address, |(host, _)| host), line.at);
         }
         _ => {}
     }
@@ -113,12 +111,12 @@ fn balance(line: &Line, how: &str, pool: &mut Pool) -> Result<(), String> {
     Ok(())
 }
 
-fn cookie(line: &Line, name: &str, pool: &mut Pool) -> Result<(), String> {
+fn cookie(line: &Line, name: &str, pool: &mut Pool) {
     let has = |word: &str| line.from(2).iter().any(|known| known == word);
     let after = |word: &str| line.words.iter().position(|known| known == word).and_then(|at| line.words.get(at + 1));
     if has("prefix") || has("rewrite") {
         pool.keys.written("sticky", format!("{{ application_cookie = {} }}", quoted(name)), line.at);
-        return Ok(());
+        return;
     }
     let mut table = vec![format!("cookie = {}", quoted(name))];
     table.extend(after("domain").map(|domain| format!("domain = {}", quoted(domain.trim_start_matches('.')))));
@@ -131,7 +129,6 @@ fn cookie(line: &Line, name: &str, pool: &mut Pool) -> Result<(), String> {
         "The cookie is signed: clients get a new one. Balancers that share them need the same `secret` in `sticky`."
             .into(),
     );
-    Ok(())
 }
 
 fn stick(line: &Line, pool: &mut Pool) -> Result<(), String> {

@@ -132,7 +132,7 @@ fn rule(line: &Line, acls: &Acls, front: &mut Front, section: &Section, sections
         ("tcp-request", "content") if word(2) == "accept" => return Ok(()),
         ("monitor-uri", path) => {
             let literals = acls.condition(&["if", "{", "path", path, "}"].map(str::to_owned))?;
-            push(front, line, literals, actions::answer(&[], "200", line.at)?);
+            push(front, line, literals, &actions::answer(&[], "200", line.at)?);
             return Ok(());
         }
         ("http-request" | "http-response", verb) if verb.ends_with("-header") => {
@@ -149,11 +149,11 @@ fn rule(line: &Line, acls: &Acls, front: &mut Front, section: &Section, sections
         ("http-request", "auth") => return Err("see `basic_auth`, with a file of bcrypt or argon2id".into()),
         _ => return Err("ours have no such rule".into()),
     };
-    push(front, line, condition, does);
+    push(front, line, condition, &does);
     Ok(())
 }
 
-fn push(front: &mut Front, line: &Line, condition: Condition, does: Keys) {
+fn push(front: &mut Front, line: &Line, condition: Condition, does: &Keys) {
     let rules = condition.into_iter().map(|when| Rule { at: line.at, shown: line.shown(), when, does: does.clone() });
     front.rules.extend(rules);
 }
@@ -169,13 +169,13 @@ fn pool(line: &Line, name: &str, sections: &[Section]) -> Result<Keys, String> {
 fn default(draft: &mut Draft, section: &Section, sections: &[Section], front: &mut Front) {
     if let Some(line) = section.last(&["default_backend"]) {
         match pool(line, line.word(1), sections) {
-            Ok(keys) => push(front, line, vec![Vec::new()], keys),
+            Ok(keys) => push(front, line, vec![Vec::new()], &keys),
             Err(why) => draft.lose(line.at, &line.shown(), why),
         }
     } else if let Some(line) = section.own.iter().find(|line| matches!(line.word(0), "server" | "server-template")) {
         let mut keys = Keys::default();
         keys.text("pool", &quote::name(&section.name), line.at);
-        push(front, line, vec![Vec::new()], keys);
+        push(front, line, vec![Vec::new()], &keys);
     }
 }
 
@@ -222,10 +222,11 @@ fn other(draft: &mut Draft, line: &Line, front: &mut Front, section: &Section) {
                 "a whole answer with its head; `errors` takes the body alone, as a file",
             );
         }
-        ("capture" | "stats" | "errorloc" | "errorloc302" | "errorloc303" | "unique-id-format" | "log-format", _)
-        | ("rspadd" | "reqadd" | "reqrep" | "rsprep" | "reqdel" | "rspdel" | "reqirep" | "rspirep" | "filter", _)
-            if section.kind != Kind::Listen =>
-        {
+        (
+            "capture" | "stats" | "errorloc" | "errorloc302" | "errorloc303" | "unique-id-format" | "log-format"
+            | "rspadd" | "reqadd" | "reqrep" | "rsprep" | "reqdel" | "rspdel" | "reqirep" | "rspirep" | "filter",
+            _,
+        ) if section.kind != Kind::Listen => {
             draft.lose(line.at, &line.shown(), "ours have nothing like it");
         }
         _ => {}

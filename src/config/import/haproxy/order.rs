@@ -65,7 +65,7 @@ impl Order<'_> {
         let before = self.routes.len();
         for when in whens {
             let when = match among.and(&when) {
-                Join::Both(when) => when,
+                Join::Both(when) => *when,
                 Join::Never => continue,
                 Join::Unsayable => {
                     self.routes.truncate(before);
@@ -81,7 +81,7 @@ impl Order<'_> {
                         if rest == Rest::Open && !left_out.is_any() {
                             let mut nowhere = Keys::default();
                             nowhere.written("respond", "503", rule.at);
-                            self.push(Route { when: left_out, keys: nowhere, at: rule.at })?;
+                            self.push(Route { when: *left_out, keys: nowhere, at: rule.at })?;
                         }
                     }
                     Join::Never => {}
@@ -155,7 +155,7 @@ fn product(whens: &[Conditions], any: &[Conditions]) -> Result<Vec<Conditions>, 
     for when in whens {
         for one in any {
             match when.and(one) {
-                Join::Both(joined) => both.push(joined),
+                Join::Both(joined) => both.push(*joined),
                 Join::Never => {}
                 Join::Unsayable => return Err("two conditions on the same thing that no route can say together"),
             }

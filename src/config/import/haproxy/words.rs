@@ -95,11 +95,11 @@ pub(super) fn time(text: &str) -> Option<String> {
         unit @ ("s" | "m" | "h" | "d") => (unit, 0),
         _ => return None,
     };
-    if per == 1 && number % 1000 == 0 {
+    if per == 1 && number.is_multiple_of(1000) {
         let seconds = number / 1000;
-        return Some(if seconds % 3600 == 0 {
+        return Some(if seconds.is_multiple_of(3600) {
             format!("{}h", seconds / 3600)
-        } else if seconds % 60 == 0 && seconds > 60 {
+        } else if seconds.is_multiple_of(60) && seconds > 60 {
             format!("{}m", seconds / 60)
         } else {
             format!("{seconds}s")

@@ -45,15 +45,18 @@ pub(super) fn routes(draft: &mut Draft, http: &Directive, server: &Directive) ->
     places.sort_by_key(|(rank, length, _, _)| (*rank, *length));
     let mut routes = Vec::new();
     for (_, _, path, location) in places {
-        if let Some(Path::Pattern(pattern)) = &path {
-            if regex::Regex::new(pattern).is_err() {
-                draft.lose(location.at, &location.shown(), "a pattern that ours cannot read");
-                continue;
-            }
+        if let Some(Path::Pattern(pattern)) = &path
+            && regex::Regex::new(pattern).is_err()
+        {
+            draft.lose(location.at, &location.shown(), "a pattern that ours cannot read");
+            continue;
         }
         let when = Conditions { path: path.clone().map(|path| vec![path]), ..Conditions::default() };
         let Some(mut keys) = destination(draft, http, server, location, path.as_ref()) else { continue };
         rules(draft, &[location, server, http], &mut keys);
+        for line in location.all("location") {
+            draft.lose(line.at, &line.shown(), "a location within another: write a route for it");
+        }
         routes.push(Route { when, keys, at: location.at });
     }
     for line in server.inner.iter().filter(|line| matches!(line.name(), "if" | "rewrite")) {
@@ -84,9 +87,11 @@ fn destination(
             _ => {}
         }
     }
-    let why = "ours serve no files and run no scripts: leave that to a server behind, as a pool";
+    let why = "ours serve no files and run no scripts: 404, until a server behind does, as a pool";
     draft.lose(location.at, &location.shown(), why);
-    None
+    let mut keys = Keys::default();
+    keys.written("respond", "404", location.at);
+    Some(keys)
 }
 
 /// `return CODE [TEXT]`, `return CODE URL`, `return URL`.
@@ -104,12 +109,11 @@ fn answer(draft: &mut Draft, server: &Directive, line: &Directive) -> Keys {
         } else {
             template(&text)
         };
-        match to {
-            Some(to) => keys.written("redirect", format!("{{ to = {}, status = {code} }}", quoted(&to)), line.at),
-            None => {
-                draft.lose(line.at, &line.shown(), "ours do not have that variable");
-                keys.written("respond", "404", line.at);
-            }
+        if let Some(to) = to {
+            keys.written("redirect", format!("{{ to = {}, status = {code} }}", quoted(&to)), line.at)
+        } else {
+            draft.lose(line.at, &line.shown(), "ours do not have that variable");
+            keys.written("respond", "404", line.at);
         }
     } else if code == 444 {
         draft.lose(line.at, &line.shown(), "answered by 403 instead of nothing");
@@ -193,10 +197,10 @@ fn pool_options(draft: &mut Draft, name: &str, grpc: bool, levels: &[&Directive]
         pool.keys.text("http", "2", pool.at);
     }
     for (theirs, ours) in [("proxy_connect_timeout", "connect"), ("proxy_read_timeout", "response")] {
-        if let Some((line, time)) = said(levels, theirs).and_then(|line| Some((line, time(line.word(1))?))) {
-            if !pool.tables.of("timeouts").has(ours) {
-                pool.tables.of("timeouts").text(ours, &time, line.at);
-            }
+        if let Some((line, time)) = said(levels, theirs).and_then(|line| Some((line, time(line.word(1))?)))
+            && !pool.tables.of("timeouts").has(ours)
+        {
+            pool.tables.of("timeouts").text(ours, &time, line.at);
         }
     }
     if pool.tables.of("tls").is_empty() {
@@ -233,10 +237,15 @@ const OTHERS: &[&str] = &[
 ];
 
 fn rules(draft: &mut Draft, levels: &[&Directive], keys: &mut Keys) {
-    for line in all_said(levels, &["allow", "deny"]) {
+    let lines = all_said(levels, &["allow", "deny"]);
+    let closed = lines.iter().any(|line| line.name() == "deny" && line.word(1) == "all");
+    for line in lines {
         match (line.name(), line.word(1)) {
-            // Whoever is not allowed is denied, with ours.
             (_, "all") => {}
+            // Whoever is not allowed is denied, with ours; there, only by `deny all`.
+            ("allow", _) if !closed => {
+                draft.lose(line.at, &line.shown(), "without `deny all` nobody is kept out by it");
+            }
             (name, network) => keys.item(name, network, line.at),
         }
     }

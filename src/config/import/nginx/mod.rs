@@ -18,12 +18,12 @@ use words::Directive;
 /// Turns the text of a file, under the name that reports shall use, into ours. `include` has the files of a pattern:
 /// their names and texts.
 pub fn import(file: &str, text: &str, include: &dyn Fn(&str) -> Vec<(String, String)>) -> Imported {
-    let mut draft = Draft::default();
-    draft.head = vec![
+    let head = vec![
         "Made from nginx's configuration by `evenkeel import nginx`. What could not be carried over stands at the end."
             .into(),
         "X-Forwarded-For, -Proto and -Host, and upgrades to WebSockets, are passed on by themselves.".into(),
     ];
+    let mut draft = Draft { head, ..Draft::default() };
     let root = words::read(&mut draft, file, text, include);
     // A file of sites-enabled has its servers at the top.
     if root.inner.iter().any(|directive| matches!(directive.name(), "server" | "upstream")) {

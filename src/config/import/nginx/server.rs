@@ -1,6 +1,6 @@
 //! Servers of `http` as listeners: those of one address together, told apart by host; the default one gets the rest.
 
-use super::super::draft::{At, Conditions, Draft, Join, Listener, Route, Tables};
+use super::super::draft::{At, Conditions, Draft, Join, Listener, Path, Route, Tables};
 use super::super::quote::quoted;
 use super::words::{Directive, size, time};
 use super::{location, said};
@@ -115,11 +115,11 @@ fn listener(draft: &mut Draft, http: &Directive, addresses: &[String], group: &[
         for route in location::routes(draft, http, server) {
             match when.and(&route.when) {
                 Join::Both(both) => {
-                    ended |= both == when;
-                    listener.routes.push(Route { when: both, ..route });
+                    ended |= *both == when;
+                    listener.routes.push(Route { when: *both, ..route });
                 }
                 Join::Never | Join::Unsayable => {
-                    draft.lose(route.at, "location", "no route can say it together with its host")
+                    draft.lose(route.at, "location", "no route can say it together with its host");
                 }
             }
         }
@@ -130,10 +130,13 @@ fn listener(draft: &mut Draft, http: &Directive, addresses: &[String], group: &[
         }
     }
     for route in location::routes(draft, http, main.server) {
-        if route.when.is_any() {
+        if route.when.is_any() && route.keys.only_goes() {
             listener.keys.take(&route.keys);
         } else {
-            listener.routes.push(route);
+            // Rules of a listener hold for its routes, too; those of one location do not for others.
+            let rest = Conditions { path: Some(vec![Path::Segment("/".into())]), ..Conditions::default() };
+            let when = if route.when.is_any() { rest } else { route.when };
+            listener.routes.push(Route { when, ..route });
         }
     }
     draft.listeners.push(listener);
@@ -168,8 +171,12 @@ fn options(draft: &mut Draft, listener: &mut Listener, group: &[&Listen<'_>]) {
         for word in listen.line.from(2).iter().filter(|_| listen.line.name() == "listen") {
             match word.as_str() {
                 "ssl" | "default_server" | "default" | "reuseport" | "deferred" | "bind" => {}
-                "http2" if !listen.tls => listener.keys.written("http", "[\"1.1\", \"2\"]", listen.line.at),
-                "http2" => {}
+                // Over TLS both are spoken anyhow.
+                "http2" => {
+                    if !listen.tls {
+                        listener.keys.written("http", "[\"1.1\", \"2\"]", listen.line.at);
+                    }
+                }
                 "proxy_protocol" => {
                     listener.keys.written("accept_proxy", "[\"0.0.0.0/0\", \"::/0\"]", listen.line.at);
                     listener.keys.note("accept_proxy", "whoever connects is believed: name the proxies in front");
@@ -197,10 +204,10 @@ pub(super) fn certificate(tables: &mut Tables, levels: &[&Directive]) {
     }
     let tls = tables.of("tls");
     tls.written("certificates", format!("[{}]", pairs.join(", ")), at);
-    if let Some(line) = said(levels, "ssl_protocols").filter(|line| !line.words.iter().any(|word| word == "TLSv1.2")) {
-        if line.words.iter().any(|word| word == "TLSv1.3") {
-            tls.text("min_version", "1.3", line.at);
-        }
+    if let Some(line) = said(levels, "ssl_protocols").filter(|line| !line.words.iter().any(|word| word == "TLSv1.2"))
+        && line.words.iter().any(|word| word == "TLSv1.3")
+    {
+        tls.text("min_version", "1.3", line.at);
     }
     if let (Some(ca), Some(verify)) = (said(levels, "ssl_client_certificate"), said(levels, "ssl_verify_client")) {
         match verify.word(1) {

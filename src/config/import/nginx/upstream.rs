@@ -68,7 +68,7 @@ fn members(draft: &mut Draft, pool: &mut Pool, upstream: &Directive, scheme: Sch
             "hash" => match hash(line.word(1)) {
                 Some(balance) => pool.keys.text("balance", &balance, line.at),
                 None => {
-                    draft.lose(line.at, &line.shown(), "ours pick by source, URI, header or cookie; it is round-robin")
+                    draft.lose(line.at, &line.shown(), "ours pick by source, URI, header or cookie; it is round-robin");
                 }
             },
             "keepalive" => pool.keys.written("idle_connections", line.word(1), line.at),

@@ -155,7 +155,6 @@ fn tokens(text: &str) -> Vec<Token> {
                     None => word.push('\\'),
                 }
             }
-            (letter, Some(_)) => word.get_or_insert((String::new(), line)).0.push(letter),
             ('"' | '\'', None) if word.is_none() => {
                 quote = Some(letter);
                 word = Some((String::new(), line));
@@ -177,7 +176,7 @@ fn tokens(text: &str) -> Vec<Token> {
                 });
             }
             (letter, None) if letter.is_whitespace() => finish(&mut word, &mut tokens),
-            (letter, None) => word.get_or_insert((String::new(), line)).0.push(letter),
+            (letter, _) => word.get_or_insert((String::new(), line)).0.push(letter),
         }
     }
     finish(&mut word, &mut tokens);
