@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use evenkeel::config::import::{Imported, haproxy, nginx};
 use evenkeel::config::{self, Color, Source};
 use evenkeel::health::Expression;
 use evenkeel::net::buffer::Buffer;
@@ -34,6 +35,8 @@ pub const ALL: &[Entry] = &[
     Entry { name: "proxy_header", run: proxy_header, seeds: PROXY_HEADERS },
     Entry { name: "expression", run: expression, seeds: EXPRESSIONS },
     Entry { name: "config", run: config, seeds: CONFIGS },
+    Entry { name: "import_haproxy", run: import_haproxy, seeds: HAPROXY },
+    Entry { name: "import_nginx", run: import_nginx, seeds: NGINX },
     Entry { name: "agent", run: |said| probe("agent", said), seeds: AGENTS },
     Entry { name: "apache", run: |said| probe("apache", said), seeds: PAGES },
     Entry { name: "ldap", run: |said| probe("ldap", said), seeds: DIRECTORIES },
@@ -168,6 +171,22 @@ fn expression(input: &[u8]) {
     }
 }
 
+/// Whatever a peer's file holds, what comes of it is a report of lines that are there.
+fn imported(input: &[u8], imported: &Imported) {
+    let lines = input.iter().filter(|byte| **byte == b'\n').count() + 1;
+    assert!(imported.lost.iter().all(|lost| lost.line <= lines));
+}
+
+fn import_haproxy(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    imported(input, &haproxy::import("haproxy.cfg", &text));
+}
+
+fn import_nginx(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    imported(input, &nginx::import("nginx.conf", &text, &|_pattern| Vec::new()));
+}
+
 fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     // No variable and no file of this machine.
@@ -228,6 +247,16 @@ const CONFIGS: &[&[u8]] = &[
     b"[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[[listener.web.route]]\nhost = [\"a.b\", \"*.c\"]\npath = \"/v1\"\npool = \"p\"\n[pool.p]\nbackends = [\"10.0.0.1:80\", { name = \"b\", address = \"[::1]:1\", weight = 2 }]\ncheck.c = { type = \"http\", status = [200, \"204-299\"], interval = \"1s\" }\nhealthy_when = \"c\"\n",
     b"[listener.dns]\nbind = [\"0.0.0.0:53\", \"[::]:53\"]\nprotocol = \"udp\"\npool = \"p\"\nudp = { responses = 1 }\n[pool.p]\nbackends = [\"a.example:53\"]\nmode = \"leader\"\n[pool.p.check.x]\ntype = \"script\"\ntransport = \"udp\"\nsteps = [{ send_hex = \"00\" }, { expect_regex = \"a+\" }]\n",
     b"watch = true\nworkers = \"${W:-auto}\"\n[limits]\nconnections = 5\n[pool.p]\npreset = \"vault\"\nbackends = [\"x:1\"]\n[listener.l]\nbind = \"0.0.0.0:1\"\npool = \"p\"\nlimits = { head = \"1KiB\" }\n",
+];
+
+const HAPROXY: &[&[u8]] = &[
+    b"defaults\n mode http\n timeout client 5s\nfrontend w\n bind *:80,[::]:81 accept-proxy\n acl a path_beg /x /y\n acl b hdr_dom(host) -i c.d\n http-request deny if a !b or { src 10.0.0.0/8 }\n use_backend p unless b !a\n redirect scheme https code 301 if !{ ssl_fc }\n http-request set-header X \"%[src] %ci $\\x41\"\n default_backend p\nbackend p\n balance hdr(X)\n cookie S insert domain .e maxlife 5\n option httpchk GET /h HTTP/1.1\\r\\nHost:\\ x\n http-check expect ! rstring ^a\n default-server inter 2s rise 2\n server s1 10.0.0.1:80 check weight 3 backup ssl verify none\n server s2 /run/s check port 9 agent-check agent-port 7\n",
+    b"global\n maxconn 9\nlisten l\n bind :5\n option tcp-check\n tcp-check send PING\\r\\n\n tcp-check expect string +PONG\n stick on src\n timeout check 9s\n server-template t 3 h:5 check\n use_backend x if { req_ssl_sni -m end .a.b }\n",
+];
+
+const NGINX: &[&[u8]] = &[
+    b"http { gzip on; upstream u { least_conn; server a:1 weight=2 down; server unix:/s backup; hash $http_x; } server { listen 80 default_server; listen [::]:443 ssl http2; server_name .a.b ~^x$ c.*; ssl_certificate c; ssl_certificate_key k; location = /p { return 200 \"x\"; } location ^~ /q/ { proxy_pass http://u/r/; allow 10.0.0.0/8; deny all; } location ~* \\.(png|jpg)$ { proxy_pass https://h; } rewrite ^ / last; error_page 500 502 /50x.html; } }",
+    b"stream { map $ssl_preread_server_name $n { a.b u; default v:1; } server { listen 53 udp; proxy_pass u:53; proxy_timeout 5s; } server { listen 1; proxy_pass $n; } } include x; # end\n",
 ];
 
 const AGENTS: &[&[u8]] =

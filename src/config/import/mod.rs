@@ -1,7 +1,13 @@
 //! Configurations of other programs, turned into ours.
 
+mod draft;
 mod fields;
+pub mod haproxy;
+pub mod nginx;
+mod quote;
 pub mod uchiwa;
+
+pub use draft::{Imported, Lost};
 
 /// Why a file cannot be turned into ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

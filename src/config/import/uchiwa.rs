@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::super::substitute::reason;
 use super::ImportError;
 use super::fields::Fields;
+use super::quote::quoted;
 
 /// What a file became.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,23 +309,6 @@ fn pools(apis: Vec<Api>, notes: &mut Vec<String>) -> Vec<(String, Vec<Api>)> {
         pool.push(api);
     }
     pools
-}
-
-/// A TOML string in which nothing is substituted.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for letter in text.replace("${", "$${").chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            letter if letter.is_control() => {
-                let _infallible = write!(quoted, "\\u{:04X}", u32::from(letter));
-            }
-            letter => quoted.push(letter),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// A pool's name as a key: quoted where a dot would divide it.
