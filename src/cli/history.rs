@@ -96,7 +96,7 @@ pub(super) fn show(arguments: &Show) -> anyhow::Result<Ending> {
         bail!("generation {} has no text: it comes from a command line, or its text is kept no more", one.number);
     }
     if view.hidden > 0 {
-        complain(&format!("{} secrets are hidden: the admin port has no token\n", view.hidden));
+        complain(&format!("secrets are hidden ({}): the admin port has no token\n", view.hidden));
         if arguments.text {
             // Whoever writes it into a file would lose them.
             return Ok(Ending::Bad);
