@@ -1,5 +1,7 @@
 //! `evenkeel history`, `show`, `diff`, `rollback`: the configurations that took effect, and the way back to one.
 
+use std::fmt::Write as _;
+
 use anyhow::bail;
 use clap::Args;
 use evenkeel::admin::generations::{HistoryView, TextView};
@@ -76,7 +78,8 @@ pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
         let at = one.at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ");
         let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
         let short = one.hash.get(..12).unwrap_or(&one.hash);
-        text.push_str(&format!("{mark} {:>4}  {at}Z  {short}  {}{owner}\n", one.number, one.why));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{mark} {:>4}  {at}Z  {short}  {}{owner}", one.number, one.why);
     }
     say(&text);
     if view.kept_in.is_none() {
