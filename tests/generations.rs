@@ -111,7 +111,7 @@ fn going_back_under_load_fails_no_request_and_is_exactly_what_was() {
     let back = told(&process, &["rollback", "1", "--owner", "alice"]);
     assert!(back.status.success(), "{}", errors(&back));
     assert!(
-        out(&back).contains("the next reload takes that") && out(&back).contains("show 1 --text"),
+        out(&back).contains("the next reload takes what they say") && out(&back).contains("show 1 --text"),
         "{}",
         out(&back)
     );

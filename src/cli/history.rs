@@ -1,5 +1,7 @@
 //! `evenkeel history`, `show`, `diff`, `rollback`: the configurations that took effect, and the way back to one.
 
+use std::fmt::Write as _;
+
 use anyhow::bail;
 use clap::Args;
 use evenkeel::admin::generations::{HistoryView, TextView};
@@ -76,7 +78,8 @@ pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
         let at = one.at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ");
         let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
         let short = one.hash.get(..12).unwrap_or(&one.hash);
-        text.push_str(&format!("{mark} {:>4}  {at}Z  {short}  {}{owner}\n", one.number, one.why));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{mark} {:>4}  {at}Z  {short}  {}{owner}", one.number, one.why);
     }
     say(&text);
     if view.kept_in.is_none() {
@@ -96,7 +99,7 @@ pub(super) fn show(arguments: &Show) -> anyhow::Result<Ending> {
         bail!("generation {} has no text: it comes from a command line, or its text is kept no more", one.number);
     }
     if view.hidden > 0 {
-        complain(&format!("{} secrets are hidden: the admin port has no token\n", view.hidden));
+        complain(&format!("secrets are hidden ({}): the admin port has no token\n", view.hidden));
         if arguments.text {
             // Whoever writes it into a file would lose them.
             return Ok(Ending::Bad);

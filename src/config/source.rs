@@ -56,9 +56,12 @@ impl Written {
     }
 
     pub(super) fn of(files: &Files, folder: Option<PathBuf>) -> Self {
+        // They mean the same in another process, which may stand in another folder.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let folder = folder.map(absolute);
         let file = |file: &super::problem::File| WrittenFile {
             name: file.name.clone(),
-            path: file.path.clone(),
+            path: file.path.clone().map(absolute),
             text: file.text.clone(),
         };
         Self { folder, files: files.iter().map(file).collect() }
@@ -72,12 +75,7 @@ impl Source {
     /// What cannot be read.
     pub fn written(&self) -> Result<Written, Problems> {
         let (files, folder) = read(self)?;
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let mut written = Written::of(&files, folder.map(absolute));
-        for file in &mut written.files {
-            file.path = file.path.take().map(absolute);
-        }
-        Ok(written)
+        Ok(Written::of(&files, folder))
     }
 
     /// A text, for tests and examples.

@@ -165,7 +165,7 @@ fn since_then(history: &History, number: u64, hash: &str) -> String {
     if history.find(number).is_some_and(|then| then.hash != hash) {
         text.push_str("; it is not all as it was: a variable, or a file that it names, has another content since");
     }
-    text.push_str("; the files still say something else, and the next reload takes that");
+    text.push_str("; the files are as they were, and the next reload takes what they say");
     text
 }
 

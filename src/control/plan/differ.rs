@@ -8,6 +8,8 @@ use super::said::Said;
 const MAX_SHOWN: usize = 100;
 /// Fields whose values nobody is shown.
 const SECRET: [&str; 5] = ["password", "token", "secret", "secrets", "users"];
+/// Lists that the model draws from what is compared already.
+const DRAWN: [&str; 1] = ["names"];
 /// Header fields of the same kind.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 /// Fields that group others and are no words of the configuration.
@@ -117,7 +119,7 @@ impl<'m> Differ<'m> {
                 for ((key, old), (_, new)) in old.iter().zip(new) {
                     if SECRET.contains(&key.as_str()) {
                         self.secret(path, key, old, new);
-                    } else {
+                    } else if !DRAWN.contains(&key.as_str()) {
                         self.compare(&path.field(key), old, new);
                     }
                 }
