@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::client;
 use support::eventually::DEADLINE;
+use support::h2::{DATA, Raw};
 use support::process::{Process, free_address};
 use support::tls::Authority;
 use support::{Origin, eventually};
@@ -23,6 +24,9 @@ const ATTACK: Duration = Duration::from_millis(600);
 /// has once needed. A body is kept for another attempt as long as it is small (`retry.body`), in a buffer that doubles.
 const EACH: u64 = 128 << 10;
 const ALL: u64 = 8 << 20;
+/// What a connection of HTTP/2 that carries nothing may cost: the library's buffers (16 KiB to write, 8 KiB to read, 4 KiB
+/// for fields), which are of fixed size, and room for the rest in a program that is not optimized.
+const EACH_IDLE: u64 = 64 << 10;
 /// An answer that an innocent client waits longer for is late, on a machine under load.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -248,5 +252,25 @@ fn datagrams_from_everywhere_leave_those_alone_who_talk() {
     let metric = |name: &str| scene.process.metric(name).unwrap();
     assert!(metric("evenkeel_listener_flows{listener=\"names\"}") <= 52.0);
     assert!(metric("evenkeel_listener_flows_ended_total{listener=\"names\",how=\"displaced\"}") > 1900.0);
+    scene.is_well();
+}
+
+#[test]
+fn connections_of_http2_that_idle_cost_little() {
+    let two = free_address();
+    let listener = format!("[listener.two]\nbind = \"{two}\"\nhttp = [\"1.1\", \"2\"]\npool = \"p\"\n");
+    let scene = Scene::new(&listener);
+    let idle = || {
+        let mut client = Raw::connect(two);
+        client.get(1, "/");
+        client.until(DATA);
+        client
+    };
+    let _first = idle();
+    scene.is_well();
+    let before = scene.memory();
+    let clients: Vec<Raw> = (0..MANY).map(|_| idle()).collect();
+    let each = scene.memory().saturating_sub(before) / clients.len() as u64;
+    assert!(each < EACH_IDLE, "{} KiB each", each >> 10);
     scene.is_well();
 }
