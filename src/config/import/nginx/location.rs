@@ -110,7 +110,7 @@ fn answer(draft: &mut Draft, server: &Directive, line: &Directive) -> Keys {
             template(&text)
         };
         if let Some(to) = to {
-            keys.written("redirect", format!("{{ to = {}, status = {code} }}", quoted(&to)), line.at)
+            keys.written("redirect", format!("{{ to = {}, status = {code} }}", quoted(&to)), line.at);
         } else {
             draft.lose(line.at, &line.shown(), "ours do not have that variable");
             keys.written("respond", "404", line.at);
