@@ -197,7 +197,14 @@ pub async fn try_one(
             lease.backend().stats.mine().reused.inc();
             stream
         }
-        None => match open(connection, search, incoming, upload, notes, lease, tried).await {
+        // Boxed: every connection would keep the room that few of its moments need.
+        None if search.pool().config.http == HttpVersion::V2 && incoming.asked.upgrade => {
+            match Box::pin(open_upgrade(connection, search, upload, notes, lease, tried)).await {
+                Ok(stream) => stream,
+                Err(cause) => return Err(Failed { trouble: Trouble::Backend(cause), stale: false, untouched: false }),
+            }
+        }
+        None => match open(connection, search, notes, lease, tried).await {
             Ok(stream) => stream,
             Err(cause) => return Err(Failed { trouble: Trouble::Backend(cause), stale: false, untouched: false }),
         },
@@ -228,8 +235,6 @@ pub async fn try_one(
 async fn open(
     connection: &Connection,
     search: &Search<'_>,
-    incoming: &Incoming,
-    upload: &Upload,
     notes: &mut Notes,
     lease: &Lease,
     tried: &[u32],
@@ -237,12 +242,26 @@ async fn open(
     let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
     let opened = match search.pool().config.http {
         HttpVersion::V1_1 => attempt::open(search, lease, deadline, &connection.timer, HttpVersion::V1_1).await,
-        HttpVersion::V2 if incoming.asked.upgrade => {
-            Box::pin(upgrade::open(search, lease, deadline, &connection.timer, upload.kept.filled())).await
-        }
         // Boxed: every connection would keep the room that few of its moments need.
         HttpVersion::V2 => Box::pin(links::open(&connection.worker, search, lease, deadline, &connection.timer)).await,
     };
+    let (stream, took) = opened.map_err(|cause| search.unless_late(cause))?;
+    search.pool().stats.mine().connect.observe(took);
+    notes.connect = took;
+    Ok(stream)
+}
+
+/// The same for an upgrade in a pool of HTTP/2.
+async fn open_upgrade(
+    connection: &Connection,
+    search: &Search<'_>,
+    upload: &Upload,
+    notes: &mut Notes,
+    lease: &Lease,
+    tried: &[u32],
+) -> Result<Stream, Cause> {
+    let deadline = search.time_to_connect(tried, notes.retries, lease.backend());
+    let opened = upgrade::open(search, lease, deadline, &connection.timer, upload.kept.filled()).await;
     let (stream, took) = opened.map_err(|cause| search.unless_late(cause))?;
     search.pool().stats.mine().connect.observe(took);
     notes.connect = took;
