@@ -108,13 +108,11 @@ fn report(imported: &Imported, output: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn hand_over(output: Option<&Path>, toml: &str) -> anyhow::Result<()> {
-    match output {
-        Some(path) => write(path, toml),
-        None => {
-            say(toml);
-            Ok(())
-        }
+    if let Some(path) = output {
+        return write(path, toml);
     }
+    say(toml);
+    Ok(())
 }
 
 /// Its passwords are for nobody else: the file is its owner's alone.
