@@ -56,12 +56,9 @@ impl Written {
     }
 
     pub(super) fn of(files: &Files, folder: Option<PathBuf>) -> Self {
-        // They mean the same in another process, which may stand in another folder.
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let folder = folder.map(absolute);
         let file = |file: &super::problem::File| WrittenFile {
             name: file.name.clone(),
-            path: file.path.clone().map(absolute),
+            path: file.path.clone(),
             text: file.text.clone(),
         };
         Self { folder, files: files.iter().map(file).collect() }
@@ -113,13 +110,18 @@ pub(super) fn read(source: &Source) -> Result<(Files, Option<PathBuf>), Problems
     for file in &paths {
         add(&mut files, file)?;
     }
-    Ok((files, Some(path.clone())))
+    Ok((files, Some(absolute(path))))
 }
 
+/// What it names is found from there, and must be the same file for a process that stands in another folder.
 fn add(files: &mut Files, path: &Path) -> Result<(), Problems> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
-    files.add(path.display().to_string(), Some(path.to_owned()), text);
+    files.add(path.display().to_string(), Some(absolute(path)), text);
     Ok(())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_no_folder| path.to_owned())
 }
 
 fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Problems {
@@ -190,4 +192,20 @@ pub fn fingerprint(paths: &[PathBuf]) -> u64 {
         }
     }
     hash.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_again_from_any_folder() {
+        // Tests stand in the folder of the package.
+        let (files, _) = read(&Source::Path("config/quickstart.toml".into())).unwrap();
+        let file = files.iter().next().unwrap();
+        assert_eq!(file.name, "config/quickstart.toml", "messages call it as it was called");
+        assert!(file.path.as_ref().is_some_and(|path| path.is_absolute()));
+        let (_, folder) = read(&Source::Path("config".into())).unwrap();
+        assert!(folder.is_some_and(|folder| folder.is_absolute()));
+    }
 }

@@ -260,12 +260,14 @@ fn each(
     }
 }
 
-/// A pool with its zones by name.
+/// A pool with its zones, and the checks of `healthy_when`, by name.
 fn zoned(pool: &Said) -> Said {
     let names = pool.field("zones").and_then(|zones| zones.field("names")).map(Said::items).unwrap_or_default();
     let word = |said: &Said| if let Said::Word(word) = said { word.clone() } else { String::new() };
     let names: Vec<String> = names.iter().map(word).collect();
-    pool.clone().named("ZoneIndex", &names)
+    let checks = pool.field("checks").map(Said::items).unwrap_or_default();
+    let checks: Vec<String> = checks.iter().map(|check| check.name().unwrap_or_default().to_owned()).collect();
+    pool.clone().named("ZoneIndex", &names).named("Check", &checks)
 }
 
 fn backends(pool: Option<&Said>) -> String {

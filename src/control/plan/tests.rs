@@ -139,3 +139,13 @@ fn secrets_change_and_are_not_shown() {
         assert!(!said.contains("hunter2") && !said.contains("swordfish"), "{said}");
     }
 }
+
+#[test]
+fn checks_are_called_by_their_names() {
+    let said = told(
+        &OLD.replace("backends = [{ name = \"b1\"", "healthy_when = \"web\"\nbackends = [{ name = \"b1\""),
+        "hunter2",
+    );
+    let line = said.lines().find(|line| line.starts_with("pool portal:")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("web") && line.contains("db") && !line.contains('0'), "{line}");
+}
