@@ -79,7 +79,7 @@ fn tour(stage: &Stage, server: &Server) -> String {
         text.extend([format!("  {name:<6} http://{address}\n")]);
     }
     text + &format!(
-        "Admin port: http://{admin} (metrics, health, API)\n\n\
+        "Admin port: http://{admin} (a page for your browser; metrics, health, API)\n\n\
          Three things to try, in another terminal:\n\n\
          1. Watch requests spread:\n\
          \x20  for i in $(seq 9); do curl -s http://{web}/; done\n\n\
