@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use clap::Args;
 use evenkeel::admin::generations::{HistoryView, TextView};
-use hyper::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
+use hyper::Method;
+use serde::Serialize;
 
 use super::Ending;
 use super::client::AdminPort;
 use super::order::Owner;
 use super::plan::{self, PATIENCE};
+use super::reload::accepted;
 use super::terminal::{complain, say};
 
 #[derive(Debug, Args)]
@@ -133,25 +134,14 @@ pub(super) fn rollback(arguments: &Rollback) -> anyhow::Result<Ending> {
     struct Body {
         owner: String,
     }
-    #[derive(Deserialize)]
-    struct Accepted {
-        message: String,
-    }
-    #[derive(Deserialize)]
-    struct Refused {
-        problems: String,
-    }
 
     let number = arguments.number;
     let body = Body { owner: Owner::name(arguments.owner.clone()) };
     let answer = arguments.port.post(&format!("/api/v1/generations/{number}/rollback"), &body, PATIENCE)?;
-    if answer.status == StatusCode::CONFLICT {
-        let Refused { problems } = serde_json::from_str(&answer.body)?;
-        complain(&format!("{}\n", problems.trim_end()));
-        return Ok(Ending::Bad);
+    let ending = accepted(answer)?;
+    if ending != Ending::Good {
+        return Ok(ending);
     }
-    let Accepted { message } = serde_json::from_str(&answer.good()?)?;
-    say(&format!("{}\n", message.trim_end()));
     if let Some(advice) = advice(&text_of(&arguments.port, number)?) {
         say(&advice);
     }

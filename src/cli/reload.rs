@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::Ending;
-use super::client::AdminPort;
+use super::client::{AdminPort, Answer};
 use super::terminal::{complain, say};
 
 /// Names are resolved and certificates read while this waits.
@@ -20,6 +20,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
+    accepted(arguments.port.ask(Method::POST, "/api/v1/reload", PATIENCE)?)
+}
+
+/// Says what came of a wish for another configuration: a message, or the problems that it has.
+pub(super) fn accepted(answer: Answer) -> anyhow::Result<Ending> {
     #[derive(Deserialize)]
     struct Accepted {
         message: String,
@@ -29,7 +34,6 @@ pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
         problems: String,
     }
 
-    let answer = arguments.port.ask(Method::POST, "/api/v1/reload", PATIENCE)?;
     if answer.status == StatusCode::CONFLICT {
         let Refused { problems } = serde_json::from_str(&answer.body)?;
         complain(&format!("{}\n", problems.trim_end()));
