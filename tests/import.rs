@@ -112,6 +112,17 @@ fn answered(addr: SocketAddr, head: &str) -> String {
 }
 
 #[test]
+fn a_listen_section_loses_nothing_in_silence() {
+    let lines = ["reqadd X-A:\\ b", "rspadd X-B:\\ c", "capture request header Host len 32", "stats enable"];
+    let file =
+        format!("listen a\n bind 127.0.0.1:8087\n mode http\n {}\n server s 127.0.0.1:9102\n", lines.join("\n "));
+    let lost = haproxy::import("haproxy.cfg", &file).lost;
+    for (at, line) in (4..).zip(lines) {
+        assert!(lost.iter().any(|lost| lost.line == at), "{line}: {lost:?}");
+    }
+}
+
+#[test]
 fn requests_go_where_haproxy_sends_them() {
     let (app, files, shop) = (
         Origin::http().reply("app").start(),

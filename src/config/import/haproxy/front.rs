@@ -89,7 +89,7 @@ fn front(draft: &mut Draft, section: &Section, sections: &[Section]) -> Front {
     }
     default(draft, section, sections, &mut front);
     for line in section.lines() {
-        other(draft, line, &mut front, section);
+        other(draft, line, &mut front);
     }
     front
 }
@@ -201,7 +201,7 @@ fn deadlines(draft: &mut Draft, section: &Section, front: &mut Front) {
 }
 
 /// Lines that are no rules. What the back reads is left to it.
-fn other(draft: &mut Draft, line: &Line, front: &mut Front, section: &Section) {
+fn other(draft: &mut Draft, line: &Line, front: &mut Front) {
     match (line.word(0), line.word(1)) {
         ("maxconn", count) => front.tables.of("limits").written("connections", count, line.at),
         ("compression", "algo") => front.keys.written("compress", "true", line.at),
@@ -226,7 +226,7 @@ fn other(draft: &mut Draft, line: &Line, front: &mut Front, section: &Section) {
             "capture" | "stats" | "errorloc" | "errorloc302" | "errorloc303" | "unique-id-format" | "log-format"
             | "rspadd" | "reqadd" | "reqrep" | "rsprep" | "reqdel" | "rspdel" | "reqirep" | "rspirep" | "filter",
             _,
-        ) if section.kind != Kind::Listen => {
+        ) => {
             draft.lose(line.at, &line.shown(), "ours have nothing like it");
         }
         _ => {}
