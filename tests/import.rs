@@ -64,13 +64,24 @@ fn every_file_becomes_its_text(peer: &str, import: impl Fn(&str, &Path) -> Impor
 
 #[test]
 fn files_of_haproxy_become_what_stands_beside_them() {
-    every_file_becomes_its_text("haproxy", |name, file| haproxy::import(name, &std::fs::read_to_string(file).unwrap()));
+    every_file_becomes_its_text("haproxy", |name, file| {
+        let beside = |name: &str| std::fs::read_to_string(file.with_file_name(Path::new(name).file_name()?)).ok();
+        haproxy::import(name, &std::fs::read_to_string(file).unwrap(), &beside)
+    });
 }
 
 #[test]
 fn files_of_nginx_become_what_stands_beside_them() {
     every_file_becomes_its_text("nginx", |name, file| {
-        nginx::import(name, &std::fs::read_to_string(file).unwrap(), &|_pattern| Vec::new())
+        let sites = |pattern: &str| {
+            let site = |site: &str| {
+                let path = file.with_file_name(site);
+                (site.to_owned(), std::fs::read_to_string(path).unwrap())
+            };
+            let all = ["sites-enabled/a.conf", "sites-enabled/b.conf"];
+            if pattern == "sites-enabled/*.conf" { all.map(site).to_vec() } else { Vec::new() }
+        };
+        nginx::import(name, &std::fs::read_to_string(file).unwrap(), &sites)
     });
 }
 
@@ -116,7 +127,7 @@ fn a_listen_section_loses_nothing_in_silence() {
     let lines = ["reqadd X-A:\\ b", "rspadd X-B:\\ c", "capture request header Host len 32", "stats enable"];
     let file =
         format!("listen a\n bind 127.0.0.1:8087\n mode http\n {}\n server s 127.0.0.1:9102\n", lines.join("\n "));
-    let lost = haproxy::import("haproxy.cfg", &file).lost;
+    let lost = haproxy::import("haproxy.cfg", &file, &|_name| None).lost;
     for (at, line) in (4..).zip(lines) {
         assert!(lost.iter().any(|lost| lost.line == at), "{line}: {lost:?}");
     }
@@ -146,7 +157,9 @@ fn requests_go_where_haproxy_sends_them() {
     std::fs::write(&path, &file).unwrap();
     let mut theirs = Command::new("haproxy").arg("-db").arg("-f").arg(&path).spawn().unwrap();
     eventually("haproxy listens", std::time::Duration::from_secs(10), || std::net::TcpStream::connect(free).is_ok());
-    let ours = Balancer::start(&haproxy::import("haproxy.cfg", &file).toml.replace(&free.to_string(), "127.0.0.1:0"));
+    let ours = Balancer::start(
+        &haproxy::import("haproxy.cfg", &file, &|_name| None).toml.replace(&free.to_string(), "127.0.0.1:0"),
+    );
     for head in [
         "GET / HTTP/1.1\r\nHost: a.example",
         "GET /static/x HTTP/1.1\r\nHost: a.example",

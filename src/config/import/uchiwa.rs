@@ -351,14 +351,10 @@ fn write_pool(toml: &mut String, name: &str, apis: &[Api], port: u16, notes: &mu
         backends.concat(),
         pool = quoted(name),
     );
-    if how.tls != Tls::Plain {
-        toml.push_str(
-            "# These APIs speak TLS (`ssl`). The check does too; TLS to the backends for traffic is not supported yet:\n\
-             # until it is, requests reach them in plain text and they will refuse those.\n",
-        );
-        notes.push(format!(
-            "pool `{name}`: `ssl` holds for the check only; TLS to the backends for traffic is not supported yet"
-        ));
+    match how.tls {
+        Tls::Plain => {}
+        Tls::Verified => toml.push_str("tls = true  # `ssl`\n"),
+        Tls::Unverified => toml.push_str("tls = { verify = false }  # `insecure`\n"),
     }
     let _infallible = write!(
         toml,
@@ -370,11 +366,6 @@ fn write_pool(toml: &mut String, name: &str, apis: &[Api], port: u16, notes: &mu
         quoted(&format!("{}/health", how.path)),
         how.timeout_seconds.min(2),
     );
-    match how.tls {
-        Tls::Plain => {}
-        Tls::Verified => toml.push_str("tls = true\n"),
-        Tls::Unverified => toml.push_str("tls = { verify = false }  # `insecure`\n"),
-    }
     if let Some(authorization) = &how.authorization {
         let _infallible =
             writeln!(toml, "headers = {{ Authorization = {} }}  # `user` and `pass`", quoted(authorization));
@@ -398,7 +389,10 @@ mod tests {
         let imported = import(&files(texts)).unwrap();
         let loaded = load(&Source::text(imported.toml.clone()))
             .unwrap_or_else(|problems| panic!("{}\n{problems}", imported.toml));
-        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        // What Uchiwa's file says is not to be verified is warned of, and nothing else.
+        let warnings = loaded.warnings.to_string();
+        let mut kinds = warnings.lines().filter(|line| line.starts_with("warning"));
+        assert!(kinds.all(|line| line.starts_with("warning[unverified]")), "{warnings}");
         (loaded.config, imported.notes)
     }
 
@@ -450,7 +444,7 @@ mod tests {
 
     #[test]
     fn path_ssl_insecure_and_timeout_are_carried_over() {
-        let (config, notes) = imported(&[r#"{ "sensu": [
+        let (config, _) = imported(&[r#"{ "sensu": [
             { "name": "a", "host": "h", "path": "/site2", "ssl": true, "timeout": 3 },
             { "name": "b", "host": "h", "path": "site3/", "ssl": true, "insecure": true, "timeout": 5000 },
             { "name": "c", "host": "h", "insecure": true, "timeout": 0 } ] }"#]);
@@ -461,7 +455,8 @@ mod tests {
         assert!(check(&config, 2).request.tls.is_none());
         let timeouts: Vec<u64> = config.pools.iter().map(|pool| pool.timeouts.response.as_secs()).collect();
         assert_eq!(timeouts, [3, 5, 10]);
-        assert!(notes.iter().any(|note| note.contains("TLS to the backends for traffic is not supported yet")));
+        let over_tls: Vec<bool> = config.pools.iter().map(|pool| pool.tls.is_some()).collect();
+        assert_eq!(over_tls, [true, true, false], "requests go as the check does");
     }
 
     #[test]

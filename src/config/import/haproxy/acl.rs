@@ -3,6 +3,7 @@
 
 use super::super::draft::{Conditions, Path};
 use super::super::quote::quoted;
+use super::Files;
 use super::words::Line;
 
 /// What one test comes to.
@@ -32,17 +33,21 @@ pub(super) struct Literal {
 pub(super) type Condition = Vec<Vec<Literal>>;
 
 /// The ACLs of a section by their names.
-#[derive(Debug, Default)]
-pub(super) struct Acls(Vec<(String, Test)>);
+pub(super) struct Acls<'a> {
+    named: Vec<(String, Test)>,
+    files: Files<'a>,
+}
 
-impl Acls {
-    pub(super) fn read(lines: &[Line]) -> Self {
+impl<'a> Acls<'a> {
+    pub(super) fn read(lines: &[Line], files: Files<'a>) -> Self {
         let acls = lines.iter().filter(|line| line.word(0) == "acl" && line.words.len() >= 3);
-        Self(acls.map(|line| (line.word(1).to_owned(), test(line.from(2)))).collect())
+        let named = acls.map(|line| (line.word(1).to_owned(), test(&with_patterns(line.from(2), files)))).collect();
+        Self { named, files }
     }
 
     fn named(&self, name: &str) -> Vec<Test> {
-        let own: Vec<Test> = self.0.iter().filter(|(known, _)| known == name).map(|(_, test)| test.clone()).collect();
+        let own: Vec<Test> =
+            self.named.iter().filter(|(known, _)| known == name).map(|(_, test)| test.clone()).collect();
         if !own.is_empty() {
             return own;
         }
@@ -79,7 +84,7 @@ impl Acls {
             }
             let tests = if word == "{" {
                 let inner: Vec<String> = rest.by_ref().take_while(|word| *word != "}").cloned().collect();
-                vec![test(&inner)]
+                vec![test(&with_patterns(&inner, self.files))]
             } else {
                 self.named(word)
             };
@@ -153,6 +158,36 @@ fn how(word: &str) -> Option<How> {
         "found" => How::Found,
         _ => return None,
     })
+}
+
+/// The same words with the patterns of files in the place of `-f FILE`, where such a file can be read.
+fn with_patterns(words: &[String], files: Files<'_>) -> Vec<String> {
+    let (mut said, mut patterns) = (Vec::new(), Vec::new());
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        match (word.as_str(), rest.as_slice().first().and_then(|file| files(file))) {
+            ("-f", Some(text)) => {
+                rest.next();
+                patterns.extend(meant(&text).map(str::to_owned));
+            }
+            _ => said.push(word.clone()),
+        }
+    }
+    said.extend(patterns);
+    said
+}
+
+/// Lines of a file of patterns that say something.
+pub(super) fn meant(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).take(PATTERNS_MAX)
+}
+
+/// Patterns of a file that are read: more make no routes that anybody reads.
+const PATTERNS_MAX: usize = 1000;
+
+/// Whether a fetch is like a pattern, as `-m HOW` compares.
+pub(super) fn alike(fetch: &str, how: &str, pattern: &str) -> Test {
+    test(&[fetch, "-m", how, "--", pattern].map(str::to_owned))
 }
 
 /// A fetch, its flags and its patterns.

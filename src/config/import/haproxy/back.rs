@@ -20,6 +20,7 @@ pub(super) fn read(draft: &mut Draft, section: &Section, sections: &[Section]) {
             draft.lose(line.at, &line.shown(), why);
         }
     }
+    remembered(draft, section, &mut pool);
     deadlines(draft, section, &mut pool);
     checks::read(draft, section, &mut pool, &told);
     for line in section.own.iter().filter(|line| section.kind == Kind::Backend && is_rule(line)) {
@@ -55,7 +56,7 @@ fn is_rule(line: &Line) -> bool {
                 && !line.word(2).eq_ignore_ascii_case("X-Forwarded-For")
         }
         word => {
-            matches!(word, "redirect" | "errorfile" | "reqrep" | "rspadd" | "reqadd" | "use-server" | "compression")
+            matches!(word, "redirect" | "errorfile" | "reqrep" | "rspadd" | "reqadd" | "tcp-request")
         }
     }
 }
@@ -76,7 +77,7 @@ fn port(section: &Section, sections: &[Section]) -> Option<String> {
 fn policy(line: &Line, pool: &mut Pool, http: bool) -> Result<(), String> {
     match (line.word(0), line.word(1)) {
         ("balance", how) => balance(line, how, pool)?,
-        ("cookie", name) if http => cookie(line, name, pool),
+        ("cookie", name) if http => cookie(line, name, pool)?,
         ("stick", "on" | "match") => stick(line, pool)?,
         ("stick", _) => {
             return Err("ours stay by source, header or cookie; what answers say is only read from a cookie".into());
@@ -85,6 +86,7 @@ fn policy(line: &Line, pool: &mut Pool, http: bool) -> Result<(), String> {
             let count: u32 = count.parse().map_err(|_not_a_number| "not a number")?;
             pool.tables.of("retry").written("attempts", count.min(10).to_string(), line.at);
         }
+        ("retry-on", _) => retried(line, pool),
         ("option", "allbackups") => {
             return Err("all backups that are up serve together in ours, by their weights, as this asks".into());
         }
@@ -95,6 +97,16 @@ fn policy(line: &Line, pool: &mut Pool, http: bool) -> Result<(), String> {
         _ => {}
     }
     Ok(())
+}
+
+/// Codes among the reasons for another try; the others of HAProxy are ours anyhow.
+fn retried(line: &Line, pool: &mut Pool) {
+    let codes: Vec<&str> = (line.from(1).iter().map(String::as_str))
+        .filter(|word| word.parse::<u16>().is_ok_and(|code| (400..600).contains(&code)))
+        .collect();
+    if !codes.is_empty() {
+        pool.tables.of("retry").written("status", format!("[{}]", codes.join(", ")), line.at);
+    }
 }
 
 fn balance(line: &Line, how: &str, pool: &mut Pool) -> Result<(), String> {
@@ -111,28 +123,82 @@ fn balance(line: &Line, how: &str, pool: &mut Pool) -> Result<(), String> {
     Ok(())
 }
 
-fn cookie(line: &Line, name: &str, pool: &mut Pool) {
+fn cookie(line: &Line, name: &str, pool: &mut Pool) -> Result<(), String> {
     let has = |word: &str| line.from(2).iter().any(|known| known == word);
     let after = |word: &str| line.words.iter().position(|known| known == word).and_then(|at| line.words.get(at + 1));
     if has("prefix") || has("rewrite") {
         pool.keys.written("sticky", format!("{{ application_cookie = {} }}", quoted(name)), line.at);
-        return;
+        return Ok(());
     }
     let mut table = vec![format!("cookie = {}", quoted(name))];
     table.extend(after("domain").map(|domain| format!("domain = {}", quoted(domain.trim_start_matches('.')))));
     table.extend(has("secure").then(|| "secure = true".to_owned()));
-    table.extend(
-        after("maxlife").and_then(|life| time(&format!("{life}s"))).map(|life| format!("max_age = {}", quoted(&life))),
-    );
+    table.extend(has("httponly").then(|| "http_only = true".to_owned()));
+    let same_site = after("attr").and_then(|attribute| attribute.split_once('='));
+    if let Some((_, site)) = same_site.filter(|(name, _)| name.eq_ignore_ascii_case("SameSite")) {
+        table.push(format!("same_site = {}", quoted(&site.to_ascii_lowercase())));
+    }
+    // Seconds, where no unit is given.
+    let lasts =
+        after("maxlife").map(|text| if text.parse::<u64>().is_ok() { format!("{text}s") } else { text.clone() });
+    table.extend(lasts.and_then(|text| time(&text)).map(|age| format!("max_age = {}", quoted(&age))));
     pool.keys.written("sticky", format!("{{ {} }}", table.join(", ")), line.at);
     pool.notes.push(
         "The cookie is signed: clients get a new one. Balancers that share them need the same `secret` in `sticky`."
             .into(),
     );
+    if !has("httponly") {
+        pool.notes.push("Scripts of pages do not see it; with http_only = false they do, as before.".into());
+    }
+    match ["maxidle", "postonly", "preserve"].iter().find(|word| has(word)) {
+        Some(word) => {
+            Err(format!("all but `{word}`: the cookie is set with any first answer, and lasts for `max_age`"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a table of clients says: how long they are remembered, and how many.
+fn remembered(draft: &mut Draft, section: &Section, pool: &mut Pool) {
+    let Some(line) = section.own.iter().rfind(|line| line.word(0) == "stick-table") else { return };
+    let after = |word: &str| line.words.iter().position(|known| known == word).and_then(|at| line.words.get(at + 1));
+    let Some(sticky) = pool.keys.get("sticky").filter(|sticky| !sticky.starts_with("{ cookie")).map(str::to_owned)
+    else {
+        draft.lose(line.at, &line.shown(), "nobody stays by it; for counters see `rate` and `connections_per_client`");
+        return;
+    };
+    let mut table = vec![sticky.trim_end_matches('}').trim_end().to_owned()];
+    table.extend(after("expire").and_then(|expire| time(expire)).map(|expire| format!("expire = {}", quoted(&expire))));
+    table.extend(after("size").and_then(|size| entries(size)).map(|size| format!("entries = {size}")));
+    pool.keys.written("sticky", format!("{} }}", table.join(", ")), line.at);
+    for word in ["peers", "store"].iter().filter(|word| after(word).is_some()) {
+        let why = if *word == "peers" {
+            "each balancer remembers by itself; balance = \"source\" sends a client the same way from all of them"
+        } else {
+            "for counters see `rate` and `connections_per_client`"
+        };
+        draft.lose(line.at, &format!("{word} {}", after(word).map_or("", String::as_str)), why);
+    }
+}
+
+/// Entries of a table, with HAProxy's `k`, `m` and `g`.
+fn entries(size: &str) -> Option<u64> {
+    let digits = size.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let per = match size.get(digits.len()..)?.to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(per)
 }
 
 fn stick(line: &Line, pool: &mut Pool) -> Result<(), String> {
     let by = line.word(2);
+    if line.words.iter().any(|word| word == "if" || word == "unless") {
+        return Err("all clients of a pool stay, or none".into());
+    }
     let inside = |names: &[&str]| names.iter().find_map(|name| by.strip_prefix(name)?.strip_suffix(')'));
     let table = if by == "src" {
         "{ by = \"source\" }".to_owned()

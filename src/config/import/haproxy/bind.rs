@@ -75,13 +75,19 @@ fn one(draft: &mut Draft, line: &Line) -> Bind {
             "ssl-min-ver" => version(draft, line, &mut tls, "min_version", &value()),
             "ssl-max-ver" => version(draft, line, &mut tls, "max_version", &value()),
             "alpn" => alpn(&mut bind.keys, &value(), line.at),
+            "mss" => bind.keys.written("tcp.max_segment", value(), line.at),
+            "mode" => bind.keys.text("socket_mode", &format!("{:0>4}", value()), line.at),
+            "maxconn" => {
+                let what = format!("maxconn {}", value());
+                draft.lose(line.at, &what, "see `connections` of [listener.NAME.limits]");
+            }
             "interface" => bind.keys.text("tcp.interface", &value(), line.at),
             "ciphers" | "ciphersuites" | "curves" | "ecdhe" => {
                 let what = format!("{word} {}", value());
                 draft.lose(line.at, &what, "ours are safe as they are; see `ciphers` and `groups` of `tls`");
             }
-            "name" | "process" | "thread" | "backlog" | "user" | "group" | "mode" | "id" | "nice" | "npn" | "level"
-            | "maxconn" | "mss" | "namespace" | "shards" => drop(value()),
+            "name" | "process" | "thread" | "backlog" | "user" | "group" | "id" | "nice" | "npn" | "level"
+            | "namespace" | "shards" => drop(value()),
             "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "no-tls-tickets" | "v4v6" | "v6only" | "defer-accept" | "tfo" => {}
             other => draft.lose(line.at, other, "ours have no such option of `bind`"),
         }

@@ -2,11 +2,12 @@
 
 use super::super::draft::{Conditions, Draft, Keys, Listener, Tables};
 use super::super::quote;
-use super::acl::{Acls, Condition, Literal};
+use super::acl::{Acls, Condition, Literal, alike};
 use super::actions::{self, Which};
+use super::map::{self, Map};
 use super::order::{Clients, LOOKS_MAX, Order, Rule, constant};
 use super::words::{Line, time};
-use super::{Kind, Section, bind};
+use super::{Files, Kind, Section, bind};
 
 /// What a front comes to before its addresses are looked at.
 #[derive(Default)]
@@ -18,7 +19,7 @@ struct Front {
     tables: Tables,
 }
 
-pub(super) fn read(draft: &mut Draft, section: &Section, sections: &[Section]) {
+pub(super) fn read(draft: &mut Draft, section: &Section, sections: &[Section], files: Files<'_>) {
     if section.own.iter().any(|line| line.word(0) == "stats" && line.word(1) == "enable")
         && !section.own.iter().any(|line| matches!(line.word(0), "server" | "default_backend" | "use_backend"))
     {
@@ -31,7 +32,7 @@ pub(super) fn read(draft: &mut Draft, section: &Section, sections: &[Section]) {
     }
     let bound: Vec<&Line> = section.own.iter().filter(|line| line.word(0) == "bind").collect();
     let binds = bind::read(draft, &bound);
-    let front = front(draft, section, sections);
+    let front = front(draft, section, sections, files);
     for bind in binds {
         let clients = if bind.tls.is_empty() { Clients::Plain } else { Clients::Tls };
         let taken = draft.listeners.iter().any(|listener| listener.name == quote::name(&section.name));
@@ -74,24 +75,38 @@ pub(super) fn read(draft: &mut Draft, section: &Section, sections: &[Section]) {
     }
 }
 
-fn front(draft: &mut Draft, section: &Section, sections: &[Section]) -> Front {
+fn front(draft: &mut Draft, section: &Section, sections: &[Section], files: Files<'_>) -> Front {
     let own: Vec<Line> = section.own.clone();
-    let acls = Acls::read(&own);
+    let acls = Acls::read(&own, files);
     let mut front = Front::default();
     deadlines(draft, section, &mut front);
     // HAProxy obeys these in this order, however they stand in the file.
     for turn in [Turn::Connection, Turn::Request, Turn::Redirect, Turn::Backend] {
         for line in section.lines().filter(|line| Turn::of(line) == Some(turn)) {
-            if let Err(why) = rule(line, &acls, &mut front, section, sections) {
+            let read = match map::of(line) {
+                Some(map) => mapped(line, map, &acls, &mut front, sections, files),
+                None => rule(line, &acls, &mut front, section, sections),
+            };
+            if let Err(why) = read {
                 draft.lose(line.at, &line.shown(), why);
             }
         }
     }
     default(draft, section, sections, &mut front);
+    for line in section.own.iter().filter(|line| looks_for_domains(line)) {
+        let why = "HAProxy finds the name anywhere in the host, in NAME.example.net, too; ours is the name and what is below it";
+        draft.lose(line.at, &line.shown(), why);
+    }
     for line in section.lines() {
         other(draft, line, &mut front);
     }
     front
+}
+
+/// `hdr_dom(host)`, or `-m dom`.
+fn looks_for_domains(line: &Line) -> bool {
+    line.words.iter().any(|word| word.contains("hdr_dom(") || word.contains("_sni_dom"))
+        || line.words.windows(2).any(|pair| pair[0] == "-m" && pair[1] == "dom")
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +129,13 @@ impl Turn {
     }
 }
 
-fn rule(line: &Line, acls: &Acls, front: &mut Front, section: &Section, sections: &[Section]) -> Result<(), String> {
+fn rule(
+    line: &Line,
+    acls: &Acls<'_>,
+    front: &mut Front,
+    section: &Section,
+    sections: &[Section],
+) -> Result<(), String> {
     let (words, condition) = actions::divide(&line.words);
     let condition = acls.condition(condition)?;
     let word = |at: usize| words.get(at).map_or("", String::as_str);
@@ -151,6 +172,40 @@ fn rule(line: &Line, acls: &Acls, front: &mut Front, section: &Section, sections
     };
     push(front, line, condition, &does);
     Ok(())
+}
+
+/// A rule for each line of a map, and one for all the rest.
+fn mapped(
+    line: &Line,
+    map: Result<Map<'_>, String>,
+    acls: &Acls<'_>,
+    front: &mut Front,
+    sections: &[Section],
+    files: Files<'_>,
+) -> Result<(), String> {
+    let map = map?;
+    let (_, condition) = actions::divide(&line.words);
+    let condition = acls.condition(condition)?;
+    let text = files(map.file)
+        .ok_or_else(|| format!("{} cannot be read here: write a route for each of its lines", map.file))?;
+    let mut unknown = Vec::new();
+    for (key, name) in map.entries(&text) {
+        let Ok(does) = pool(line, name, sections) else {
+            unknown.push(name.to_owned());
+            continue;
+        };
+        let literal = Literal { tests: vec![alike(map.fetch, map.how, key)], negated: false };
+        let and = |mut when: Vec<Literal>| {
+            when.push(literal.clone());
+            when
+        };
+        push(front, line, condition.iter().cloned().map(and).collect(), &does);
+    }
+    if let Some(name) = map.otherwise {
+        push(front, line, condition, &pool(line, name, sections)?);
+    }
+    unknown.dedup();
+    if unknown.is_empty() { Ok(()) } else { Err(format!("there is no backend {} in this file", unknown.join(", "))) }
 }
 
 fn push(front: &mut Front, line: &Line, condition: Condition, does: &Keys) {

@@ -11,7 +11,9 @@ mod back;
 mod bind;
 mod checks;
 mod front;
+mod map;
 mod order;
+mod rest;
 mod server;
 mod words;
 
@@ -56,8 +58,11 @@ impl Section {
     }
 }
 
-/// Turns the text of a file, under the name that reports shall use, into ours.
-pub fn import(file: &str, text: &str) -> Imported {
+/// The text of a file that a configuration names, such as one of patterns or a map; `None`: it cannot be read.
+pub type Files<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Turns the text of a file, under the name that reports shall use, into ours, with the files that it names.
+pub fn import(file: &str, text: &str, files: Files<'_>) -> Imported {
     let mut draft = Draft { files: vec![file.to_owned()], ..Draft::default() };
     draft.head = vec![
         "Made from HAProxy's configuration by `evenkeel import haproxy`. What could not be carried over stands at the end.".into(),
@@ -68,10 +73,13 @@ pub fn import(file: &str, text: &str) -> Imported {
         global(&mut draft, section);
     }
     for section in sections.iter().filter(|section| matches!(section.kind, Kind::Frontend | Kind::Listen)) {
-        front::read(&mut draft, section, &sections);
+        front::read(&mut draft, section, &sections, files);
     }
     for section in sections.iter().filter(|section| matches!(section.kind, Kind::Backend | Kind::Listen)) {
         back::read(&mut draft, section, &sections);
+    }
+    for section in sections.iter().filter(|section| section.kind != Kind::Global) {
+        rest::read(&mut draft, section);
     }
     draft.finish()
 }
@@ -143,6 +151,7 @@ fn global(draft: &mut Draft, section: &Section) {
             "log" | "log-tag" | "log-send-hostname" => {
                 draft.lose(line.at, &line.shown(), "access logs are off by default: see `access` in [log]");
             }
+            "hard-stop-after" => draft.lose(line.at, &line.shown(), "see `drain` of [shutdown]"),
             "stats" => draft.lose(line.at, &line.shown(), "orders and figures are at [admin] and `evenkeel status`"),
             word if word.starts_with("ssl-default")
                 || word.starts_with("tune.")

@@ -178,10 +178,11 @@ impl Reading<'_> {
             "track" => "checks of another pool: see `follows`",
             "redir" | "usesrc" | "source" | "namespace" | "proto" => "ours do not say that of a backend",
             "on-error" | "observe" | "error-limit" => "traffic is always watched: see `outliers`",
+            "no-check" => "checks are those of the pool, and ask all of its backends",
             "minconn" | "maxqueue" => "one limit for each backend, and one queue for the pool",
             _ => return,
         };
-        self.draft.lose(line.at, &format!("{word} {value}"), why);
+        self.draft.lose(line.at, format!("{word} {value}").trim(), why);
     }
 
     fn duration(&mut self, line: &Line, key: &str, value: &str) {

@@ -223,7 +223,7 @@ fn pool_options(draft: &mut Draft, name: &str, grpc: bool, levels: &[&Directive]
 }
 
 /// What is only noted.
-const OTHERS: &[&str] = &[
+pub(super) const OTHERS: &[&str] = &[
     "if",
     "limit_req",
     "limit_conn",

@@ -6,6 +6,7 @@
 //! What ours cannot say is lost, with line and reason.
 
 mod location;
+mod rest;
 mod server;
 mod stream;
 mod upstream;
@@ -37,6 +38,7 @@ pub fn import(file: &str, text: &str, include: &dyn Fn(&str) -> Vec<(String, Str
             _ => {}
         }
     }
+    rest::read(&mut draft, &root);
     draft.finish()
 }
 

@@ -3,7 +3,7 @@
 use super::super::draft::{At, Conditions, Draft, Join, Listener, Path, Route, Tables};
 use super::super::quote::quoted;
 use super::words::{Directive, size, time};
-use super::{location, said};
+use super::{all_said, location, said};
 
 /// One `listen` of a server.
 struct Listen<'a> {
@@ -103,6 +103,10 @@ fn listener(draft: &mut Draft, http: &Directive, addresses: &[String], group: &[
         certificate(&mut listener.tables, &levels);
     }
     limits(draft, &mut listener, &[main.server, http]);
+    trusted(draft, &mut listener, &[main.server, http]);
+    if !main.tls && said(&[main.server, http], "http2").is_some_and(|line| line.word(1) == "on") {
+        listener.keys.written("http", "[\"1.1\", \"2\"]", main.line.at);
+    }
     // Whole names count before `*.`, and the default server has the rest.
     let mut others: Vec<(&Directive, Conditions)> = Vec::new();
     for server in servers.iter().skip(1) {
@@ -217,6 +221,25 @@ pub(super) fn certificate(tables: &mut Tables, levels: &[&Directive]) {
                 tls.text("clients.verify", "optional", verify.at);
             }
             _ => {}
+        }
+        if let Some(crl) = said(levels, "ssl_crl").filter(|_| matches!(verify.word(1), "on" | "optional")) {
+            tls.text("clients.crl", crl.word(1), crl.at);
+        }
+    }
+}
+
+/// Whose word on who the client is counts.
+fn trusted(draft: &mut Draft, listener: &mut Listener, levels: &[&Directive]) {
+    let header = said(levels, "real_ip_header").map_or("X-Real-IP", |line| line.word(1));
+    for line in all_said(levels, &["set_real_ip_from"]) {
+        if header.eq_ignore_ascii_case("X-Forwarded-For") || header == "proxy_protocol" {
+            listener.keys.item("trusted_proxies", line.word(1), line.at);
+        } else {
+            draft.lose(
+                line.at,
+                &line.shown(),
+                "ours believe X-Forwarded-For and the PROXY protocol: see `trusted_proxies`",
+            );
         }
     }
 }

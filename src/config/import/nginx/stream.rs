@@ -1,10 +1,10 @@
 //! Servers of `stream` as listeners of TCP and UDP, with the name of TLS as a route where a map tells it.
 
 use super::super::draft::{Conditions, Draft, Keys, Listener, Route};
-use super::said;
 use super::server::bind;
 use super::upstream::{self, Scheme};
 use super::words::{Directive, time};
+use super::{all_said, said};
 
 pub(super) fn read(draft: &mut Draft, stream: &Directive) {
     let upstreams: Vec<&Directive> = stream.all("upstream").collect();
@@ -30,7 +30,40 @@ pub(super) fn read(draft: &mut Draft, stream: &Directive) {
         listener.name = draft.free_listener(pass.word(1).trim_start_matches('$'));
         destination(draft, &mut listener, stream, &upstreams, pass);
         deadlines(draft, &mut listener, &[server, stream], protocol);
+        admitted(draft, &mut listener, &all_said(&[server, stream], &["allow", "deny"]));
         draft.listeners.push(listener);
+    }
+}
+
+/// Who may come. On TCP that is a route by client, with nowhere to go for the rest: which can be said where networks are
+/// allowed and all others denied.
+fn admitted(draft: &mut Draft, listener: &mut Listener, lines: &[&Directive]) {
+    let Some((last, others)) = lines.split_last() else { return };
+    let sayable = (last.name(), last.word(1)) == ("deny", "all") && others.iter().all(|line| line.name() == "allow");
+    if !sayable || others.iter().any(|line| line.word(1) == "all") {
+        for line in lines {
+            draft.lose(
+                line.at,
+                &line.shown(),
+                "who may come by TCP is said by routes with `client`, and no pool for the rest",
+            );
+        }
+        return;
+    }
+    let networks: Vec<String> = others.iter().map(|line| line.word(1).to_owned()).collect();
+    let client = (!networks.is_empty()).then_some(networks);
+    for route in &mut listener.routes {
+        route.when.client.clone_from(&client);
+    }
+    if let (Some(pool), Some(_)) = (listener.keys.get("pool").map(str::to_owned), &client) {
+        let mut keys = Keys::default();
+        keys.written("pool", pool, last.at);
+        let when = Conditions { client: client.clone(), ..Conditions::default() };
+        listener.routes.push(Route { when, keys, at: last.at });
+    }
+    listener.keys.remove("pool");
+    if client.is_none() {
+        listener.routes.clear();
     }
 }
 

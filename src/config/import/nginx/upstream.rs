@@ -78,12 +78,34 @@ fn members(draft: &mut Draft, pool: &mut Pool, upstream: &Directive, scheme: Sch
                 }
             }
             "sticky" if line.word(1) == "cookie" => {
-                pool.keys.written("sticky", format!("{{ cookie = {} }}", quoted(line.word(2))), line.at);
+                pool.keys.written("sticky", cookie(draft, line), line.at);
             }
             "zone" | "keepalive_requests" | "keepalive_time" => {}
             _ => draft.lose(line.at, &line.shown(), "ours have nothing like it"),
         }
     }
+}
+
+/// `sticky cookie NAME [expires=TIME] [domain=NAME] [path=PATH] [secure] [httponly] [samesite=WORD]`.
+fn cookie(draft: &mut Draft, line: &Directive) -> String {
+    let mut table = vec![format!("cookie = {}", quoted(line.word(2)))];
+    for word in line.from(3) {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let ours = match name {
+            "expires" => time(value).map(|time| format!("max_age = {}", quoted(&time))),
+            "domain" => Some(format!("domain = {}", quoted(value.trim_start_matches('.')))),
+            "path" => Some(format!("path = {}", quoted(value))),
+            "secure" => Some("secure = true".to_owned()),
+            "httponly" => Some("http_only = true".to_owned()),
+            "samesite" => Some(format!("same_site = {}", quoted(&value.to_ascii_lowercase()))),
+            _ => None,
+        };
+        match ours {
+            Some(ours) => table.push(ours),
+            None => draft.lose(line.at, word, "ours do not say that of a cookie"),
+        }
+    }
+    format!("{{ {} }}", table.join(", "))
 }
 
 fn hash(key: &str) -> Option<String> {
