@@ -22,6 +22,11 @@ pub fn nanos() -> u64 {
     u64::try_from(start().elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The time since the program started.
+pub fn now() -> Duration {
+    start().elapsed()
+}
+
 /// How long ago a moment of [`millis`] was.
 pub fn since(moment: u64) -> Duration {
     Duration::from_millis(millis().saturating_sub(moment))

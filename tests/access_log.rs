@@ -171,7 +171,9 @@ fn a_line_says_what_the_backend_was_asked_for_after_a_rewrite() {
     }
     client::get(web, "/own");
     assert!(process.stop().success());
-    assert_eq!(process.stdout(), "/app/a?b /a?b /a\n/other?b /other?b /other\n/own - -\n");
+    // Two workers may have served them, each of which hands over its own lines.
+    let lines: HashSet<String> = process.stdout().lines().map(str::to_owned).collect();
+    assert_eq!(lines, ["/app/a?b /a?b /a", "/other?b /other?b /other", "/own - -"].map(str::to_owned).into());
 }
 
 #[test]

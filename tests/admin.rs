@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use evenkeel::admin::events::EventsView;
 use evenkeel::admin::view::{Overview, PoolView};
-use evenkeel::admin::{self, AdminState, Exposition};
+use evenkeel::admin::{self, AdminState, Asked, Exposition, Form, Names};
+use evenkeel::config::model::Breadth;
 use evenkeel::config::{self, Color, Source};
 use evenkeel::control::orders::{Around, Orders};
-use evenkeel::control::{Life, Phase, ReloadRequest};
+use evenkeel::control::{Done, Life, Phase, ReloadRequest, Unchanged};
 use evenkeel::health::State;
 use evenkeel::health::judge::Disagreement;
 use evenkeel::metrics::Rejection;
@@ -75,7 +76,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         events: Arc::clone(&events),
         life: Arc::clone(&life),
     };
-    let (orders, _) = Orders::start(around, None).unwrap();
+    let (orders, _) = Orders::start(around, None, None).unwrap();
     let state = AdminState {
         table,
         life,
@@ -83,6 +84,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         orders,
         schedule,
         history: Arc::default(),
+        load: evenkeel::server::load,
         reload,
         first_token: token.map(Into::into),
         started: Timestamp::from_second(1_700_000_000).unwrap(),
@@ -100,7 +102,13 @@ impl Program {
     fn start(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(admin::serve(listener.into(), Arc::clone(&self.state)));
+        let (open, closing) = tokio::sync::watch::channel(());
+        let served = admin::serve(listener.into(), Arc::clone(&self.state), closing);
+        tokio::spawn(async move {
+            // It is never closed.
+            let _open = open;
+            served.await
+        });
         address
     }
 }
@@ -173,13 +181,14 @@ fn a_scrape_shows_what_the_workers_counted() {
     table.pools[0].set_alarms(&[Alarm { kind: AlarmKind::MinHealthy, message: "1 is up".to_owned() }]);
     program.state.life.reloads.fetch_add(2, Relaxed);
 
-    let text = Exposition::new(Arc::clone(&program.state)).render();
+    let asked = Asked { names: Names::Own, form: Form::Text, breadth: Breadth::All };
+    let text = Exposition::new(Arc::clone(&program.state)).render(asked);
     let shown = |prefix: &str| {
         let lines = text.lines().filter(|line| line.starts_with(prefix) && !line.contains("_last_change_"));
         lines.flat_map(|line| [line, "\n"]).collect::<String>()
     };
-    assert_eq!(shown("evenkeel_backend"), BACKEND_LINES);
-    assert_eq!(shown("evenkeel_check"), CHECK_LINES);
+    assert_eq!(sorted(&shown("evenkeel_backend")), sorted(BACKEND_LINES));
+    assert_eq!(sorted(&shown("evenkeel_check")), sorted(CHECK_LINES));
     assert_eq!(shown("evenkeel_pool_connect_"), CONNECT_LINES);
     assert_eq!(shown("evenkeel_pool_leader"), "", "all work: nobody leads");
     for line in PROGRAM_LINES.lines() {
@@ -190,6 +199,12 @@ fn a_scrape_shows_what_the_workers_counted() {
     assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
 }
 
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
 const PROGRAM_LINES: &str = r#"evenkeel_build_info{version="1.2.3"} 1
 evenkeel_start_time_seconds 1700000000
 evenkeel_ready 1
@@ -197,7 +212,7 @@ evenkeel_config_generation 1
 evenkeel_config_reloads_total{result="ok"} 2
 evenkeel_config_reloads_total{result="refused"} 0
 evenkeel_config_last_reload_success 1
-evenkeel_listener_connections{listener="front"} 3
+evenkeel_listener_open_connections{listener="front"} 3
 evenkeel_listener_connections_total{listener="front"} 5
 evenkeel_listener_requests_total{listener="front",code="2xx"} 7
 evenkeel_listener_requests_total{listener="front",code="5xx"} 0
@@ -385,17 +400,24 @@ async fn events_are_listed_oldest_first() {
     assert_eq!(shown, [("1970-01-01T00:00:00Z", "down"), ("1970-01-01T00:00:00Z", "up")]);
 }
 
+fn done(message: &str) -> Done {
+    Done { message: message.into(), generation: 2, hash: "abc".into() }
+}
+
 #[tokio::test]
 async fn a_reload_answers_with_what_became_of_it() {
     let Program { state, mut reloads } = program(None, 1);
     let address = Program { state, reloads: mpsc::channel(1).1 }.start();
     tokio::spawn(async move {
-        let _ = reloads.recv().await.unwrap().answer.send(Ok("nothing changed".into()));
-        let _ = reloads.recv().await.unwrap().answer.send(Err("error: no such pool\n".into()));
+        let _ = reloads.recv().await.unwrap().answer.send(Ok(done("nothing changed")));
+        let _ = reloads.recv().await.unwrap().answer.send(Err(Unchanged::Problems("error: no such pool\n".into())));
     });
     let intent = "X-Evenkeel-Request: 1\r\n";
     let reply = ask(address, "POST", "/api/v1/reload", intent).await;
-    assert_eq!((reply.status, reply.body.as_str()), (200, "{\"message\":\"nothing changed\"}\n"));
+    assert_eq!(
+        (reply.status, reply.body.as_str()),
+        (200, "{\"message\":\"nothing changed\",\"generation\":2,\"hash\":\"abc\"}\n")
+    );
     let reply = ask(address, "POST", "/api/v1/reload", intent).await;
     assert_eq!((reply.status, reply.body.as_str()), (409, "{\"problems\":\"error: no such pool\\n\"}\n"));
     let reply = ask(address, "POST", "/api/v1/reload", intent).await;
@@ -482,8 +504,8 @@ async fn reload_prints_the_problems_and_fails() {
     let Program { state, mut reloads } = program(None, 1);
     let address = Program { state, reloads: mpsc::channel(1).1 }.start().to_string();
     tokio::spawn(async move {
-        let _ = reloads.recv().await.unwrap().answer.send(Ok("2 backends added".into()));
-        let _ = reloads.recv().await.unwrap().answer.send(Err("error: no such pool\n".into()));
+        let _ = reloads.recv().await.unwrap().answer.send(Ok(done("2 backends added")));
+        let _ = reloads.recv().await.unwrap().answer.send(Err(Unchanged::Problems("error: no such pool\n".into())));
     });
     let (code, out, _) = evenkeel(&["reload", "--admin", &address]).await;
     assert_eq!((code, out.as_str()), (Some(0), "2 backends added\n"));

@@ -90,7 +90,7 @@ impl Scene {
     /// All hostile connections have ended, and others are served.
     fn recovers(&self) {
         eventually("the hostile connections have ended", DEADLINE, || {
-            self.process.metric("evenkeel_listener_connections{listener=\"web\"}") == Some(0.0)
+            self.process.metric("evenkeel_listener_open_connections{listener=\"web\"}") == Some(0.0)
         });
         self.is_well();
         assert!(!self.process.stderr().contains("panicked"));
@@ -172,7 +172,7 @@ fn silent_clients_end_and_those_beyond_the_limit_wait_their_turn() {
     scene.is_well();
     let before = scene.memory();
     let silent = scene.open();
-    let full = "evenkeel_listener_connections{listener=\"web\"}";
+    let full = "evenkeel_listener_open_connections{listener=\"web\"}";
     eventually("the limit is reached", DEADLINE, || scene.process.metric(full) >= Some(100.0));
     // Whoever looks after the program gets through; whoever comes late waits in the system's queue, and is served.
     assert_eq!(client::get(scene.process.admin(), "/readyz").status, 200);
@@ -250,7 +250,7 @@ fn datagrams_from_everywhere_leave_those_alone_who_talk() {
     assert_eq!(friend.recv(&mut heard).unwrap(), 6);
     assert!(scene.memory().saturating_sub(before) < ALL);
     let metric = |name: &str| scene.process.metric(name).unwrap();
-    assert!(metric("evenkeel_listener_flows{listener=\"names\"}") <= 52.0);
+    assert!(metric("evenkeel_listener_open_flows{listener=\"names\"}") <= 52.0);
     assert!(metric("evenkeel_listener_flows_ended_total{listener=\"names\",how=\"displaced\"}") > 1900.0);
     scene.is_well();
 }

@@ -294,7 +294,7 @@ fn at_the_limit(lb: &Balancer) {
     let mut fourth = lb.client();
     fourth.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(fourth.ending(Duration::from_millis(200)), Ending::Open, "it waits in the kernel's queue");
-    lb.counts("evenkeel_listener_connections{listener=web}", 3.0);
+    lb.counts("evenkeel_listener_open_connections{listener=web}", 3.0);
     three.pop();
     assert_eq!(fourth.read_response().text(), "fine");
     assert_eq!(three[0].get("/").text(), "fine");

@@ -147,7 +147,7 @@ fn nonsense_silence_and_endless_hellos_are_let_go_of() {
     assert!(endless.closed());
     lb.rejected("client_hello", 4);
     drop(lb.client());
-    lb.counts("evenkeel_listener_connections{listener=web}", 0.0);
+    lb.counts("evenkeel_listener_open_connections{listener=web}", 0.0);
     lb.rejected("client_hello", 4);
 }
 

@@ -152,7 +152,7 @@ fn a_hundred_reloads_cost_no_request_and_no_session() {
     }
     drop((sockets, streams));
     for open in
-        ["pool_in_flight{pool=\"web\"}", "pool_in_flight{pool=\"tcp\"}", "listener_connections{listener=\"web\"}"]
+        ["pool_in_flight{pool=\"web\"}", "pool_in_flight{pool=\"tcp\"}", "listener_open_connections{listener=\"web\"}"]
     {
         eventually(open, DEADLINE, || process.metric(&format!("evenkeel_{open}")) == Some(0.0));
     }

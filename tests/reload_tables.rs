@@ -75,7 +75,7 @@ fn answers_of_the_balancer_that_a_client_does_not_take_are_never_run_together() 
     let mut sent = 0;
     while sent < 200 && client.try_send(&requests).is_ok() {
         sent += 1;
-        if lb.metric("evenkeel_listener_connections{listener=web}") == 0.0 {
+        if lb.metric("evenkeel_listener_open_connections{listener=web}") == 0.0 {
             break;
         }
     }

@@ -222,7 +222,7 @@ fn bytes_are_counted_at_listener_pool_and_backend() {
         ("evenkeel_backend_received_bytes_total", &backend, 8.0),
         ("evenkeel_backend_picks_total", &backend, 1.0),
         ("evenkeel_listener_connections_total", "listener=web", 1.0),
-        ("evenkeel_listener_connections", "listener=web", 0.0),
+        ("evenkeel_listener_open_connections", "listener=web", 0.0),
     ] {
         lb.counts(&format!("{name}{{{labels}}}"), value);
     }

@@ -99,7 +99,7 @@ fn backends_and_their_checks_are_spoken_to_as_the_pool_says() {
              [listener.web]\nbind = '127.0.0.1:0'\npool = 'over'\n\
              [pool.over]\nbackends = ['unix:@evenkeel-tls-{0}-{1}']\n\
              tls = {{ server_name = 'web.example.com', ca = '{3}', {outer} }}\n\
-             check.home = {{ type = 'http', interval = '50ms', timeout = '50ms' }}\n",
+             check.home = {{ type = 'http', interval = '2s', timeout = '2s' }}\n",
             std::process::id(),
             origin.port(),
             origin.addr(),
@@ -253,7 +253,7 @@ fn clients_that_do_not_speak_tls_or_say_nothing_are_let_go() {
     let mut silent = lb.client();
     assert!(silent.closed());
     lb.counts("evenkeel_listener_tls_handshakes_total{listener=web,result=late}", 1.0);
-    lb.counts("evenkeel_listener_connections{listener=web}", 0.0);
+    lb.counts("evenkeel_listener_open_connections{listener=web}", 0.0);
 }
 
 #[test]

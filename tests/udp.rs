@@ -117,7 +117,7 @@ fn in_front_of(backends: &[&Backend], rest: &str) -> Balancer {
 }
 
 fn flows(lb: &Balancer, count: u32) {
-    lb.counts("evenkeel_listener_flows{listener=web}", count.into());
+    lb.counts("evenkeel_listener_open_flows{listener=web}", count.into());
 }
 
 fn ended(lb: &Balancer, how: &str, count: u32) {

@@ -8,37 +8,37 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::access::{self, Refusal};
+use super::changes;
+use super::exposition::Asked;
 use super::generations::{self, Form};
 use super::live::{self, Body};
 use super::page::{self, Asset};
-use super::place::{PATHS, Place, decoded};
-use super::{AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, events, orders, view, why};
+use super::place::{Place, decoded};
+use super::routes::{self, How, Missed, Route};
+use super::{
+    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, view, why,
+};
 use crate::control::orders::Refused;
-use crate::control::{Phase, ReloadRequest, Wanted};
+use crate::control::{Done, Phase, ReloadRequest, Unchanged, Wanted, Who};
 use crate::health::State;
 
 type Answer = Response<Body>;
 
 /// Answers one request.
 pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
-    let Some(place) = Place::of(request.uri().path()) else {
-        return problem(StatusCode::NOT_FOUND, "no such path; GET / lists them");
+    let (route, place) = match routes::find(request.method(), request.uri().path()) {
+        Ok(found) => found,
+        Err(missed) => return nowhere(&missed),
     };
-    if !place.allows(request.method()) {
-        let allowed = if place.acts() { "POST" } else { "GET, HEAD" };
-        let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allowed}"));
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-        return answer;
-    }
     match place {
         Place::Live => return text(StatusCode::OK, "alive\n"),
         Place::Ready => return ready(&desk.state, request.uri().query()),
@@ -52,18 +52,29 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
     if let Err(refusal) = access::may_read(request.headers(), token.as_deref()) {
         return refused(refusal);
     }
-    if place.acts() {
+    if route.how == How::Post {
         return match access::may_act(request.headers()) {
-            Ok(()) => act(place, request, &desk.state).await,
+            Ok(()) => act(route, place, request, &desk.state).await,
             Err(refusal) => refused(refusal),
         };
     }
-    show(place, request.uri().query(), desk).await
+    show(place, &request, desk).await
+}
+
+fn nowhere(missed: &Missed) -> Answer {
+    match missed {
+        Missed::Path => problem(StatusCode::NOT_FOUND, "no such path; GET / lists them"),
+        Missed::Method(allowed) => {
+            let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allowed}"));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            answer
+        }
+    }
 }
 
 /// Shows what there is at a place.
-async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
-    let state = &desk.state;
+async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer {
+    let (state, query) = (&desk.state, request.uri().query());
     match place {
         Place::Stream => live(desk),
         Place::Live
@@ -72,13 +83,18 @@ async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
         | Place::Page(_)
         | Place::Reload
         | Place::Plan
+        | Place::Apply
+        | Place::Confirm
+        | Place::TakeBack
         | Place::Rollback(_)
         | Place::Probe(..)
-        | Place::Order(..) => text(StatusCode::OK, PATHS),
-        Place::Metrics => metrics(desk).await,
+        | Place::Drill(..)
+        | Place::Order(..) => text(StatusCode::OK, &routes::LIST),
+        Place::Metrics => metrics(desk, query.unwrap_or_default(), request.headers()).await,
         Place::Pools => apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
         Place::Pool(name) => found(view::pool(state, &name)),
         Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
+        Place::Configuration => apart(state, configuration).await,
         Place::Generations => json(StatusCode::OK, &generations::history(state)),
         Place::Generation(number) => apart(state, move |state| found(generations::generation(state, number))).await,
         Place::Difference(from, to) => apart(state, move |state| found(generations::difference(state, from, to))).await,
@@ -87,24 +103,49 @@ async fn show(place: Place, query: Option<&str>, desk: &Desk) -> Answer {
             Ok(wanted) => json(StatusCode::OK, &events::events(state, &wanted).await),
             Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
         },
+        Place::Incidents => match query.unwrap_or_default() {
+            "" => found(incidents::incidents(state, None)),
+            query => match query.strip_prefix("pool=") {
+                Some(pool) => found(incidents::incidents(state, Some(&decoded(pool)))),
+                None => problem(StatusCode::BAD_REQUEST, "only `pool` is asked here: ?pool=NAME"),
+            },
+        },
         Place::PoolWhy(pool) => found(why::of_pool(state, &pool).await),
         Place::Why(pool, backend) => found(why::of_backend(state, &pool, &backend).await),
     }
 }
 
 /// Does what is asked for at a place.
-async fn act(place: Place, request: Request<Incoming>, state: &Arc<AdminState>) -> Answer {
+async fn act(route: &Route, place: Place, request: Request<Incoming>, state: &Arc<AdminState>) -> Answer {
     let form = Form::of(request.headers());
-    let most = if place == Place::Plan { MAX_CONFIG_BYTES } else { MAX_BODY_BYTES };
+    let only_over = match changes::only_over(request.headers()) {
+        Ok(only_over) => only_over,
+        Err(fault) => return problem(StatusCode::BAD_REQUEST, &fault),
+    };
+    let query = request.uri().query().map(str::to_owned);
+    let most = if route.body == routes::Body::Configuration { MAX_CONFIG_BYTES } else { MAX_BODY_BYTES };
     let body = match whole_body(request, most).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
     match place {
-        Place::Reload => reload(state, Wanted::Files, None).await,
+        Place::Reload => wished(state, Wanted::Files, &body, only_over).await,
+        Place::Confirm => wished(state, Wanted::Confirmed, &body, only_over).await,
+        Place::TakeBack => wished(state, Wanted::TakenBack, &body, only_over).await,
+        Place::Apply => apply(state, query.as_deref(), &body, form, only_over).await,
         Place::Plan => plan(state, &body, form).await,
-        Place::Rollback(number) => rollback(state, number, &body).await,
+        Place::Rollback(number) => match generations::find(&state.history, number) {
+            Ok(_) => wished(state, Wanted::Generation(number), &body, only_over).await,
+            Err(refused) => found(Err::<(), _>(refused)),
+        },
         Place::Probe(pool, backend) => found(why::probe(state, &pool, backend.as_deref()).await),
+        Place::Drill(pool, backend) => match drills::wish(pool, backend, &body) {
+            Ok(wish) => match drills::begin(state, wish) {
+                Ok(lines) => typed("application/x-ndjson", StatusCode::OK, live::lines(lines)),
+                Err(refused) => found(Err::<(), _>(refused)),
+            },
+            Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
+        },
         Place::Order(verb, pool, backend) => match orders::wish(verb, &pool, backend.as_deref(), &body) {
             Ok(wish) => found(state.orders.wish(wish).await.map(|done| orders::done(&done))),
             Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
@@ -167,12 +208,15 @@ fn page(asset: Asset) -> Answer {
     answer
 }
 
-async fn metrics(desk: &Desk) -> Answer {
+async fn metrics(desk: &Desk, query: &str, headers: &HeaderMap) -> Answer {
+    let asked = match Asked::of(query, headers, desk.state.table.load().config.metrics.backends) {
+        Ok(asked) => asked,
+        Err(fault) => return problem(StatusCode::BAD_REQUEST, &fault),
+    };
     let _one_at_a_time = desk.scrape.acquire().await;
-    let exposition = Arc::clone(&desk.exposition);
-    match spawn_blocking(move || exposition.render()).await {
-        Ok(body) => with_type("text/plain; version=0.0.4; charset=utf-8", StatusCode::OK, body.into()),
-        Err(_ended) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the scrape was broken off"),
+    match desk.exposition.scrape(asked).await {
+        Some(body) => with_type(asked.content_type(), StatusCode::OK, body.into()),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, "the scrape was broken off"),
     }
 }
 
@@ -196,33 +240,52 @@ async fn plan(state: &Arc<AdminState>, body: &Bytes, form: Form) -> Answer {
     }
 }
 
-async fn rollback(state: &AdminState, number: u64, body: &Bytes) -> Answer {
-    if let Err(refused) = generations::find(&state.history, number) {
-        return found(Err::<(), _>(refused));
+/// What is in force, with its hash as the tag by which changes can be made over it alone.
+fn configuration(state: &AdminState) -> Answer {
+    let view = changes::in_force(state);
+    let mut answer = json(StatusCode::OK, &view);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.hash)) {
+        answer.headers_mut().insert(ETAG, tag);
     }
-    match generations::owner(body) {
-        Ok(owner) => reload(state, Wanted::Generation(number), owner).await,
+    answer
+}
+
+/// Has what is sent take effect.
+async fn apply(state: &AdminState, query: Option<&str>, body: &Bytes, form: Form, over: Option<Vec<String>>) -> Answer {
+    if let Err(why) = changes::may_send(state) {
+        return problem(StatusCode::FORBIDDEN, why);
+    }
+    match generations::sent(body, form).and_then(|written| Ok((written, changes::terms(query)?))) {
+        Ok((written, (who, terms))) => grant(state, Wanted::Sent(written, terms), who, over).await,
         Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
     }
 }
 
-async fn reload(state: &AdminState, wanted: Wanted, owner: Option<String>) -> Answer {
-    #[derive(Serialize)]
-    struct Accepted {
-        message: String,
+/// The same for what needs no more than who wants it.
+async fn wished(state: &AdminState, wanted: Wanted, body: &Bytes, over: Option<Vec<String>>) -> Answer {
+    match changes::who(body) {
+        Ok(who) => grant(state, wanted, who, over).await,
+        Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
     }
+}
+
+async fn grant(state: &AdminState, wanted: Wanted, who: Who, only_over: Option<Vec<String>>) -> Answer {
     #[derive(Serialize)]
-    struct Refused {
+    struct Problems {
         problems: String,
     }
 
     let (answer, answered) = oneshot::channel();
-    if state.reload.send(ReloadRequest { wanted, owner, answer }).await.is_err() {
+    if state.reload.send(ReloadRequest { wanted, who, only_over, answer }).await.is_err() {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping");
     }
     match answered.await {
-        Ok(Ok(message)) => json(StatusCode::OK, &Accepted { message }),
-        Ok(Err(problems)) => json(StatusCode::CONFLICT, &Refused { problems }),
+        Ok(Ok(Done { message, generation, hash })) => {
+            json(StatusCode::OK, &changes::DoneView { message, generation, hash })
+        }
+        Ok(Err(Unchanged::Problems(problems))) => json(StatusCode::CONFLICT, &Problems { problems }),
+        Ok(Err(Unchanged::Conflict(why))) => problem(StatusCode::CONFLICT, &why),
+        Ok(Err(Unchanged::Stale(why))) => problem(StatusCode::PRECONDITION_FAILED, &why),
         Err(_dropped) => problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping"),
     }
 }

@@ -7,15 +7,13 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
+use super::changes::{self, AwaitingView};
 use crate::config::model::{Config, Site};
 use crate::config::{self, Color, Loaded, Problems, Reported, Source, Written, WrittenFile};
 use crate::control::history::{Generation, History};
 use crate::control::orders::Refused;
 use crate::control::plan::{self, Masks, Plan, UnderWay};
 use crate::route::Table;
-
-/// Longest name of whoever goes back, bytes.
-const MAX_OWNER: usize = 128;
 
 /// `GET /api/v1/generations`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +22,9 @@ pub struct HistoryView {
     pub kept_in: Option<String>,
     /// The one in force.
     pub current: u64,
+    /// Whether it is taken back unless somebody confirms it.
+    #[serde(default)]
+    pub awaiting: Option<AwaitingView>,
     /// All that are kept, oldest first.
     pub generations: Vec<GenerationView>,
 }
@@ -41,6 +42,9 @@ pub struct GenerationView {
     pub why: String,
     /// Who wanted it, as far as that was said.
     pub owner: Option<String>,
+    /// What was said of it.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// `GET /api/v1/generations/N`.
@@ -87,30 +91,9 @@ pub(super) struct ProblemsView {
     reported: Vec<Reported>,
 }
 
-/// The body of a rollback.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollbackBody {
-    owner: Option<String>,
-}
-
-/// Who goes back.
-pub(super) fn owner(body: &[u8]) -> Result<Option<String>, String> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    let body: RollbackBody = serde_json::from_slice(body).map_err(|error| format!("the body is wrong: {error}"))?;
-    match body.owner {
-        Some(owner) if owner.len() > MAX_OWNER || owner.chars().any(char::is_control) => {
-            Err(format!("an owner has at most {MAX_OWNER} bytes in one line"))
-        }
-        owner => Ok(owner),
-    }
-}
-
-fn seen(generation: &Generation) -> GenerationView {
-    let Generation { number, hash, at, why, owner, .. } = generation.clone();
-    GenerationView { number, hash, at: at.to_string(), why, owner }
+pub(super) fn seen(generation: &Generation) -> GenerationView {
+    let Generation { number, hash, at, why, owner, reason, .. } = generation.bare();
+    GenerationView { number, hash, at: at.to_string(), why, owner, reason }
 }
 
 /// All generations.
@@ -118,6 +101,7 @@ pub(super) fn history(state: &AdminState) -> HistoryView {
     HistoryView {
         kept_in: state.history.folder().map(|folder| folder.display().to_string()),
         current: state.table.generation(),
+        awaiting: changes::awaiting(state),
         generations: state.history.list().iter().map(seen).collect(),
     }
 }
@@ -132,19 +116,25 @@ pub(super) fn find(history: &History, number: u64) -> Result<Generation, Refused
 /// One generation with its texts.
 pub(super) fn generation(state: &AdminState, number: u64) -> Result<TextView, Refused> {
     let found = find(&state.history, number)?;
-    let is_guarded = is_guarded(&state.table.load().config);
+    let (files, hidden) = shown(found.written.as_ref(), &state.table.load().config);
+    Ok(TextView { generation: seen(&found), files, hidden })
+}
+
+/// Texts for whoever reads an admin port of this configuration, and how many secrets are hidden in them.
+pub(super) fn shown(written: Option<&Written>, config: &Config) -> (Vec<FileView>, usize) {
+    let is_guarded = is_guarded(config);
     let mut hidden = 0;
     let mut shown = |file: &WrittenFile| {
         let (text, count) = if is_guarded { (file.text.clone(), 0) } else { config::without_secrets(&file.text) };
         hidden += count;
         FileView { name: file.name.clone(), text }
     };
-    let files = found.written.iter().flat_map(|written| &written.files).map(&mut shown).collect();
-    Ok(TextView { generation: seen(&found), files, hidden })
+    let files = written.iter().flat_map(|written| &written.files).map(&mut shown).collect();
+    (files, hidden)
 }
 
 /// Whether only those read the admin port who may.
-fn is_guarded(config: &Config) -> bool {
+pub(super) fn is_guarded(config: &Config) -> bool {
     config.admin.token.is_some() || matches!(config.admin.bind, Some(Site::Unix(_)))
 }
 
@@ -180,7 +170,7 @@ fn problems(problems: &Problems) -> ProblemsView {
 
 /// What a configuration would change if it took effect now.
 pub(super) fn planned(state: &AdminState, written: Written) -> Result<PlanView, ProblemsView> {
-    let loaded = config::load(&Source::Written(written)).map_err(|found| problems(&found))?;
+    let loaded = (state.load)(&Source::Written(written)).map_err(|found| problems(&found))?;
     let table = state.table.load();
     let warnings = warnings(&loaded);
     let masks = state.history.masks().with(&loaded.substituted);

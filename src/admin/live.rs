@@ -47,6 +47,11 @@ impl hyper::body::Body for Followed {
     }
 }
 
+/// A body of lines that come one after the other.
+pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Body {
+    Either::Right(Followed(lines))
+}
+
 #[derive(Serialize)]
 struct News {
     /// Whether these are all that are kept, and not those since the last ones.

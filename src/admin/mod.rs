@@ -5,13 +5,17 @@
 
 mod access;
 mod answer;
+pub mod changes;
+pub mod drills;
 pub mod events;
 mod exposition;
 pub mod generations;
+pub mod incidents;
 mod live;
 pub mod orders;
 mod page;
 mod place;
+mod routes;
 pub mod view;
 pub mod why;
 
@@ -24,10 +28,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::config::{Loaded, Problems, Source};
 use crate::control::history::History;
 use crate::control::orders::Orders;
 use crate::control::{Life, ReloadSender};
@@ -37,7 +42,7 @@ use crate::pool::events::Events;
 use crate::probe::Schedule;
 use crate::route::Published;
 
-pub use exposition::Exposition;
+pub use exposition::{Asked, Exposition, Form, Names};
 
 /// Connections at once; further ones wait to be accepted. A scraper, a few tools and an orchestrator need ten.
 const MAX_CONNECTIONS: usize = 256;
@@ -53,8 +58,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// What a request under way may still take when its connection has reached that age.
 const LAST_WORDS: Duration = Duration::from_secs(30);
+/// The same where another process has the port from now on: who follows what happens follows it there.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How long a connection that has just come may then take to say what it wants: it would be cut without an answer.
+const FIRST_WORDS: Duration = Duration::from_millis(300);
 /// Pause after `accept` failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Reads a configuration and judges it, by its own tests, too.
+pub type Load = fn(&Source) -> Result<Loaded, Problems>;
 
 /// What the admin port shows and whom it asks. The token that opens it is read from the configuration in force.
 #[derive(Debug)]
@@ -71,6 +83,8 @@ pub struct AdminState {
     pub schedule: Schedule,
     /// The configurations that took effect.
     pub history: Arc<History>,
+    /// Reads a configuration and judges it as a reload would.
+    pub load: Load,
     /// Where to ask for a reload.
     pub reload: ReloadSender,
     /// The token of the start. The socket is of the start, too: a reload that takes the token away would open a port
@@ -92,12 +106,12 @@ struct Desk {
     streams: Arc<Semaphore>,
 }
 
-/// Serves the admin port until the future is dropped, which also ends its connections. Runs on a tokio runtime with
-/// time and I/O.
+/// Serves the admin port until the other end of `closing` is dropped: then it accepts no more, and its connections end with
+/// what they have been asked. Dropping the future ends them at once. Runs on a tokio runtime with time and I/O.
 ///
 /// # Errors
 /// When the socket cannot be handed to the runtime.
-pub async fn serve(listener: Unserved, state: Arc<AdminState>) -> io::Result<Infallible> {
+pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watch::Receiver<()>) -> io::Result<()> {
     let listener = listener.serve()?;
     let exposition = Arc::new(Exposition::new(Arc::clone(&state)));
     let streams = Arc::new(Semaphore::new(live::MAX_STREAMS));
@@ -105,9 +119,10 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>) -> io::Result<Inf
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            _ = closing.changed() => break,
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&desk)));
+                    connections.spawn(connection(stream, Arc::clone(&desk), closing.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "admin port cannot accept");
@@ -117,9 +132,12 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>) -> io::Result<Inf
             Some(_) = connections.join_next() => {}
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
 }
 
-async fn connection(stream: Transport, desk: Arc<Desk>) {
+async fn connection(stream: Transport, desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
     let service = service_fn(|request| {
         let desk = Arc::clone(&desk);
         async move { Ok::<_, Infallible>(answer::answer(request, &desk).await) }
@@ -128,8 +146,16 @@ async fn connection(stream: Transport, desk: Arc<Desk>) {
     http.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     // How a connection of the admin port ends concerns its client alone, which sees it.
-    if timeout(MAX_AGE, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(LAST_WORDS, connection).await;
-    }
+    let last_words = tokio::select! {
+        _ended = connection.as_mut() => return,
+        () = sleep(MAX_AGE) => LAST_WORDS,
+        _ = closing.changed() => {
+            if timeout(FIRST_WORDS, connection.as_mut()).await.is_ok() {
+                return;
+            }
+            CLOSING
+        }
+    };
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(last_words, connection).await;
 }

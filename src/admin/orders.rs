@@ -5,19 +5,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::control::orders::{Done, Keeping, Standing, Want, Wish};
 use crate::control::overrides::{Force, TakeBack, words};
 use crate::health::Mode;
-use crate::pool::{Order, OrderKind, Override};
+use crate::pool::{Backend, Order, OrderKind, Override};
 use crate::route::Table;
 
 /// Longest name of an owner, bytes.
-const MAX_OWNER: usize = 128;
+pub(super) const MAX_OWNER: usize = 128;
 /// Longest reason, bytes.
-const MAX_REASON: usize = 1_024;
+pub(super) const MAX_REASON: usize = 1_024;
 /// Longest time that an order or a drain may be given.
 const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// More percent of a weight than this is a slip of the pen.
@@ -108,20 +108,6 @@ pub struct OverrideView {
     pub dormant: Option<String>,
 }
 
-impl Verb {
-    pub(super) fn of(word: &str) -> Option<Self> {
-        Some(match word {
-            "drain" => Self::Drain,
-            "maintenance" => Self::Maintenance,
-            "ready" => Self::Ready,
-            "promote" => Self::Promote,
-            "demote" => Self::Demote,
-            "weight" => Self::Weight,
-            _ => return None,
-        })
-    }
-}
-
 /// What a request to order something wants, or why it is none.
 pub(super) fn wish(verb: Verb, pool: &str, backend: Option<&str>, body: &[u8]) -> Result<Wish, String> {
     let body: WishBody = serde_json::from_slice(body).map_err(|error| format!("the body is no order: {error}"))?;
@@ -170,7 +156,7 @@ fn want(verb: Verb, body: &WishBody) -> Result<Want, String> {
 }
 
 /// A text of one line: it is shown in terminals and logs.
-fn line(key: &str, text: &str, longest: usize) -> Result<Arc<str>, String> {
+pub(super) fn line(key: &str, text: &str, longest: usize) -> Result<Arc<str>, String> {
     let text = text.trim();
     if text.len() > longest {
         return Err(format!("`{key}` is longer than {longest} bytes"));
@@ -239,6 +225,27 @@ pub(super) fn override_view(one: &Override, dormant: Option<String>) -> Override
         left_seconds: one.until.map(|until| until.duration_since(now).as_secs_f64().max(0.0)),
         dormant,
     }
+}
+
+/// A drill as if it were an order: it stands for a while, and has an owner and a reason.
+pub(super) fn drill_view(backend: &Backend) -> Option<OverrideView> {
+    let fault = backend.fault()?;
+    let now = Timestamp::now();
+    let moment = |away: Result<Timestamp, jiff::Error>| away.unwrap_or(now).to_string();
+    let span = |time: Duration| SignedDuration::try_from(time).unwrap_or_default();
+    Some(OverrideView {
+        pool: backend.pool.to_string(),
+        backend: backend.name.to_string(),
+        order: "drill".to_owned(),
+        words: format!("drill ({})", fault.kind()),
+        owner: fault.by.owner.to_string(),
+        reason: fault.by.reason.to_string(),
+        since: moment(now.checked_sub(span(fault.age()))),
+        age_seconds: fault.age().as_secs_f64(),
+        until: Some(moment(now.checked_add(span(fault.left())))),
+        left_seconds: Some(fault.left().as_secs_f64()),
+        dormant: None,
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
-use super::orders::{self, OverrideView, override_view};
+use super::changes::{self, AwaitingView};
+use super::orders::{self, OverrideView, drill_view, override_view};
 use crate::balance::Balance;
 use crate::clock;
 use crate::config::model::{self, PoolIndex, ZoneIndex};
@@ -32,6 +33,9 @@ pub struct Overview {
     pub generation: u64,
     /// Seconds since the program started.
     pub uptime_seconds: f64,
+    /// Whether that configuration is taken back unless somebody confirms it.
+    #[serde(default)]
+    pub awaiting: Option<AwaitingView>,
     /// Listeners in the order of the configuration.
     pub listeners: Vec<ListenerView>,
     /// Pools in the order of the configuration.
@@ -177,6 +181,7 @@ pub fn overview(state: &AdminState) -> Overview {
         version: state.version.to_owned(),
         phase: phase_word(state.life.phase()).to_owned(),
         generation: table.generation,
+        awaiting: changes::awaiting(state),
         uptime_seconds: (jiff::Timestamp::now() - state.started).total(jiff::Unit::Second).unwrap_or_default(),
         listeners: table.listeners.iter().map(|listener| listener_view(listener)).collect(),
         pools: table.pools.iter().map(|pool| pool_view(pool, &table, &around)).collect(),
@@ -306,7 +311,7 @@ fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>,
         received_bytes: backend.stats.sum(|it| &it.received_bytes),
         sent_bytes: backend.stats.sum(|it| &it.sent_bytes),
         checks: checks.collect(),
-        overrides: overrides.iter().map(|one| override_view(one, None)).collect(),
+        overrides: overrides.iter().map(|one| override_view(one, None)).chain(drill_view(backend)).collect(),
     }
 }
 

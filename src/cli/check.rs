@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use evenkeel::config::{self, Problems, Source};
+use evenkeel::server;
 
 use super::probing::{self, Found};
 use super::terminal::{Paint, complain, say};
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
 
 pub(super) fn check(arguments: &Arguments) -> anyhow::Result<Ending> {
     let path = source::find(arguments.path.as_deref())?;
-    let loaded = config::load(&Source::Path(path.clone()));
+    let loaded = server::load(&Source::Path(path.clone()));
     if arguments.json {
         let problems = match &loaded {
             Ok(loaded) => &loaded.warnings,
@@ -41,7 +42,11 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<Ending> {
             let config = &loaded.config;
             let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
             let (listeners, pools) = (many(config.listeners.len(), "listener"), many(config.pools.len(), "pool"));
-            say(&format!("{} is good: {listeners}, {pools}, {}\n", path.display(), many(backends, "backend")));
+            let tests = match loaded.tests.len() {
+                0 => String::new(),
+                tests => format!(", {} passed", many(tests, "test")),
+            };
+            say(&format!("{} is good: {listeners}, {pools}, {}{tests}\n", path.display(), many(backends, "backend")));
             if arguments.probe && probing::probe(config)? == Found::SomeDown {
                 return Ok(Ending::Bad);
             }

@@ -12,15 +12,18 @@ use clap::Args;
 use evenkeel::config::model::{Site, UnixName};
 use evenkeel::net::connect::connect;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::time::timeout;
 
 const DEFAULT_PORT: u16 = 8404;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Until an answer that comes line by line has begun.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// 10,000 backends as JSON are some 10 MiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
@@ -45,32 +48,87 @@ pub(super) struct Answer {
 impl AdminPort {
     /// Sends one request and waits for the whole answer, at most `patience` long.
     pub(super) fn ask(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        self.send(method, path, Bytes::new(), patience)
+        self.send(method, path, Bytes::new(), None, patience)
     }
 
     /// Sends a value to a path that acts.
     pub(super) fn post(&self, path: &str, body: &impl Serialize, patience: Duration) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), patience)
+        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), None, patience)
     }
 
-    fn send(&self, method: Method, path: &str, body: Bytes, patience: Duration) -> anyhow::Result<Answer> {
+    /// The same, only where what is in force has this hash.
+    pub(super) fn post_over(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        hash: Option<&str>,
+        patience: Duration,
+    ) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), hash, patience)
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        over: Option<&str>,
+        patience: Duration,
+    ) -> anyhow::Result<Answer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        runtime.block_on(self.exchange(method, path, body, patience))
+        runtime.block_on(self.exchange(method, path, body, over, patience))
     }
 
     /// The same as `ask`, for whoever has a runtime.
     pub(super) async fn asking(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        self.exchange(method, path, Bytes::new(), patience).await
+        self.exchange(method, path, Bytes::new(), None, patience).await
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes, patience: Duration) -> anyhow::Result<Answer> {
-        let exchange = exchange(&self.admin, method, path, self.token()?, body);
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        over: Option<&str>,
+        patience: Duration,
+    ) -> anyhow::Result<Answer> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(hash) = over {
+            request = request.header(IF_MATCH, format!("\"{hash}\""));
+        }
+        let exchange = exchange(&self.admin, request, self.token()?, body);
         let asked = timeout(patience, exchange).await;
         let answer = asked.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
         if answer.status == StatusCode::UNAUTHORIZED {
             bail!("{} asks for a token: give the file that holds it with --token-file", self.admin);
         }
         Ok(answer)
+    }
+
+    /// Sends a value to a path that answers line by line, for as long as that takes; each whole line is given to `hear`.
+    /// What the answer says is the answer's to judge: one that is not good comes back whole.
+    pub(super) async fn follow(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut hear: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        let body = serde_json::to_vec(body)?.into();
+        let asked = Request::builder().method(Method::POST).uri(path);
+        let mut answer = timeout(BEGIN_TIMEOUT, request(&self.admin, asked, self.token()?, body))
+            .await
+            .with_context(|| format!("{} did not answer within {BEGIN_TIMEOUT:?}", self.admin))??;
+        let status = answer.status();
+        let mut rest = Vec::new();
+        while let Some(frame) = answer.frame().await {
+            let frame = frame.context("the answer broke off: the balancer, or the way to it, is gone")?;
+            rest.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success()) {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                hear(String::from_utf8_lossy(&line).trim())?;
+            }
+        }
+        Ok(Answer { status, body: String::from_utf8_lossy(&rest).into_owned() })
     }
 
     fn token(&self) -> anyhow::Result<Option<String>> {
@@ -96,13 +154,21 @@ impl Answer {
     }
 }
 
-async fn exchange(
+async fn exchange(admin: &Location, asked: Builder, token: Option<String>, body: Bytes) -> anyhow::Result<Answer> {
+    let answer = request(admin, asked, token, body).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+    let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// Asks, and gives the answer when it has begun.
+async fn request(
     admin: &Location,
-    method: Method,
-    path: &str,
+    asked: Builder,
     token: Option<String>,
     body: Bytes,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<Response<Incoming>> {
     let missing = || format!("nothing answers at {admin}; is evenkeel running, and is its admin port there?");
     let mut last = None;
     let mut stream = None;
@@ -121,8 +187,7 @@ async fn exchange(
         (None, None) => bail!("{admin} has no address"),
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request =
-        Request::builder().method(method).uri(path).header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
+    let mut request = asked.header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
@@ -131,11 +196,7 @@ async fn exchange(
     }
     let request = request.body(Full::new(body)).context("the token has characters that a header cannot carry")?;
     tokio::spawn(connection);
-    let answer = sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP"))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP"))
 }
 
 /// What a path or query may carry as it is; everything else as `%41`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use evenkeel::config::{self, Source};
-use evenkeel::server::Server;
+use evenkeel::server::{Server, Start};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -44,7 +44,7 @@ pub(super) fn demo(arguments: &Arguments) -> anyhow::Result<Ending> {
     let text = configuration(&stage, listen, admin);
     let read: Arc<serve::Read> =
         Arc::new(move || config::load(&Source::Text { name: "demo".into(), text: text.clone() }));
-    serve::until_stopped(read, |server| terminal::say(&tour(&stage, server)))
+    serve::until_stopped(read, || Ok(Start::default()), |server| terminal::say(&tour(&stage, server)))
 }
 
 /// The address, or one with a free port when its own is in use.

@@ -108,7 +108,7 @@ fn line(event: &EventView, paint: Paint) -> String {
     };
     let ink = match event.kind.as_str() {
         "up" | "alarm_over" => Ink::Green,
-        "down" | "alarm" | "reload_refused" | "ejected" => Ink::Red,
+        "down" | "alarm" | "reload_refused" | "taken_back" | "ejected" => Ink::Red,
         _ => Ink::Yellow,
     };
     let (day, rest) = event.at.split_once('T').unwrap_or((&event.at, ""));

@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 use clap::Args;
-use evenkeel::admin::generations::{HistoryView, TextView};
+use evenkeel::admin::changes::{AwaitingView, InForceView, LayerView};
+use evenkeel::admin::generations::{GenerationView, HistoryView, TextView};
 use hyper::Method;
-use serde::Serialize;
 
 use super::Ending;
+use super::apply::Signed;
 use super::client::AdminPort;
-use super::order::Owner;
 use super::plan::{self, PATIENCE};
 use super::reload::accepted;
 use super::terminal::{complain, say};
+use super::transcript::clean;
 
 #[derive(Debug, Args)]
 pub(super) struct History {
@@ -26,9 +27,9 @@ pub(super) struct History {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The number of the generation
+    /// The number of the generation [default: what is in force, layer by layer]
     #[arg(value_name = "N")]
-    number: u64,
+    number: Option<u64>,
     /// Print its text alone, such as into a file
     #[arg(long, conflicts_with = "json")]
     text: bool,
@@ -59,9 +60,8 @@ pub(super) struct Rollback {
     /// The number of the generation to go back to
     #[arg(value_name = "N")]
     number: u64,
-    /// Who goes back [default: your user name]
-    #[arg(long, value_name = "NAME", env = "EVENKEEL_OWNER")]
-    owner: Option<String>,
+    #[command(flatten)]
+    signed: Signed,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -77,10 +77,12 @@ pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
     for one in &view.generations {
         let mark = if one.number == view.current { '*' } else { ' ' };
         let at = one.at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ");
-        let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
         let short = one.hash.get(..12).unwrap_or(&one.hash);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{mark} {:>4}  {at}Z  {short}  {}{owner}", one.number, one.why);
+        let _ = writeln!(text, "{mark} {:>4}  {at}Z  {short}  {}{}", one.number, one.why, signed(one));
+    }
+    if let Some(waiting) = &view.awaiting {
+        text.push_str(&waits(waiting));
     }
     say(&text);
     if view.kept_in.is_none() {
@@ -89,8 +91,64 @@ pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
+/// Who wanted it, and why.
+fn signed(one: &GenerationView) -> String {
+    let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
+    let reason = if one.reason.is_empty() { String::new() } else { format!(": {}", one.reason) };
+    clean(&format!("{owner}{reason}"))
+}
+
+/// That a change waits for its confirmation, as a line.
+pub(super) fn waits(waiting: &AwaitingView) -> String {
+    let guard = waiting.guard.as_ref().map(|guard| format!(" or as soon as not {guard}")).unwrap_or_default();
+    let (generation, before, seconds) = (waiting.generation, waiting.before, waiting.left_seconds);
+    clean(&format!(
+        "generation {generation} waits for its confirmation: all is as by {before} again in {seconds:.0}s{guard}, unless \
+         somebody says `evenkeel confirm`"
+    )) + "\n"
+}
+
+/// Where what is in force comes from, lowest first, as remarks.
+fn layers(view: &InForceView) -> String {
+    let mut text = String::from("# in force, the lowest layer first:\n");
+    for layer in &view.layers {
+        let line = match layer {
+            LayerView::Files(one) => {
+                format!("files: generation {}, {}, {}{}", one.number, one.at, one.why, signed(one))
+            }
+            LayerView::Api(one) => {
+                format!("instead of them: generation {}, {}, {}{}", one.number, one.at, one.why, signed(one))
+            }
+            LayerView::Override(one) => {
+                let until = one.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+                format!("order: {} {}/{}, by {}: {}{until}", one.order, one.pool, one.backend, one.owner, one.reason)
+            }
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "#   {}", clean(&line));
+    }
+    if let Some(waiting) = &view.awaiting {
+        text.push_str("# ");
+        text.push_str(&waits(waiting));
+    }
+    text
+}
+
 pub(super) fn show(arguments: &Show) -> anyhow::Result<Ending> {
-    let view = text_of(&arguments.port, arguments.number)?;
+    let view = if let Some(number) = arguments.number {
+        text_of(&arguments.port, number)?
+    } else {
+        let body = arguments.port.ask(Method::GET, "/api/v1/configuration", PATIENCE)?.good()?;
+        let view: InForceView = serde_json::from_str(&body)?;
+        if arguments.json {
+            say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
+            return Ok(Ending::Good);
+        }
+        if !arguments.text {
+            say(&layers(&view));
+        }
+        text_of(&arguments.port, view.generation)?
+    };
     if arguments.json {
         say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
         return Ok(Ending::Good);
@@ -107,8 +165,7 @@ pub(super) fn show(arguments: &Show) -> anyhow::Result<Ending> {
         }
     }
     if !arguments.text {
-        let owner = one.owner.as_ref().map(|owner| format!(", by {owner}")).unwrap_or_default();
-        say(&format!("# generation {}, {}, {}{owner}, {}\n", one.number, one.at, one.why, one.hash));
+        say(&format!("# generation {}, {}, {}{}, {}\n", one.number, one.at, one.why, signed(one), one.hash));
     }
     for file in &view.files {
         if view.files.len() > 1 || !arguments.text {
@@ -130,14 +187,9 @@ pub(super) fn diff(arguments: &Diff) -> anyhow::Result<Ending> {
 }
 
 pub(super) fn rollback(arguments: &Rollback) -> anyhow::Result<Ending> {
-    #[derive(Serialize)]
-    struct Body {
-        owner: String,
-    }
-
     let number = arguments.number;
-    let body = Body { owner: Owner::name(arguments.owner.clone()) };
-    let answer = arguments.port.post(&format!("/api/v1/generations/{number}/rollback"), &body, PATIENCE)?;
+    let path = format!("/api/v1/generations/{number}/rollback");
+    let answer = arguments.port.post(&path, &arguments.signed.body(), PATIENCE)?;
     let ending = accepted(answer)?;
     if ending != Ending::Good {
         return Ok(ending);

@@ -55,7 +55,8 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Ending> {
         }
         From::Haproxy(peer) => {
             let text = read(&peer.file)?;
-            report(&haproxy::import(&peer.file.display().to_string(), &text), peer.output.as_deref())?;
+            let named = |name: &str| named(&peer.file, name);
+            report(&haproxy::import(&peer.file.display().to_string(), &text, &named), peer.output.as_deref())?;
         }
         From::Nginx(peer) => {
             let text = read(&peer.file)?;
@@ -64,6 +65,12 @@ pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Ending> {
         }
     }
     Ok(Ending::Good)
+}
+
+/// A file that HAProxy's configuration names: as it stands there, or else beside that file.
+fn named(main: &Path, name: &str) -> Option<String> {
+    let beside = main.parent().unwrap_or(Path::new("")).join(Path::new(name).file_name()?);
+    read(Path::new(name)).or_else(|_elsewhere| read(&beside)).ok()
 }
 
 /// The files of an `include`, relative to the folder of the main one; `*` may stand in the last part.

@@ -3,20 +3,25 @@
 //! Exit codes: 0 done, 1 it did not work (a configuration with problems, a refused reload, not ready), 2 the command
 //! line itself is wrong, or `plan` and `diff` found differences. What was asked for goes to standard output, everything else to standard error.
 
+mod apply;
 mod check;
 mod client;
 mod demo;
+mod doctor;
 mod drained;
+mod drill;
 mod events;
 mod health;
 mod history;
 mod import;
+mod incidents;
 mod order;
 mod pcapng;
 mod plan;
 mod preset;
 mod probe;
 mod probing;
+mod reference;
 mod reload;
 mod run;
 mod serve;
@@ -60,6 +65,8 @@ enum Command {
     Check(check::Arguments),
     /// Show it at work: three backends, a listener and the admin port, without any file
     Demo(demo::Arguments),
+    /// Say what of this machine is in the way of a configuration, and what to do about it
+    Doctor(doctor::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
     /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
@@ -68,6 +75,8 @@ enum Command {
     Probe(probe::Arguments),
     /// Show what happened, or follow what happens
     Events(events::Arguments),
+    /// Show failures of backends in figures: how soon they were found, and what they cost
+    Incidents(incidents::Arguments),
     /// Give a backend no new work and let it finish what it has
     Drain(order::Drain),
     /// Give a backend no work at all, whatever its checks say
@@ -80,10 +89,18 @@ enum Command {
     Promote(order::Promote),
     /// Make any other backend the active one of its pool
     Demote(order::Demote),
+    /// Put a fault in the way to a backend, and report what that costs
+    Drill(drill::Arguments),
     /// Make a running evenkeel read its configuration again
     Reload(reload::Arguments),
     /// Say what a configuration would change in a running evenkeel
     Plan(plan::Arguments),
+    /// Make a configuration take effect in a running evenkeel
+    Apply(apply::Apply),
+    /// Keep what was applied and waits for its confirmation
+    Confirm(apply::Confirm),
+    /// Take back what was applied and waits for its confirmation
+    TakeBack(apply::Confirm),
     /// List the configurations that took effect
     History(history::History),
     /// Print one of them
@@ -96,6 +113,8 @@ enum Command {
     Import(import::Arguments),
     /// List the pools that come with the program, or print one
     Preset(preset::Arguments),
+    /// Print every option with its default and its meaning, or those of a name
+    Reference(reference::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
     /// Print the version
@@ -116,24 +135,31 @@ pub(crate) fn start() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Why(arguments) => why::why(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),
         Command::Events(arguments) => events::events(&arguments),
+        Command::Incidents(arguments) => incidents::incidents(&arguments),
         Command::Drain(arguments) => order::drain(&arguments),
         Command::Maintenance(arguments) => order::maintenance(&arguments),
         Command::Ready(arguments) => order::ready(&arguments),
         Command::Weight(arguments) => order::weight(&arguments),
         Command::Promote(arguments) => order::promote(&arguments),
         Command::Demote(arguments) => order::demote(&arguments),
+        Command::Drill(arguments) => drill::drill(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Apply(arguments) => apply::apply(&arguments),
+        Command::Confirm(arguments) => apply::confirm(&arguments),
+        Command::TakeBack(arguments) => apply::take_back(&arguments),
         Command::History(arguments) => history::history(&arguments),
         Command::Show(arguments) => history::show(&arguments),
         Command::Diff(arguments) => history::diff(&arguments),
         Command::Rollback(arguments) => history::rollback(&arguments),
         Command::Import(arguments) => import::import(&arguments),
         Command::Preset(arguments) => preset::preset(&arguments),
+        Command::Reference(arguments) => reference::reference(&arguments),
         Command::Health(arguments) => health::health(&arguments),
         Command::Version => version::version(),
     };

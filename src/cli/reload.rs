@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::Ending;
+use super::apply::Signed;
 use super::client::{AdminPort, Answer};
 use super::terminal::{complain, say};
 
@@ -16,11 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
+    signed: Signed,
+    #[command(flatten)]
     port: AdminPort,
 }
 
 pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
-    accepted(arguments.port.ask(Method::POST, "/api/v1/reload", PATIENCE)?)
+    accepted(arguments.port.post("/api/v1/reload", &arguments.signed.body(), PATIENCE)?)
 }
 
 /// Says what came of a wish for another configuration: a message, or the problems that it has.
@@ -34,8 +37,9 @@ pub(super) fn accepted(answer: Answer) -> anyhow::Result<Ending> {
         problems: String,
     }
 
-    if answer.status == StatusCode::CONFLICT {
-        let Refused { problems } = serde_json::from_str(&answer.body)?;
+    if answer.status == StatusCode::CONFLICT
+        && let Ok(Refused { problems }) = serde_json::from_str(&answer.body)
+    {
         complain(&format!("{}\n", problems.trim_end()));
         return Ok(Ending::Bad);
     }

@@ -1,10 +1,14 @@
 //! `evenkeel run`: balances until it is told to stop.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use evenkeel::config::{self, Source};
+use evenkeel::net::inherited;
+use evenkeel::server::{self, Program, Start, TAKEOVER, Takeover};
 
 use super::{Ending, serve, source};
 
@@ -17,6 +21,10 @@ pub(super) struct Arguments {
     /// The same, for those who are used to it
     #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
+    /// Take over from the evenkeel that listens at this socket (its `upgrade.socket`), without a dropped connection; where
+    /// none does, start as usual
+    #[arg(long, value_name = "SOCKET")]
+    takeover: Option<PathBuf>,
     #[command(flatten)]
     pub(super) flags: Flags,
 }
@@ -48,7 +56,7 @@ pub(super) struct Flags {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
     let read: Arc<serve::Read> = if arguments.flags.listen.is_empty() {
         let source = Source::Path(source::find(arguments.path.as_deref().or(arguments.config.as_deref()))?);
-        Arc::new(move || config::load(&source))
+        Arc::new(move || server::load(&source))
     } else {
         let flags = arguments.flags.clone();
         Arc::new(move || {
@@ -62,5 +70,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             })
         })
     };
-    serve::until_stopped(read, |_| {})
+    serve::until_stopped(read, || before(arguments.takeover.as_deref()), |_| {})
+}
+
+/// Whose work this process takes over: of who has started it, or of who listens at the socket.
+fn before(socket: Option<&Path>) -> anyhow::Result<Start> {
+    let takeover = if std::env::var_os(TAKEOVER).is_some_and(|where_| where_ == "stdin") {
+        let line = std::io::stdin().as_fd().try_clone_to_owned()?;
+        // Nobody else may speak on it.
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        Some(Takeover::of_parent(line)?)
+    } else if let Some(socket) = socket {
+        let takeover = Takeover::ask(socket)?;
+        if takeover.is_none() {
+            tracing::info!(socket = %socket.display(), "no evenkeel listens there: this one starts as usual");
+        }
+        takeover
+    } else {
+        None
+    };
+    Ok(Start { takeover, program: Program::this().ok(), inherited: inherited::take() })
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use evenkeel::config::model::{Level, Log, LogFormat};
 use evenkeel::config::{Color, Loaded, Problems};
-use evenkeel::server::{self, Loader, Server, Signals, Stopped};
+use evenkeel::server::{self, Loader, Server, Signals, Start, Stopped};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{Ending, check, terminal};
@@ -13,8 +13,13 @@ use super::{Ending, check, terminal};
 /// Reads a configuration.
 pub(super) type Read = dyn Fn() -> Result<Loaded, Problems> + Send + Sync;
 
-/// Balances by what `read` gives until told to stop; `started` speaks once everything is bound.
-pub(super) fn until_stopped(read: Arc<Read>, started: impl FnOnce(&Server)) -> anyhow::Result<Ending> {
+/// Balances by what `read` gives until told to stop, with the work of whom `before` finds; `started` speaks once everything is
+/// bound.
+pub(super) fn until_stopped(
+    read: Arc<Read>,
+    before: impl FnOnce() -> anyhow::Result<Start>,
+    started: impl FnOnce(&Server),
+) -> anyhow::Result<Ending> {
     let first = match read() {
         Ok(first) => first,
         Err(problems) => {
@@ -23,7 +28,7 @@ pub(super) fn until_stopped(read: Arc<Read>, started: impl FnOnce(&Server)) -> a
         }
     };
     start_log(first.config.log);
-    let server = Server::start(loader(read, first), Signals::Obey)?;
+    let server = Server::start_from(loader(read, first), Signals::Obey, before()?)?;
     started(&server);
     Ok(match server.wait() {
         Stopped::InOrder => Ending::Good,

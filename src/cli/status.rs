@@ -10,6 +10,7 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::AdminPort;
+use super::history::waits;
 use super::terminal::{Grid, Ink, Page, Paint, Side, say};
 use super::transcript::clean;
 
@@ -55,6 +56,9 @@ fn page(overview: &Overview, paint: Paint) -> String {
             &connections,
             " connections open\n",
         ]);
+    }
+    if let Some(waiting) = &overview.awaiting {
+        text.push_str(&Ink::Yellow.on(&waits(waiting), paint));
     }
     for pool in &overview.pools {
         text.push('\n');
@@ -273,6 +277,7 @@ mod tests {
             version: "1.2.3".into(),
             phase: "ready".into(),
             generation: 3,
+            awaiting: None,
             uptime_seconds: 7_500.0,
             listeners: vec![ListenerView {
                 name: "front".into(),

@@ -15,6 +15,7 @@ mod presets;
 mod problem;
 mod redact;
 mod render;
+mod route_test;
 mod section;
 mod source;
 mod substitute;
@@ -35,6 +36,7 @@ pub use flags::{Flags, from_flags};
 pub use presets::{PRESETS, Preset};
 pub use problem::{Color, Problem, Problems, Reported, Second, Severity};
 pub use redact::without_secrets;
+pub use route_test::{Decider, FailedTest};
 pub use source::{Source, Written, WrittenFile, fingerprint};
 pub use units::written as written_duration;
 pub use unknown::nearest;
@@ -61,6 +63,8 @@ pub struct Loaded {
     pub config: model::Config,
     /// What someone should look at all the same.
     pub warnings: Problems,
+    /// What it says must become of requests. Who hands it out to be used runs them.
+    pub tests: Vec<model::RouteTest>,
     /// Everything that was read: the folder, its files, and the files they name. [`fingerprint`] tells when they change.
     pub files: Vec<PathBuf>,
     /// Hash of all content read and of all variables used, 32 hexadecimal digits.
@@ -116,6 +120,8 @@ struct Cx<'a> {
     substituted: RefCell<Vec<(String, String)>>,
     /// The folders whose commands a check may run, once they have been read.
     exec_allowed: OnceCell<Vec<PathBuf>>,
+    /// Tests of routes.
+    tests: RefCell<Vec<model::RouteTest>>,
     /// Where presets are named: the place of all that they bring.
     presets: RefCell<Vec<(At, &'static str)>>,
 }
@@ -130,6 +136,7 @@ impl<'a> Cx<'a> {
             variables: RefCell::default(),
             substituted: RefCell::default(),
             exec_allowed: OnceCell::new(),
+            tests: RefCell::default(),
             presets: RefCell::default(),
         }
     }
@@ -192,6 +199,7 @@ impl<'a> Cx<'a> {
         Ok(Loaded {
             config,
             warnings: problems,
+            tests: self.tests.into_inner(),
             files,
             hash,
             written: None,

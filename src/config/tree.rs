@@ -121,7 +121,7 @@ fn node(cx: &Cx<'_>, file: u32, spanned: &Spanned<DeValue<'_>>) -> Node {
     Node { value, at }
 }
 
-/// Adds the tree of a further file: tables grow together, lists of routes are joined, anything else said twice is a problem.
+/// Adds the tree of a further file: tables grow together, lists of routes and of tests are joined, anything else said twice is a problem.
 pub(super) fn merge(cx: &Cx<'_>, into: &mut Table, from: Table) {
     let places: HashMap<String, usize> =
         into.entries.iter().enumerate().map(|(index, entry)| (entry.key.clone(), index)).collect();
@@ -133,7 +133,7 @@ pub(super) fn merge(cx: &Cx<'_>, into: &mut Table, from: Table) {
         let old = &mut into.entries[*index];
         match (&mut old.node.value, entry.node.value) {
             (Value::Table(old), Value::Table(new)) => merge(cx, old, new),
-            (Value::List(old), Value::List(new)) if entry.key == "route" => old.extend(new),
+            (Value::List(old), Value::List(new)) if matches!(entry.key.as_str(), "route" | "test") => old.extend(new),
             _ => cx.report(
                 Problem::error("duplicate", entry.key_at, format!("`{}` is given in two files", entry.key))
                     .label("given again here")

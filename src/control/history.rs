@@ -36,11 +36,14 @@ pub struct Generation {
     pub hash: String,
     /// When it took effect.
     pub at: Timestamp,
-    /// Why: `start`, `SIGHUP`, `command`, `watch`, `rollback to 3`.
+    /// Why: `start`, `SIGHUP`, `command`, `watch`, `rollback to 3`, `apply`, `taking back 7`.
     pub why: String,
     /// Who wanted it, as far as that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// What whoever wanted it said of it; empty: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// The texts; absent where it comes from a command line, or is kept no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Written>,
@@ -48,9 +51,11 @@ pub struct Generation {
 
 impl Generation {
     /// Without its texts.
-    fn bare(&self) -> Self {
-        let Self { number, hash, at, why, owner, .. } = self;
-        Self { number: *number, hash: hash.clone(), at: *at, why: why.clone(), owner: owner.clone(), written: None }
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        let Self { number, hash, at, why, owner, reason, .. } = self;
+        let (hash, why, owner, reason) = (hash.clone(), why.clone(), owner.clone(), reason.clone());
+        Self { number: *number, hash, at: *at, why, owner, reason, written: None }
     }
 }
 
@@ -110,6 +115,22 @@ impl History {
             Some(folder) if found.written.is_none() => Some(read(&file(folder, number)).unwrap_or(found)),
             _ => Some(found),
         }
+    }
+
+    /// All of them with the texts that are kept in memory, for another process; none where they stand on a disk.
+    pub fn in_memory(&self) -> Vec<Generation> {
+        if self.folder.is_some() { Vec::new() } else { self.kept().generations.iter().cloned().collect() }
+    }
+
+    /// Goes on by what another process has kept in memory.
+    pub fn take_up(&self, mut generations: Vec<Generation>) {
+        let mut kept = self.kept();
+        let last = kept.generations.back().map_or(0, |last| last.number);
+        generations.retain(|it| it.number > last);
+        generations.sort_by_key(|it| it.number);
+        kept.generations.extend(generations);
+        // Nothing of it stands on a disk.
+        drop(kept.prune());
     }
 
     /// What must not be shown of the generation in force.
@@ -245,6 +266,7 @@ mod tests {
             at: Timestamp::from_second(1_700_000_000).unwrap(),
             why: "start".into(),
             owner: None,
+            reason: String::new(),
             written: Some(Written { folder: None, files: vec![file] }),
         }
     }

@@ -1,17 +1,28 @@
 //! The program's own life (readiness, reloads, the way to ask for one), and what operators order.
 
+pub mod counted;
+pub mod drill;
+pub mod guard;
+pub mod handover;
 pub mod history;
+pub mod in_force;
 mod judge;
+pub mod numbers;
 pub mod orders;
 pub mod overrides;
 pub mod plan;
 pub mod state_file;
 pub mod traces;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Written;
+use guard::Guard;
+use in_force::InForce;
 
 /// The program's own state, for the admin port.
 #[derive(Debug, Default)]
@@ -37,6 +48,9 @@ pub struct Life {
     pub spans_exported: Arc<AtomicU64>,
     /// Spans dropped because the collector was too slow or gone.
     pub spans_dropped: Arc<AtomicU64>,
+    /// 1 while another process makes itself ready to take over, and afterwards. Writer: `server`.
+    pub handing_over: AtomicU64,
+    in_force: Mutex<InForce>,
 }
 
 /// Where in its life the program is.
@@ -60,6 +74,21 @@ impl Life {
         }
     }
 
+    /// Whether nothing may be ordered any more, since another process would not know of it.
+    pub fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Relaxed) != 0
+    }
+
+    /// What is in force.
+    pub fn in_force(&self) -> InForce {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Called by `server` only.
+    pub fn note(&self, change: impl FnOnce(&mut InForce)) {
+        change(&mut self.in_force.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Called by `server` only.
     pub fn enter(&self, phase: Phase) {
         let number = match phase {
@@ -76,19 +105,75 @@ impl Life {
 pub struct ReloadRequest {
     /// Which one.
     pub wanted: Wanted,
-    /// Who wants it, as far as that was said.
+    /// Who wants it.
+    pub who: Who,
+    /// The hashes that what is in force may have, where whoever asks knows what it is; `None`: any.
+    pub only_over: Option<Vec<String>>,
+    /// What came of it.
+    pub answer: oneshot::Sender<Result<Done, Unchanged>>,
+}
+
+/// Who wants something, and why, as far as that was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Who.
     pub owner: Option<String>,
-    /// One sentence for the operator (accepted), or the rendered problems (refused).
-    pub answer: oneshot::Sender<Result<String, String>>,
+    /// Why; empty: not said.
+    pub reason: String,
 }
 
 /// Which configuration is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
     /// What the files say now.
     Files,
     /// What an earlier generation said.
     Generation(u64),
+    /// This.
+    Sent(Written, Terms),
+    /// The one that waits for its confirmation, for good.
+    Confirmed,
+    /// The one before that.
+    TakenBack,
+}
+
+/// On which terms a configuration takes effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Terms {
+    /// Until the files are read again.
+    Open,
+    /// It is taken back after this time, unless somebody confirms it, or as soon as the guard does not hold.
+    Unless(Duration, Option<Guard>),
+}
+
+/// What came of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// For the operator.
+    pub message: String,
+    /// The generation in force.
+    pub generation: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+/// Why everything is as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unchanged {
+    /// The configuration has problems; the text shows them.
+    Problems(String),
+    /// Something waits for its confirmation, or nothing does.
+    Conflict(String),
+    /// Something else is in force than whoever asks has seen.
+    Stale(String),
+}
+
+impl std::fmt::Display for Unchanged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Problems(text) | Self::Conflict(text) | Self::Stale(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Where to ask for a reload.

@@ -109,6 +109,8 @@ pub struct Standing {
 pub struct Orders {
     wishes: mpsc::Sender<(Wish, oneshot::Sender<Result<Done, Refused>>)>,
     standing: watch::Receiver<Standing>,
+    life: Arc<Life>,
+    incumbents: watch::Receiver<Arc<Vec<Incumbent>>>,
 }
 
 /// Keeps the list. See [`Orders::start`].
@@ -158,10 +160,16 @@ impl Orders {
     /// The handle over what the file holds, and what makes it work: spawn [`Keeper::run`] on control's thread. The
     /// schedule is told what it must know of it; call this before it follows anything.
     ///
+    /// `told`: what the process before this one knew, which is newer than the file.
+    ///
     /// # Errors
     /// The file is there and cannot be read or understood.
-    pub fn start(around: Around, file: Option<StateFile>) -> Result<(Self, Keeper), StateError> {
-        let state = file.as_ref().map(StateFile::load).transpose()?.unwrap_or_default();
+    pub fn start(around: Around, file: Option<StateFile>, told: Option<State>) -> Result<(Self, Keeper), StateError> {
+        let mut state = file.as_ref().map(StateFile::load).transpose()?.unwrap_or_default();
+        if let Some(told) = told {
+            state.overrides = told.overrides;
+            state.active.extend(told.active);
+        }
         let active = state.active.iter().map(|(pool, backend)| (pool.as_str().into(), backend.as_str().into()));
         around.schedule.remember(active.collect());
         let (wish, wishes) = mpsc::channel(MAX_WAITING);
@@ -170,10 +178,11 @@ impl Orders {
         let incumbents = around.schedule.incumbents();
         let standing = Standing { overrides: Arc::default(), keeping: keeping(file.as_ref(), trouble.as_ref()) };
         let (standing, shown) = watch::channel(standing);
+        let (life, known) = (Arc::clone(&around.life), incumbents.clone());
         let keeper = Keeper { wishes, standing, around, file, overrides, state, incumbents, trouble };
         // Nothing is followed yet.
         drop(keeper.publish());
-        Ok((Self { wishes: wish, standing: shown }, keeper))
+        Ok((Self { wishes: wish, standing: shown, life, incumbents: known }, keeper))
     }
 
     /// Has a wish carried out.
@@ -181,9 +190,20 @@ impl Orders {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn wish(&self, wish: Wish) -> Result<Done, Refused> {
+        if self.life.is_handing_over() {
+            return Err(Refused::Conflict("another process is taking over: ask again in a moment".to_owned()));
+        }
         let (answer, answered) = oneshot::channel();
         self.wishes.send((wish, answer)).await.map_err(|_closed| Refused::Stopping)?;
         answered.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// What another process must know to go on.
+    pub fn state(&self) -> State {
+        let overrides = self.standing.borrow().overrides.to_vec();
+        let incumbents = Arc::clone(&self.incumbents.borrow());
+        let active = incumbents.iter().map(|(pool, backend)| (pool.to_string(), backend.to_string()));
+        State { overrides, active: active.collect() }
     }
 
     /// What stands.

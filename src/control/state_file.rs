@@ -127,8 +127,7 @@ impl StateFile {
         if written.overrides.len() > MAX_OVERRIDES {
             return Err(broken(format!("it holds more than {MAX_OVERRIDES} orders")));
         }
-        let overrides = written.overrides.into_iter().map(WrittenOverride::read).collect::<Result<_, _>>();
-        Ok(State { overrides: overrides.map_err(broken)?, active: written.active })
+        written.state().map_err(broken)
     }
 
     /// Writes it so that it is there whole, also after a loss of power.
@@ -136,12 +135,7 @@ impl StateFile {
     /// # Errors
     /// What the system said; the file is what it was before.
     pub fn save(&self, state: &State) -> io::Result<()> {
-        let written = Written {
-            version: VERSION,
-            overrides: state.overrides.iter().map(WrittenOverride::of).collect(),
-            active: state.active.clone(),
-        };
-        let mut bytes = serde_json::to_vec_pretty(&written)?;
+        let mut bytes = serde_json::to_vec_pretty(&Written::of(state))?;
         bytes.push(b'\n');
         write_whole(&self.0, &bytes)
     }
@@ -218,6 +212,34 @@ struct WrittenOverride {
     since: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
+}
+
+impl State {
+    /// As it stands in the file, for another process.
+    pub fn written(&self) -> serde_json::Value {
+        serde_json::to_value(Written::of(self)).unwrap_or_default()
+    }
+
+    /// What another process has written.
+    ///
+    /// # Errors
+    /// What this one does not understand.
+    pub fn read(value: serde_json::Value) -> Result<Self, String> {
+        let written: Written = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        written.state()
+    }
+}
+
+impl Written {
+    fn of(state: &State) -> Self {
+        let overrides = state.overrides.iter().map(WrittenOverride::of).collect();
+        Self { version: VERSION, overrides, active: state.active.clone() }
+    }
+
+    fn state(self) -> Result<State, String> {
+        let overrides = self.overrides.into_iter().map(WrittenOverride::read).collect::<Result<_, _>>()?;
+        Ok(State { overrides, active: self.active })
+    }
 }
 
 impl WrittenOverride {

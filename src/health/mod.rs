@@ -5,6 +5,7 @@ pub mod agenda;
 pub mod ejection;
 pub mod evidence;
 mod expression;
+pub mod incident;
 pub mod judge;
 mod parse;
 mod policy;

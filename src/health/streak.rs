@@ -29,6 +29,12 @@ impl Streak {
         Self { state: initial, rise: rise.max(1), fall: fall.max(1), against: 0 }
     }
 
+    /// What another process has seen: it goes on from there.
+    #[must_use]
+    pub fn resumed(self, state: State, against: u32) -> Self {
+        Self { state, against, ..self }
+    }
+
     /// What the results make of the check.
     pub fn state(&self) -> State {
         self.state

@@ -25,14 +25,16 @@ pub struct Family {
     pub help: &'static str,
 }
 
-/// Declares the families and lists them all.
+/// Declares families and lists them all.
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal $help:literal;)*) => {
-        $(#[doc = $help] pub const $constant: Family = Family { name: $name, kind: Kind::$kind, help: $help };)*
-        /// Every family of the program; the process collector adds its own, `process_…`.
-        pub const ALL: &[&Family] = &[$(&$constant),*];
+        $(#[doc = $help] pub const $constant: $crate::metrics::family::Family =
+            $crate::metrics::family::Family { name: $name, kind: $crate::metrics::family::Kind::$kind, help: $help };)*
+        /// Every family of these.
+        pub const ALL: &[&$crate::metrics::family::Family] = &[$(&$constant),*];
     };
 }
+pub(super) use families;
 
 families! {
     BUILD_INFO: Gauge "evenkeel_build_info" "The program's version, as a label; always 1.";
@@ -49,7 +51,7 @@ families! {
 
     SPANS: Counter "evenkeel_spans_total" "Spans of traces, by result: exported, or dropped because the collector is too slow or gone.";
 
-    LISTENER_OPEN: Gauge "evenkeel_listener_connections" "Client connections open now.";
+    LISTENER_OPEN: Gauge "evenkeel_listener_open_connections" "Client connections open now.";
     LISTENER_CONNECTIONS: Counter "evenkeel_listener_connections_total" "Client connections accepted.";
     LISTENER_REQUESTS: Counter "evenkeel_listener_requests_total" "Requests answered, by the status class of the answer.";
     LISTENER_REJECTED: Counter "evenkeel_listener_rejected_total" "Requests refused by the balancer itself, by reason.";
@@ -58,7 +60,7 @@ families! {
     HTTP2_FLOODS: Counter "evenkeel_http2_floods_total" "Connections of HTTP/2 that were closed because of what their client sent, by its kind.";
     LISTENER_MIRRORED: Counter "evenkeel_listener_mirrored_total" "Copies of requests for other pools (mirror), by result: answered, or why there was no answer.";
     LISTENER_CERTIFICATE: Gauge "evenkeel_listener_certificate_expiry_timestamp_seconds" "When a certificate that the listener shows expires, seconds since 1970, by its file.";
-    LISTENER_FLOWS: Gauge "evenkeel_listener_flows" "Flows of a UDP listener open now.";
+    LISTENER_FLOWS: Gauge "evenkeel_listener_open_flows" "Flows of a UDP listener open now.";
     LISTENER_FLOWS_BEGUN: Counter "evenkeel_listener_flows_total" "Flows of a UDP listener begun.";
     LISTENER_FLOWS_ENDED: Counter "evenkeel_listener_flows_ended_total" "Flows of a UDP listener ended, by how: answered, idle, unanswered, displaced or closed.";
     LISTENER_DATAGRAMS: Counter "evenkeel_listener_datagrams_total" "Datagrams of a UDP listener, by direction: received from clients or sent to them.";
@@ -83,9 +85,18 @@ families! {
     POOL_IN_FLIGHT: Gauge "evenkeel_pool_in_flight" "Requests, tunnels and TCP connections under way at the pool's backends.";
     POOL_CONNECT: Histogram "evenkeel_pool_connect_duration_seconds" "Time to open a connection to a backend.";
     POOL_RESPONSE: Histogram "evenkeel_pool_response_duration_seconds" "Time from the request sent to the head of the answer.";
+    POOL_REQUEST: Histogram "evenkeel_pool_request_duration_seconds" "Time from the head of a request to the end of the backend's answer: with waiting, connecting, further attempts, and the body on its way to the client.";
     POOL_PROBE: Histogram "evenkeel_pool_probe_duration_seconds" "Time a probe took, over all backends and checks of the pool.";
     POOL_RECEIVED: Counter "evenkeel_pool_received_bytes_total" "Bytes received from the pool's clients.";
     POOL_SENT: Counter "evenkeel_pool_sent_bytes_total" "Bytes sent to the pool's clients.";
+
+    INCIDENTS: Counter "evenkeel_incidents_total" "Failures of backends that were up, by origin: failure, or drill; pools appear with their first.";
+    INCIDENTS_OPEN: Gauge "evenkeel_incidents_open" "Failures of backends of the pool that go on.";
+    INCIDENT_DETECTION: Histogram "evenkeel_incident_detection_seconds" "Time from the first request or probe that failed until the backend was down.";
+    INCIDENT_ROTATION: Histogram "evenkeel_incident_out_of_rotation_seconds" "Time from the first request or probe that failed until no request was given to the backend any more.";
+    INCIDENT_DURATION: Histogram "evenkeel_incident_duration_seconds" "Time from the first request or probe that failed until the backend was up again.";
+    INCIDENT_REQUESTS: Counter "evenkeel_incident_requests_total" "Requests and connections that incidents have cost, by result: failed for the client, retried elsewhere, or held until somebody could serve.";
+    INCIDENT_CUT: Counter "evenkeel_incident_connections_cut_total" "Connections, tunnels and answers that incidents have broken off.";
 
     BACKEND_INFO: Gauge "evenkeel_backend_info" "The backend's address, as a label; always 1.";
     BACKEND_UP: Gauge "evenkeel_backend_up" "1 when the verdict on the backend is up, else 0.";
@@ -111,6 +122,7 @@ families! {
     BACKEND_IDLE: Gauge "evenkeel_backend_idle_connections" "Connections to the backend on which nothing is under way.";
     BACKEND_CUT: Counter "evenkeel_backend_cut_total" "TCP connections, tunnels and requests that the balancer ended because the backend's role was lost or the time of its drain was over.";
     BACKEND_ORDERED: Gauge "evenkeel_backend_ordered" "What operators have ordered of the backend, as a label: drain, maintenance, weight, promote or demote; always 1.";
+    BACKEND_DRILL: Gauge "evenkeel_backend_drill" "The fault that a drill puts in the way to the backend, as a label: refuse, blackhole, slow or errors; always 1, and absent while there is none.";
     BACKEND_RECEIVED: Counter "evenkeel_backend_received_bytes_total" "Bytes received from the backend.";
     BACKEND_SENT: Counter "evenkeel_backend_sent_bytes_total" "Bytes sent to the backend.";
 
@@ -134,7 +146,11 @@ mod tests {
         for family in ALL {
             assert!(family.name.starts_with("evenkeel_"), "{}", family.name);
             assert_eq!(family.kind == Kind::Counter, family.name.ends_with("_total"), "{}", family.name);
+            // OpenMetrics names a counter by its stem, which no other family may have then.
+            assert!(!family.name.strip_suffix("_total").is_some_and(|stem| names.contains(&stem)), "{}", family.name);
             assert!(family.help.ends_with('.'), "{}", family.help);
+            // What the two text formats would want escaped, each in its own way.
+            assert!(!family.help.contains(['\\', '"', '\n']), "{}", family.help);
         }
     }
 }

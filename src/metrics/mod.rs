@@ -6,14 +6,19 @@
 //!
 //! Hot path: no allocation after first use, no lock, no formatting.
 
+pub mod carry;
+mod exemplar;
 pub mod family;
+pub mod haproxy;
+mod histogram;
 mod rejection;
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
+pub use self::exemplar::{Exemplar, Exemplars, keep_exemplars};
+pub use self::histogram::{Histogram, MAX_BOUNDS, USUAL_BOUNDS_MICROS, bounds_micros, set_bounds_micros};
 pub use self::rejection::{Rejected, Rejection};
 
 thread_local! {
@@ -60,51 +65,44 @@ impl Counter {
     }
 }
 
-/// Upper bounds of all duration histograms, microseconds; one further bucket holds what is longer.
-pub const BOUNDS_MICROS: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000,
-];
-
-/// Durations in buckets, each count in its own bucket only (not cumulative).
-#[derive(Debug, Default)]
-pub struct Histogram {
-    /// Counts by [`BOUNDS_MICROS`], the last one for longer.
-    pub buckets: [Counter; BOUNDS_MICROS.len() + 1],
-    /// Sum of all, microseconds.
-    pub sum_micros: Counter,
-}
-
-impl Histogram {
-    /// Counts one duration.
-    #[inline]
-    pub fn observe(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
-        self.buckets[bucket].inc();
-        self.sum_micros.add(micros);
-    }
-}
-
 /// One copy of `T` for each worker, made when the worker first counts.
 #[derive(Debug)]
-pub struct PerWorker<T>(Box<[OnceLock<Box<T>>]>);
+pub struct PerWorker<T> {
+    own: Box<[OnceLock<Box<T>>]>,
+    /// What processes before this one have counted. Writer: control.
+    inherited: OnceLock<Box<T>>,
+}
 
 impl<T: Default> PerWorker<T> {
     /// Room for `workers` copies.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| OnceLock::new()).collect())
+        Self { own: (0..workers.max(1)).map(|_| OnceLock::new()).collect(), inherited: OnceLock::new() }
     }
 
     /// The calling worker's copy.
     #[inline]
     pub fn mine(&self) -> &T {
-        self.0[worker_index()].get_or_init(Box::default)
+        self.own[worker_index()].get_or_init(Box::default)
     }
 
-    /// All copies made so far.
+    /// The copy for what processes before this one have counted. Only control may count in it.
+    pub fn inherited(&self) -> &T {
+        self.inherited.get_or_init(Box::default)
+    }
+
+    /// All copies made so far, with what was counted before this process.
     pub fn copies(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().filter_map(|copy| copy.get().map(AsRef::as_ref))
+        self.copies_here().chain(self.inherited.get().map(AsRef::as_ref))
+    }
+
+    /// The copies of this process made so far.
+    pub fn copies_here(&self) -> impl Iterator<Item = &T> {
+        self.own.iter().filter_map(|copy| copy.get().map(AsRef::as_ref))
+    }
+
+    /// The sum of one counter over the copies of this process.
+    pub fn sum_here(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
+        self.copies_here().map(|copy| counter(copy).get()).sum()
     }
 
     /// The sum of one counter over all copies.
@@ -245,6 +243,10 @@ pub struct PoolStats {
     pub connect: Histogram,
     /// From the request sent to the answer's head.
     pub response: Histogram,
+    /// Requests that stand for the buckets of `response`, where that is wanted.
+    pub response_exemplars: Exemplars,
+    /// From a request's head to the end of its answer.
+    pub request: Histogram,
     /// Bytes from clients.
     pub received_bytes: Counter,
     /// Bytes to clients.
@@ -302,6 +304,12 @@ pub struct BackendStats {
     pub idle: Counter,
     /// Sessions ended by the balancer because the backend's role was lost or the time of its drain was over.
     pub cut: Counter,
+    /// Requests and connections that failed for good, with it as the last one that was tried.
+    pub lost: Counter,
+    /// Attempts that failed at it and were made again elsewhere.
+    pub retried: Counter,
+    /// TCP connections, tunnels and answers that broke off by its fault.
+    pub broken: Counter,
     /// Bytes to it.
     pub sent_bytes: Counter,
     /// Bytes from it.

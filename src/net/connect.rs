@@ -4,10 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::tcp::Tcp;
 use super::transport::Transport;
 use super::way::{Way, of};
 use crate::config::model::{Keepalive, Site, UnixName, Vigil};
@@ -29,19 +30,44 @@ pub async fn connect(site: &Site, deadline: Duration) -> io::Result<Transport> {
 /// # Errors
 /// What the system said, or [`io::ErrorKind::TimedOut`].
 pub async fn connect_by(way: Option<&Way>, site: &Site, deadline: Duration) -> io::Result<Transport> {
+    let mut transport = connect_unwatched(way, site, deadline).await?;
+    transport.watch()?;
+    Ok(transport)
+}
+
+/// The same for whoever reads what has come when writing fails: where the connection stands at once, the runtime has not
+/// heard of it yet, so that a write may go out, and fail, before it is known that something can be read.
+///
+/// # Errors
+/// As [`connect_by`].
+pub async fn connect_unwatched(way: Option<&Way>, site: &Site, deadline: Duration) -> io::Result<Transport> {
     let address = match site {
         Site::Ip(address) => *address,
         // Boxed: every connection to a port would keep the room as well.
         Site::Unix(name) => return Box::pin(connect_unix(name, deadline)).await.map(Transport::from),
     };
     // Born non-blocking: each option set afterwards costs a system call per connection.
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_nodelay(true)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
     if let Some(way) = way {
-        way.prepare(&SockRef::from(&socket), address)?;
+        way.prepare(&socket, address)?;
     }
-    let connected = timeout(deadline, socket.connect(address)).await;
-    connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map(Transport::Tcp)
+    // On this machine it mostly stands as soon as the system has let go of the first call: nothing is to be waited for.
+    if is_open(&socket, address)? || (address.ip().is_loopback() && is_open(&socket, address)?) {
+        return Ok(Tcp::connected(socket.into()).into());
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    stands(&stream, deadline).await?;
+    Ok(stream.into())
+}
+
+/// Waits until a connection stands.
+async fn stands(stream: &TcpStream, deadline: Duration) -> io::Result<()> {
+    match timeout(deadline, stream.writable()).await {
+        Ok(ready) => ready?,
+        Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
+    }
+    stream.take_error()?.map_or(Ok(()), Err)
 }
 
 /// A unix socket connects at once, or its queue is full: then the system says `EAGAIN`, and nothing tells when there is
@@ -88,7 +114,7 @@ pub fn watch_over(stream: &Transport, way: Option<&Way>, patience: Duration) {
     }
     let patience = patience.max(Duration::from_secs(1));
     let quarter = Duration::from_secs((patience.as_secs() / 4).max(1));
-    let socket = SockRef::from(stream);
+    let Some(socket) = stream.options() else { return };
     // Where the system takes an option not, or the connection has gone, a dead one is noticed later.
     if way.is_none_or(|way| way.config().keepalive == Vigil::AsNeeded) {
         let _ = socket.set_tcp_keepalive(&of(Keepalive { idle: quarter, interval: quarter, count: 3 }));
@@ -126,12 +152,7 @@ pub async fn knock(way: Option<&Way>, site: &Site, deadline: Duration) -> io::Re
     if is_open(&socket, address)? {
         return Ok(());
     }
-    let stream = TcpStream::from_std(socket.into())?;
-    match timeout(deadline, stream.writable()).await {
-        Ok(ready) => ready?,
-        Err(_elapsed) => return Err(io::ErrorKind::TimedOut.into()),
-    }
-    stream.take_error()?.map_or(Ok(()), Err)
+    stands(&TcpStream::from_std(socket.into())?, deadline).await
 }
 
 /// Begins to connect, or looks how far that is; `false` while it is under way (connect(2)).
@@ -157,7 +178,7 @@ mod tests {
     async fn a_watched_connection_is_given_up_after_its_time_whether_idle_or_not() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = connect(&listener.local_addr().unwrap().into(), Duration::from_secs(5)).await.unwrap();
-        let socket = SockRef::from(&stream);
+        let socket = stream.options().unwrap();
         assert!(!socket.keepalive().unwrap());
         // The time, and the seconds between two questions.
         for (millis, seconds) in [(60_000, 15), (5_000, 1), (4_000, 1), (1_000, 1), (100, 1)] {

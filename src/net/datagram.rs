@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
@@ -52,11 +52,32 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::Udp
     Ok(sockets)
 }
 
-fn shared(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = socket(address)?;
-    socket.set_reuse_port(true)?;
-    socket.set_recv_buffer_size(WAITING)?;
-    socket.set_send_buffer_size(WAITING)?;
+/// Takes up sockets that another program has bound, and binds more where there are fewer than workers and that is possible.
+///
+/// # Errors
+/// They are not what they are said to be.
+pub fn adopt(sockets: Vec<OwnedFd>, workers: usize) -> io::Result<Vec<std::net::UdpSocket>> {
+    let mut adopted = Vec::with_capacity(sockets.len());
+    for socket in sockets.into_iter().map(Socket::from) {
+        if socket.r#type()? != Type::DGRAM {
+            return Err(io::Error::other("one of the sockets that were given for it takes no datagrams"));
+        }
+        socket.set_nonblocking(true)?;
+        adopted.push(std::net::UdpSocket::from(socket));
+    }
+    let first = adopted.first().ok_or(io::ErrorKind::NotFound)?;
+    let address = first.local_addr()?;
+    tell(first.as_fd(), address)?;
+    while adopted.len() < workers {
+        // Not where they were bound without `SO_REUSEPORT`, or by another user: then fewer workers serve it.
+        let Ok(more) = shared(address) else { break };
+        adopted.push(more);
+    }
+    Ok(adopted)
+}
+
+/// What is wanted to be known of each datagram.
+fn tell(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
     setsockopt(&socket, sockopt::RxqOvfl, &1)?;
     if address.ip().is_unspecified() {
         match address {
@@ -64,6 +85,15 @@ fn shared(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
         }
     }
+    Ok(())
+}
+
+fn shared(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_recv_buffer_size(WAITING)?;
+    socket.set_send_buffer_size(WAITING)?;
+    tell(socket.as_fd(), address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

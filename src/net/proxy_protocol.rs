@@ -173,7 +173,7 @@ pub async fn take(stream: &mut Transport) -> io::Result<Option<Named>> {
         let take = match stream {
             Transport::Tcp(stream) => {
                 let mut room = [0; MAX_V1];
-                let seen = stream.peek(&mut room[..MAX_V1 - header.len()]).await?;
+                let seen = stream.known()?.peek(&mut room[..MAX_V1 - header.len()]).await?;
                 if seen == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::{Buffer, Size};
@@ -198,10 +197,18 @@ impl Stream {
         self.unfinished = unfinished;
     }
 
-    /// Ready when there may be something to read: bytes, an end or an error. No system call.
+    /// Whether its end, and what else it brings, would be heard of while something else is waited for: of a client that has
+    /// just been accepted nothing is, before somebody has waited for it.
     #[inline]
-    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        match &self.socket {
+    pub fn is_watched(&self) -> bool {
+        self.socket.transport().is_none_or(Transport::is_watched)
+    }
+
+    /// Ready when there may be something to read: bytes, an end or an error. No system call, but for who has not been
+    /// watched.
+    #[inline]
+    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.socket {
             Socket::Plain(socket) => socket.poll_read_ready(context).map(|_| ()),
             Socket::Tls(tls) => tls.poll_readable(context),
             Socket::Carried(_) => Poll::Ready(()),
@@ -276,8 +283,13 @@ impl Stream {
     ///
     /// # Errors
     /// The connection has broken; `Unsupported` where its bytes cannot go that way.
-    pub fn poll_fill_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe, most: usize) -> Poll<io::Result<usize>> {
-        match &self.socket {
+    pub fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
             Socket::Plain(socket) => socket.poll_fill_pipe(context, pipe, most),
             Socket::Tls(_) | Socket::Carried(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
@@ -287,8 +299,8 @@ impl Stream {
     ///
     /// # Errors
     /// The connection has broken; `Unsupported` where its bytes cannot go that way.
-    pub fn poll_empty_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
-        let moved = match &self.socket {
+    pub fn poll_empty_pipe(&mut self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let moved = match &mut self.socket {
             Socket::Plain(socket) => socket.poll_empty_pipe(context, pipe),
             Socket::Tls(_) | Socket::Carried(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
@@ -308,7 +320,7 @@ impl Stream {
     pub fn is_quiet(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         match &mut self.socket {
-            Socket::Plain(socket) => socket.poll_read_ready(&mut context).is_pending(),
+            Socket::Plain(socket) => socket.is_quiet(&mut context),
             Socket::Tls(tls) => tls.is_quiet(&mut context),
             Socket::Carried(_) => true,
         }
@@ -317,8 +329,8 @@ impl Stream {
     /// Like [`Stream::is_quiet`], and asks the system, which may know of an end that the runtime has not been told yet.
     pub fn is_quiet_for_sure(&mut self) -> bool {
         let mut room = [std::mem::MaybeUninit::uninit()];
-        let Some(transport) = self.socket.transport() else { return true };
-        let peeked = SockRef::from(transport).peek(&mut room);
+        let Some(socket) = self.socket.transport().and_then(Transport::options) else { return true };
+        let peeked = socket.peek(&mut room);
         match peeked {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             // Over TLS it may be a ticket, which is for later and no answer to anything.
@@ -333,9 +345,9 @@ impl Stream {
             Socket::Tls(tls) => tls.say_end(),
             Socket::Carried(carrier) => carrier.finish_sending(),
         }
-        if let Some(transport) = self.socket.transport() {
+        if let Some(socket) = self.socket.transport().and_then(Transport::options) {
             // A socket that is gone already needs no end.
-            let _ = SockRef::from(transport).shutdown(Shutdown::Write);
+            let _ = socket.shutdown(Shutdown::Write);
         }
     }
 
@@ -352,9 +364,9 @@ impl Stream {
         if let Socket::Carried(carrier) = &mut self.socket {
             carrier.reset();
         }
-        if let Some(transport) = self.socket.transport() {
+        if let Some(socket) = self.socket.transport().and_then(Transport::options) {
             // A socket that is gone already needs no reset.
-            let _ = SockRef::from(transport).set_linger(Some(Duration::ZERO));
+            let _ = socket.set_linger(Some(Duration::ZERO));
         }
     }
 }

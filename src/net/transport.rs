@@ -4,20 +4,21 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::splice::Pipe;
+use super::tcp::Tcp;
 
 /// A connected socket.
 #[derive(Debug)]
 pub enum Transport {
     /// Over the network.
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// On this machine. Boxed: side by side, the two would make every connection larger.
     Unix(Box<UnixStream>),
 }
@@ -32,18 +33,65 @@ macro_rules! either {
     };
 }
 
+/// The same, with what the runtime knows of either.
+macro_rules! known {
+    ($transport:expr, $stream:ident => $doing:expr) => {
+        match $transport {
+            Transport::Tcp(tcp) => {
+                let $stream = tcp.known()?;
+                $doing
+            }
+            Transport::Unix($stream) => $doing,
+        }
+    };
+}
+
 impl Transport {
-    /// Ready when there may be something to read. No system call.
+    /// Ready when there may be something to read. No system call, but for a connection of which the runtime has not heard.
     #[inline]
-    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => stream.poll_read_ready(context))
     }
 
+    /// Whether nothing has come that is known of. No system call.
+    #[inline]
+    pub fn is_quiet(&self, context: &mut Context<'_>) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_quiet(context),
+            Self::Unix(stream) => stream.poll_read_ready(context).is_pending(),
+        }
+    }
+
+    /// Has the runtime hear of it.
+    ///
+    /// # Errors
+    /// The system has no room for one more; then the connection is closed.
+    pub fn watch(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.known().map(drop),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Whether its end, and what else it brings, would be heard of while something else is waited for.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_watched(),
+            Self::Unix(_) => true,
+        }
+    }
+
     /// Moves up to `most` bytes of what has come into an empty pipe; 0 is the end.
-    pub fn poll_fill_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe, most: usize) -> Poll<io::Result<usize>> {
-        either!(self, stream => loop {
+    pub fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        known!(self, stream => loop {
             ready!(stream.poll_read_ready(context))?;
-            match stream.try_io(Interest::READABLE, || pipe.fill(stream, most)) {
+            match stream.try_io(Interest::READABLE, || pipe.fill(&*stream, most)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return Poll::Ready(other),
             }
@@ -51,10 +99,10 @@ impl Transport {
     }
 
     /// Sends of what is in a pipe as much as the socket takes.
-    pub fn poll_empty_pipe(&self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
-        either!(self, stream => loop {
+    pub fn poll_empty_pipe(&mut self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        known!(self, stream => loop {
             ready!(stream.poll_write_ready(context))?;
-            match stream.try_io(Interest::WRITABLE, || pipe.empty(stream)) {
+            match stream.try_io(Interest::WRITABLE, || pipe.empty(&*stream)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 other => return Poll::Ready(other),
             }
@@ -64,8 +112,17 @@ impl Transport {
     /// Our end, where it has an address.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tcp(stream) => stream.local_address(),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// For its options, and for what no runtime is needed for.
+    #[inline]
+    pub fn options(&self) -> Option<SockRef<'_>> {
+        match self {
+            Self::Tcp(stream) => stream.options(),
+            Self::Unix(stream) => Some(SockRef::from(&**stream)),
         }
     }
 
@@ -76,14 +133,14 @@ impl Transport {
     }
 }
 
-impl AsFd for Transport {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        either!(self, stream => stream.as_fd())
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream.into())
     }
 }
 
-impl From<TcpStream> for Transport {
-    fn from(stream: TcpStream) -> Self {
+impl From<Tcp> for Transport {
+    fn from(stream: Tcp) -> Self {
         Self::Tcp(stream)
     }
 }

@@ -19,17 +19,48 @@ use super::connect::address_of;
 use super::listen::BACKLOG;
 use crate::config::model::UnixName;
 
-/// The file of a socket that is ours; taken away by drop, unless another one stands there by then.
+/// The file of a socket; where it is ours, taken away by drop, unless another one stands there by then.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     /// Which file it is: device and number.
     id: (u64, u64),
+    owner: Owner,
+}
+
+/// Which process takes the file away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    This,
+    Other,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), id: id(path)? })
+        Ok(Self { path: path.to_owned(), id: id(path)?, owner: Owner::This })
+    }
+
+    /// The file of a socket that another process has bound. It stays where it is, unless it is claimed.
+    ///
+    /// # Errors
+    /// No socket stands there.
+    pub fn standing(path: &Path) -> io::Result<Self> {
+        if !fs::symlink_metadata(path)?.file_type().is_socket() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mut file = Self::of(path)?;
+        file.owner = Owner::Other;
+        Ok(file)
+    }
+
+    /// It is this process's from now on.
+    pub fn claim(&mut self) {
+        self.owner = Owner::This;
+    }
+
+    /// It is another process's from now on, and stays where it is.
+    pub fn leave(mut self) {
+        self.owner = Owner::Other;
     }
 
     /// Gives it these rights.
@@ -43,7 +74,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if id(&self.path).is_ok_and(|found| found == self.id) {
+        if self.owner == Owner::This && id(&self.path).is_ok_and(|found| found == self.id) {
             // Where the folder has been taken from us, the next process finds a socket that nobody answers at.
             let _ = fs::remove_file(&self.path);
         }

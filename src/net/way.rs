@@ -143,6 +143,19 @@ pub(super) fn dress_listener(socket: &Socket, config: &model::ListenerTcp, is_v4
     set_fast_open(socket, queue.get()).map_err(refused("fast_open", queue))
 }
 
+/// What [`undress`] takes everything back from: some value of each option that can be taken back.
+pub(super) fn anything() -> model::ListenerTcp {
+    let one = std::num::NonZeroU32::MIN;
+    let options = SocketOptions {
+        user_timeout: Some(std::time::Duration::ZERO),
+        mark: Some(one),
+        interface: Some("any".into()),
+        dscp: Some(0),
+        max_segment: None,
+    };
+    model::ListenerTcp { options, keepalive: None, fast_open: Some(one) }
+}
+
 /// Takes back what the options before said and these do not, for a socket of a listener that is told something else. All
 /// but `max_segment`, which the system keeps.
 pub(super) fn undress(socket: &Socket, before: &model::ListenerTcp, now: &model::ListenerTcp, is_v4: bool) {

@@ -20,6 +20,7 @@ pub use crate::health::Symptom;
 use crate::health::judge::{Disagreement, InARow, Tally};
 use crate::health::{Serves, State, Verdict};
 use crate::metrics::{BackendStats, Counter, PerWorker, ProbeStats};
+use crate::net::fault::Fault;
 
 /// More leases than there can be.
 const UNLIMITED: u32 = u32::MAX;
@@ -39,8 +40,9 @@ pub struct Backend {
     pub stats: PerWorker<BackendStats>,
     /// What control counts of its probes.
     pub probes: ProbeStats,
-    /// Where `address` is right now. Writer: control (resolver).
-    resolved: Mutex<Option<Site>>,
+    /// Where `address` is right now, and what a drill puts in the way. Writer: control (resolver, drills). One value, since
+    /// each connect looks at both: a drill costs nothing where there is none.
+    resolved: Mutex<Whereabouts>,
     /// Counts the moves of `resolved` and of the way there, so that connections of before are told apart. Writer: control.
     moves: AtomicU32,
     /// [`Verdict`] as a number. Writer: control, through `probe`. Relaxed: a stale read costs one attempt.
@@ -62,6 +64,10 @@ pub struct Backend {
     suspicions: AtomicU32,
     /// Those that cost a request or a connection. Writers: workers.
     failures: AtomicU32,
+    /// When the first and the last of them were, microseconds by [`clock::now`]; 0: never. Writers: workers; a lost update
+    /// makes them late by the time between two failures.
+    first_failure: AtomicU64,
+    last_failure: AtomicU64,
     /// Set by the worker that sends evidence, cleared by the prober that acted on it: at most one notice under way.
     suspected: AtomicBool,
     /// [`Remarks`] in bits. Writer: control.
@@ -76,6 +82,13 @@ pub struct Backend {
     /// What its checks last said. Writer: control.
     checks: Mutex<Vec<CheckStatus>>,
     evidence: UnboundedSender<Evidence>,
+}
+
+/// Where a backend is, and what stands in the way there.
+#[derive(Debug, Clone, Default)]
+struct Whereabouts {
+    site: Option<Site>,
+    fault: Option<Arc<Fault>>,
 }
 
 /// What a check last said of a backend.
@@ -134,7 +147,7 @@ impl Backend {
         workers: usize,
         evidence: UnboundedSender<Evidence>,
     ) -> Self {
-        let resolved = address.site();
+        let resolved = Whereabouts { site: address.site(), fault: None };
         Self {
             slot: Slot::take(),
             pool,
@@ -153,6 +166,8 @@ impl Backend {
             latency_micros: AtomicU32::new(0),
             suspicions: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            first_failure: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
             remarks: AtomicU8::new(0),
             suspected: AtomicBool::new(false),
             cut_before: AtomicU64::new(0),
@@ -165,17 +180,41 @@ impl Backend {
 
     /// The address to connect to; `None` while a name is unresolved.
     pub fn site(&self) -> Option<Site> {
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.whereabouts().site.clone()
+    }
+
+    /// The same, with what a drill puts in the way.
+    pub fn way_there(&self) -> Option<(Site, Option<Arc<Fault>>)> {
+        let resolved = self.whereabouts();
+        Some((resolved.site.clone()?, resolved.fault.clone()))
+    }
+
+    /// What a drill puts in the way.
+    pub fn fault(&self) -> Option<Arc<Fault>> {
+        self.whereabouts().fault.clone()
+    }
+
+    /// Puts a fault in the way to it, or takes it away; connections of before are not used again. Called by control only.
+    pub fn set_fault(&self, fault: Option<Arc<Fault>>) {
+        let before = std::mem::replace(&mut self.whereabouts().fault, fault);
+        if let Some(before) = before {
+            before.end();
+        }
+        self.reroute();
+    }
+
+    fn whereabouts(&self) -> std::sync::MutexGuard<'_, Whereabouts> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells where its name points now. Called by control only.
     pub fn set_socket_address(&self, address: SocketAddr) {
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resolved = self.whereabouts();
         let site = Some(Site::Ip(address));
-        if *resolved != site {
+        if resolved.site != site {
             self.moves.fetch_add(1, Relaxed);
         }
-        *resolved = site;
+        resolved.site = site;
     }
 
     /// It is reached in another way from now on: connections of before are not used again. Called by control only.
@@ -248,7 +287,18 @@ impl Backend {
 
     /// How long the state has stood.
     pub fn in_state_for(&self) -> Duration {
-        clock::since(self.since.load(Relaxed))
+        // Wrapping: it may have stood for longer than this process runs.
+        Duration::from_millis(clock::millis().wrapping_sub(self.since.load(Relaxed)))
+    }
+
+    /// Goes on by what another process knew: its verdict and for how long the state has stood, response times, and what
+    /// its checks said. Called before anybody sees it.
+    pub fn take_up(&self, verdict: Verdict, stood: Duration, latency_micros: u32, checks: Vec<CheckStatus>) {
+        self.set_verdict(verdict);
+        let stood = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
+        self.since.store(clock::millis().wrapping_sub(stood), Relaxed);
+        self.latency_micros.store(latency_micros, Relaxed);
+        self.set_checks(checks);
     }
 
     /// Leases held.
@@ -367,7 +417,11 @@ impl Backend {
     pub fn suspect(self: &Arc<Self>, symptom: Symptom) {
         self.suspicions.fetch_add(1, Relaxed);
         if symptom.is_failure() {
-            self.failures.fetch_add(1, Relaxed);
+            let now = u64::try_from(clock::now().as_micros()).unwrap_or(u64::MAX);
+            if self.failures.fetch_add(1, Relaxed) == 0 {
+                self.first_failure.store(now, Relaxed);
+            }
+            self.last_failure.store(now, Relaxed);
         }
         if !self.suspected.swap(true, Relaxed) {
             // A closed channel means that the program ends: nobody is left to act on it.
@@ -380,10 +434,21 @@ impl Backend {
         InARow { suspicions: self.suspicions.load(Relaxed), failures: self.failures.load(Relaxed) }
     }
 
-    /// What traffic has seen so far.
+    /// When traffic failed for the first time since its last success, if it did, by [`clock::now`].
+    pub fn failing_since(&self) -> Option<Duration> {
+        let is_failing = self.failures.load(Relaxed) > 0;
+        is_failing.then(|| Duration::from_micros(self.first_failure.load(Relaxed)))
+    }
+
+    /// When traffic last failed, if it ever did, by [`clock::now`].
+    pub fn last_failure(&self) -> Option<Duration> {
+        Some(self.last_failure.load(Relaxed)).filter(|micros| *micros > 0).map(Duration::from_micros)
+    }
+
+    /// What traffic has seen so far, in this process: what was counted before comes all at once, and is no news.
     pub fn tally(&self) -> Tally {
-        let sum = |counter: fn(&BackendStats) -> &Counter| self.stats.sum(counter);
-        let answers: u64 = (0..6).map(|class| self.stats.sum(|stats| &stats.responses[class])).sum();
+        let sum = |counter: fn(&BackendStats) -> &Counter| self.stats.sum_here(counter);
+        let answers: u64 = (0..6).map(|class| self.stats.sum_here(|stats| &stats.responses[class])).sum();
         // An HTTP request that could not connect counts in both.
         let failures = sum(|stats| &stats.failures).max(sum(|stats| &stats.connect_failures));
         Tally {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::incidents::Incidents;
 use crate::health::State;
 use crate::health::judge::Disagreement;
 
@@ -56,15 +57,29 @@ pub enum EventKind {
     OverrideExpired,
     /// The time of a drain was over, and what was left was cut.
     Cut,
+    /// A drill has put a fault in the way to a backend.
+    Drill,
+    /// It has ended.
+    DrillOver,
     /// Another configuration is in force.
     Reload,
     /// It was refused.
     ReloadRefused,
+    /// A configuration that was sent is in force.
+    Applied,
+    /// It was confirmed.
+    Confirmed,
+    /// It was not, or its guard did not hold, or somebody wanted it so: what was before is in force again.
+    TakenBack,
+    /// This process has taken over from another.
+    Upgrade,
+    /// Another process has not taken over from this one.
+    UpgradeFailed,
 }
 
 impl EventKind {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::State(State::Up),
         Self::State(State::Down),
         Self::State(State::Draining),
@@ -82,8 +97,15 @@ impl EventKind {
         Self::OverrideTakenBack,
         Self::OverrideExpired,
         Self::Cut,
+        Self::Drill,
+        Self::DrillOver,
         Self::Reload,
         Self::ReloadRefused,
+        Self::Applied,
+        Self::Confirmed,
+        Self::TakenBack,
+        Self::Upgrade,
+        Self::UpgradeFailed,
     ];
 
     /// The word that the API and the command line use.
@@ -101,8 +123,15 @@ impl EventKind {
             Self::OverrideTakenBack => "override_taken_back",
             Self::OverrideExpired => "override_expired",
             Self::Cut => "cut",
+            Self::Drill => "drill",
+            Self::DrillOver => "drill_over",
             Self::Reload => "reload",
             Self::ReloadRefused => "reload_refused",
+            Self::Applied => "applied",
+            Self::Confirmed => "confirmed",
+            Self::TakenBack => "taken_back",
+            Self::Upgrade => "upgrade",
+            Self::UpgradeFailed => "upgrade_failed",
         }
     }
 }
@@ -113,6 +142,8 @@ pub struct Events {
     kept: Mutex<VecDeque<Event>>,
     /// The number of the last one.
     last: watch::Sender<u64>,
+    /// Those among them that were failures of backends, in figures.
+    pub incidents: Incidents,
 }
 
 /// The events after a given one.

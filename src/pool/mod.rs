@@ -5,6 +5,7 @@ pub mod budget;
 mod dress;
 pub mod events;
 pub mod group;
+pub mod incidents;
 pub mod overrides;
 pub mod pick;
 pub mod preferences;
@@ -228,6 +229,16 @@ impl Pool {
             *known = leader;
             self.live.leader_changes.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Who had the work in the process before this one: no change of leader.
+    pub fn take_up_leader(&self, leader: Option<Arc<str>>) {
+        *self.live.leader.lock().unwrap_or_else(PoisonError::into_inner) = leader;
+    }
+
+    /// Changes of the leader that another process has counted.
+    pub fn count_leader_changes(&self, changes: u64) {
+        self.live.leader_changes.fetch_add(changes, Ordering::Relaxed);
     }
 
     /// Room in the queue of those who wait; `None` when it is full.

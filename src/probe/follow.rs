@@ -76,9 +76,13 @@ impl Runner {
                 self.watch(at, position, pool, backend, now);
             }
         }
+        // Who comes later is new to everybody.
+        self.past = None;
+        self.close_accounts_but(&followed);
         self.watched.retain(|serial, _| followed.contains(serial));
         self.agenda.prune();
         self.names.follow(&named);
+        self.verdicts.events.incidents.forget_pools(|name| order.pools.iter().any(|pool| *pool.config.name == *name));
         self.seat_judges(&order.pools, now);
         self.start_asking(now);
         self.pass_on_orders(&[]);
@@ -100,19 +104,22 @@ impl Runner {
         if watched.kind == Kind::Unchecked
             && let Some(knocking) = old.iter().position(|check| *check.name == *KNOCK_NAME)
         {
-            let id = self.agenda.ask(&knock(backend, pool.config.way.as_ref()), Asker { backend: serial, check: 0 });
+            let id = self
+                .agenda
+                .ask(&Arc::new(knock(backend, pool.config.way.as_ref())), Asker { backend: serial, check: 0 });
             watched.checks.push(Watch { question: id, ..old.swap_remove(knocking) });
         }
         for (number, check) in pool.config.checks.iter().enumerate() {
             let question = Arc::new(Question::of(check, &backend.address).among(&self.questions));
             let id = self.agenda.ask(&question, Asker { backend: serial, check: number });
             let same = old.iter().position(|known| known.name == check.name && known.question == id);
+            let past = self.past.as_ref().and_then(|past| past.find(backend, &check.name, &question));
             let watch = match same {
                 Some(same) => Watch { timing: check.timing, ..old.swap_remove(same) },
-                None => Watch::new(Arc::clone(&check.name), id, check.timing),
+                None => Watch { past, ..Watch::new(Arc::clone(&check.name), id, check.timing) },
             };
             // Of one that is new, nothing is known: the answer that others wait for would come too late.
-            if same.is_none() && check.timing.initial == Initial::Unknown {
+            if same.is_none() && past.is_none() && check.timing.initial == Initial::Unknown {
                 self.agenda.soon(id, now);
             }
             watched.checks.push(watch);
@@ -210,7 +217,7 @@ impl Runner {
     pub(super) fn start_knocking(&mut self, serial: u64) {
         let Some(watched) = self.watched.get_mut(&serial) else { return };
         let way = self.pools.get(watched.pool).and_then(|pool| pool.config.way.as_ref());
-        let question = knock(&watched.backend, way);
+        let question = Arc::new(knock(&watched.backend, way));
         let id = self.agenda.ask(&question, Asker { backend: serial, check: 0 });
         let watch = Watch::new(Arc::from(KNOCK_NAME), id, KNOCK);
         watched.backend.set_checks(vec![watch.status()]);
@@ -248,8 +255,8 @@ fn source(pool: &Pool) -> Source {
     }
 }
 
-fn knock(backend: &Backend, way: Option<&Arc<Way>>) -> Arc<Question> {
-    Arc::new(Question::new(CheckKind::Tcp, backend.address.clone(), KNOCK.timeout).by(way))
+pub(super) fn knock(backend: &Backend, way: Option<&Arc<Way>>) -> Question {
+    Question::new(CheckKind::Tcp, backend.address.clone(), KNOCK.timeout).by(way)
 }
 
 /// A new backend whose name is known already has its address at once.

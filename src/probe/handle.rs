@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::explanation::Explanation;
 use super::follow;
+use super::past::PastBackend;
 use super::report::Report;
 use crate::pool::{Override, Pool};
 
@@ -34,6 +35,8 @@ pub(super) enum Order {
     Follow(Follow),
     Override { overrides: Arc<Vec<Override>>, obeyed: oneshot::Sender<()> },
     Remember(Vec<Incumbent>),
+    Recall { answer: oneshot::Sender<Vec<PastBackend>> },
+    TakeUp(Vec<PastBackend>),
     Limit(usize),
     Explain { pool: Arc<str>, backend: Arc<str>, answer: oneshot::Sender<Option<Explanation>> },
     Probe { pool: Arc<str>, backend: Option<Arc<str>>, answer: oneshot::Sender<Option<Vec<Probed>>> },
@@ -146,6 +149,18 @@ impl Schedule {
     /// Who were the active backends when the program last ran. To be called before the first [`Schedule::follow`].
     pub fn remember(&self, incumbents: Vec<Incumbent>) {
         self.order(Order::Remember(incumbents));
+    }
+
+    /// What is known of all checks, for a process that takes over.
+    pub fn recall(&self) -> impl Future<Output = Vec<PastBackend>> + Send + 'static {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Recall { answer });
+        async move { answered.await.unwrap_or_default() }
+    }
+
+    /// What a process before this one knew of all checks. To be called before the first [`Schedule::follow`].
+    pub fn take_up(&self, past: Vec<PastBackend>) {
+        self.order(Order::TakeUp(past));
     }
 
     /// Who the active backends are, of pools that have one, by name of the pool; for the state file.

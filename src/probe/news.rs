@@ -76,14 +76,11 @@ impl Flip<'_> {
 
     fn message(&self) -> String {
         let Self { cause, left_up, backends, .. } = self;
-        let check = cause.check.as_ref().map_or_else(String::new, |check| format!("check {check}: "));
-        let layer = cause.layer.map_or_else(String::new, |layer| format!("{}: ", layer.word()));
         let lasted = match self.was {
             State::Unknown => String::new(),
             was => format!(" after {:.1?} {}", self.lasted, was.word()),
         };
-        let (now, reason) = (self.now.word(), &cause.reason);
-        format!("{now}{lasted}: {check}{layer}{reason}; {left_up} of {backends} up")
+        format!("{}{lasted}: {}; {left_up} of {backends} up", self.now.word(), cause.sentence())
     }
 }
 

@@ -17,7 +17,8 @@ use super::transcript::Log;
 use super::wire::{self, Security};
 use super::{agent, apache, exec, grpc, http, ldap, mysql, postgres, redis, script, smtp, tcp, tls};
 use crate::config::model::{self, Address, Check, CheckKind, SendProxy, Site};
-use crate::net::connect::connect_by;
+use crate::net::connect::{connect_by, knock};
+use crate::net::fault::{Fault, connect_into, knock_into};
 use crate::net::proxy_protocol::{Behalf, Header};
 use crate::net::transport::Transport;
 use crate::net::way::Way;
@@ -35,6 +36,8 @@ pub struct Question {
     pub way: Option<Way>,
     /// The header of the PROXY protocol that the backend wants first.
     pub send_proxy: Option<SendProxy>,
+    /// What a drill puts in the way.
+    fault: Option<Arc<Fault>>,
     /// What of it nobody may see.
     secrets: Vec<Arc<str>>,
     /// Made at the first attempt: most questions of a reload are only compared with those that are asked already.
@@ -78,6 +81,7 @@ impl Question {
             timeout,
             way: None,
             send_proxy: None,
+            fault: None,
             secrets: Vec::new(),
             prepared: OnceLock::new(),
             _among: Alive::default(),
@@ -99,9 +103,11 @@ impl Question {
     /// The failure that the check ends with.
     pub(super) async fn connect(&self, site: &Site, log: &Log) -> Result<Transport, Failure> {
         let left = (log.began() + self.timeout).saturating_duration_since(Instant::now());
-        let mut stream = connect_by(self.way.as_ref(), site, left)
-            .await
-            .map_err(|error| Failure::connecting(&error, self.timeout))?;
+        let connected = match &self.fault {
+            None => connect_by(self.way.as_ref(), site, left).await,
+            Some(fault) => connect_into(fault, self.way.as_ref(), site, left).await,
+        };
+        let mut stream = connected.map_err(|error| Failure::connecting(&error, self.timeout))?;
         let local = stream.local_address();
         log.connected(local, site.clone());
         if let Some(version) = self.send_proxy {
@@ -111,6 +117,19 @@ impl Question {
             log.sent(header.bytes());
         }
         Ok(stream)
+    }
+
+    /// The same for a mere knock at the port.
+    pub(super) async fn knock(&self, site: &Site) -> std::io::Result<()> {
+        match &self.fault {
+            None => knock(self.way.as_ref(), site, self.timeout).await,
+            Some(fault) => knock_into(fault, self.way.as_ref(), site, self.timeout).await,
+        }
+    }
+
+    /// Whether a drill plays the backend, which then has no TLS.
+    pub(super) fn is_played(&self) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.stands_in())
     }
 
     pub(super) fn prepared(&self) -> &Ready {
@@ -151,6 +170,12 @@ impl Question {
     pub fn announced(mut self, version: SendProxy) -> Self {
         self.send_proxy = Some(version);
         self
+    }
+
+    /// Meets a fault on its way.
+    #[must_use]
+    pub(super) fn into_fault(self, fault: Arc<Fault>) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 
     /// Gets there by this way.

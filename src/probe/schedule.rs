@@ -18,10 +18,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::curious::Curious;
+use super::drilled::Whose;
 use super::explanation::Kept;
 use super::handle::{Ends, Order, Progress, Schedule};
 use super::names::{Change, Names, Whereabouts};
-use super::question::{Alive, Question, attempt};
+use super::past::Memory;
+use super::question::{Alive, Question};
 use super::report::{Failure, Layer, Pace, Report};
 use super::silent::Silences;
 use super::transcript::Transcript;
@@ -32,9 +34,10 @@ use crate::config::model::{Address, Site};
 use crate::health::Judge;
 use crate::health::agenda::{Agenda, Asker, Next, QuestionId, Room};
 use crate::health::evidence::Budget;
+use crate::health::incident::Accountant;
 use crate::health::judge::{Answer, Location};
 use crate::pool::events::Events;
-use crate::pool::{Evidence, Override, Pool};
+use crate::pool::{Backend, Evidence, Override, Pool};
 
 /// Probes at once before anybody says otherwise. Each holds a descriptor.
 const MOST_AT_ONCE: usize = 1_024;
@@ -75,6 +78,7 @@ impl Schedule {
             planned: Vec::new(),
             dues: BinaryHeap::new(),
             remembered: HashMap::new(),
+            past: None,
             overrides: Arc::default(),
             obeyed: Vec::new(),
             watched: HashMap::default(),
@@ -85,6 +89,8 @@ impl Schedule {
             silences: Silences::default(),
             curious: Vec::new(),
             next_sample: None,
+            accountant: Accountant::default(),
+            unsettled_accounts: Vec::new(),
         };
         (handle, runner)
     }
@@ -118,12 +124,14 @@ pub struct Runner {
     pub(super) dues: BinaryHeap<Reverse<(Duration, usize)>>,
     /// The active backends, by pool, of this and earlier lives.
     pub(super) remembered: HashMap<Arc<str>, Arc<str>>,
+    /// What a process before this one knew, until the first table is followed.
+    pub(super) past: Option<Memory>,
     pub(super) overrides: Arc<Vec<Override>>,
     /// Those who wait until what they have ordered is published.
     obeyed: Vec<oneshot::Sender<()>>,
     pub(super) watched: HashMap<u64, Watched, FastState>,
     pub(super) verdicts: Verdicts,
-    attempts: JoinSet<(QuestionId, Report)>,
+    pub(super) attempts: JoinSet<(QuestionId, Whose, Report)>,
     pub(super) budget: Budget,
     /// Probes that wait for the budget.
     pub(super) unpaid: VecDeque<Unpaid>,
@@ -132,6 +140,9 @@ pub struct Runner {
     /// Those who wait for a probe.
     pub(super) curious: Vec<Curious>,
     pub(super) next_sample: Option<Duration>,
+    pub(super) accountant: Accountant,
+    /// Backends in an incident of which something was decided that is not published yet.
+    pub(super) unsettled_accounts: Vec<(Arc<Pool>, Arc<Backend>)>,
 }
 
 impl Runner {
@@ -156,8 +167,8 @@ impl Runner {
                     let mut ended = Some(ended);
                     while let Some(attempt) = ended {
                         // An attempt is never cancelled; one that panicked has said so itself.
-                        if let Ok((id, report)) = attempt {
-                            self.digest(id, report);
+                        if let Ok((id, whose, report)) = attempt {
+                            self.digest(id, whose, report);
                         }
                         ended = self.attempts.try_join_next();
                     }
@@ -187,6 +198,11 @@ impl Runner {
             }
             Order::Remember(incumbents) => self.remembered.extend(incumbents),
             Order::Limit(most) => self.most_at_once = most,
+            Order::TakeUp(past) => self.past = Some(Memory::new(past)),
+            Order::Recall { answer } => {
+                // Whoever asked does not want to know any more.
+                let _ = answer.send(self.recall());
+            }
             Order::Explain { pool, backend, answer } => {
                 // Whoever asked does not want to know any more.
                 let _ = answer.send(self.explain(&pool, &backend));
@@ -220,6 +236,7 @@ impl Runner {
         // A question whose name has no address is answered without being asked.
         self.conclude(now);
         self.verdicts.publish();
+        self.settle_accounts();
         for obeyed in self.obeyed.drain(..) {
             // Whoever ordered may not have waited for it.
             let _ = obeyed.send(());
@@ -259,12 +276,12 @@ impl Runner {
             Ok(address) => {
                 self.agenda.started(id, now);
                 self.expect_answer(id);
-                self.attempts.spawn(async move { (id, attempt(question, address).await) });
+                self.attempt(id, &question, &address);
             }
             Err(Whereabouts::Nowhere(why)) => {
                 self.agenda.started(id, now);
                 let result = Err(Failure::new(Layer::Resolve, why));
-                self.digest(id, Report { result, took: Duration::ZERO, transcript: Transcript::default() });
+                self.digest(id, Whose::All, Report { result, took: Duration::ZERO, transcript: Transcript::default() });
             }
             Err(_pending) => {
                 if let Address::Name(name, _) = &question.at {
@@ -287,7 +304,7 @@ impl Runner {
     }
 
     /// Gives an answer to every check that wants it, and plans the next attempt.
-    fn digest(&mut self, id: QuestionId, report: Report) {
+    fn digest(&mut self, id: QuestionId, whose: Whose, report: Report) {
         let Some(asked) = self.agenda.get_mut(id) else { return };
         let askers = std::mem::take(&mut asked.askers);
         let now = self.now();
@@ -299,6 +316,9 @@ impl Runner {
         let mut next = Next { interval: Duration::MAX, calm: true, good, slow: None };
         let mut done_knocking = None;
         for asker in &askers {
+            if !self.is_for(whose, *asker) {
+                continue;
+            }
             self.deliver(*asker, &kept, now, &mut next);
             let is_knock = self.watched.get(&asker.backend).is_some_and(Watched::is_knocked_at);
             if good && is_knock {
@@ -307,6 +327,10 @@ impl Runner {
         }
         if let Some(asked) = self.agenda.get_mut(id) {
             asked.askers = askers;
+        }
+        if matches!(whose, Whose::Aside(_)) {
+            // The others' attempt says when the next one is due.
+            return;
         }
         // Every asker has gone meanwhile: the next `follow` prunes the question.
         if next.interval == Duration::MAX {
@@ -349,6 +373,9 @@ impl Runner {
         }
         if judge.is_restless() {
             self.restless.push(pool);
+        }
+        if answer != Answer::Lost {
+            self.note_probe(asker.backend, answer != Answer::Bad);
         }
     }
 

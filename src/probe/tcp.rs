@@ -6,10 +6,9 @@
 use super::question::Question;
 use super::report::{Failure, Finding};
 use crate::config::model::Site;
-use crate::net::connect::knock;
 
 pub(super) async fn ask(question: &Question, address: &Site) -> Result<Finding, Failure> {
-    match knock(question.way.as_ref(), address, question.timeout).await {
+    match question.knock(address).await {
         Ok(()) => Ok(Finding::new("port is open")),
         Err(error) => Err(Failure::connecting(&error, question.timeout)),
     }

@@ -23,6 +23,7 @@ impl Runner {
         let backend = &evidence.backend;
         let Some(watched) = self.watched.get(&backend.slot.serial) else { return backend.evidence_taken() };
         let (pool, position) = (watched.pool, watched.position);
+        self.note_symptom(backend, evidence.symptom);
         let Some(judge) = self.judges.get_mut(pool) else { return backend.evidence_taken() };
         let response = judge.traffic_failed(position, evidence.symptom, backend.in_a_row(), now);
         if judge.is_restless() {

@@ -161,6 +161,7 @@ impl Runner {
             self.verdicts.fallen.push((Arc::clone(pool), Arc::clone(backend)));
         }
         let Some(watched) = self.watched.get(&backend.slot.serial) else { return };
+        let cause = cause(watched, because);
         if was.state != now.state {
             match now.state {
                 State::Up => backend.probes.flips_up.inc(),
@@ -168,7 +169,6 @@ impl Runner {
                 _ => {}
             }
             let left_up = self.judges.get(at).map_or(0, crate::health::Judge::up);
-            let cause = cause(watched, because);
             let flip = Flip {
                 backend,
                 was: was.state,
@@ -180,10 +180,11 @@ impl Runner {
             };
             flip.tell(&self.verdicts.events);
         } else if was.role != now.role && now.state != State::Unknown {
-            let cause = cause(watched, because);
             News::Role { backend, was: was.role, now: now.role, because: &cause.reason }
                 .tell(pool, &self.verdicts.events);
         }
+        let backend = Arc::clone(backend);
+        self.note_verdict(pool, &backend, (was, now), &cause);
     }
 
     /// Says what a drain's deadline is about to cut, of the backend and of whoever follows it.

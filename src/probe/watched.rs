@@ -8,7 +8,8 @@ use super::report::{Layer, Pace, Report};
 use super::transcript::Transcript;
 use crate::clock;
 use crate::health::agenda::QuestionId;
-use crate::health::judge::{Location, PlannedCheck};
+use crate::health::incident::Toll;
+use crate::health::judge::{Location, Past, PlannedCheck};
 use crate::health::{State, Timing};
 use crate::pool::{Backend, CheckStatus};
 
@@ -22,6 +23,8 @@ pub(super) struct Watched {
     /// Why its name has no address.
     pub(super) unresolved: Option<String>,
     pub(super) kind: Kind,
+    /// What had been counted when all was still well.
+    pub(super) calm: Toll,
 }
 
 /// Where its checks come from.
@@ -39,6 +42,8 @@ pub(super) struct Watch {
     pub(super) name: Arc<str>,
     pub(super) question: QuestionId,
     pub(super) timing: Timing,
+    /// What a process before this one has seen of it.
+    pub(super) past: Option<Past>,
     pub(super) last_good: Option<Kept>,
     pub(super) last_bad: Option<Kept>,
 }
@@ -58,15 +63,22 @@ impl Cause {
     pub(super) fn said(reason: impl Into<String>) -> Self {
         Self { check: None, layer: None, reason: reason.into(), transcript: Transcript::default() }
     }
+
+    /// With the check and the layer, where there are any.
+    pub(super) fn sentence(&self) -> String {
+        let check = self.check.as_ref().map_or_else(String::new, |check| format!("check {check}: "));
+        let layer = self.layer.map_or_else(String::new, |layer| format!("{}: ", layer.word()));
+        format!("{check}{layer}{}", self.reason)
+    }
 }
 
 impl Watch {
     pub(super) fn new(name: Arc<str>, question: QuestionId, timing: Timing) -> Self {
-        Self { name, question, timing, last_good: None, last_bad: None }
+        Self { name, question, timing, past: None, last_good: None, last_bad: None }
     }
 
     pub(super) fn planned(&self) -> PlannedCheck {
-        PlannedCheck { name: Arc::clone(&self.name), question: self.question, timing: self.timing }
+        PlannedCheck { name: Arc::clone(&self.name), question: self.question, timing: self.timing, past: self.past }
     }
 
     pub(super) fn status(&self) -> CheckStatus {
@@ -116,7 +128,15 @@ pub(super) fn slowness(pace: Pace, timing: &Timing) -> String {
 
 impl Watched {
     pub(super) fn new(backend: Arc<Backend>) -> Self {
-        Self { backend, pool: 0, position: 0, checks: Vec::new(), unresolved: None, kind: Kind::Checked }
+        Self {
+            backend,
+            pool: 0,
+            position: 0,
+            checks: Vec::new(),
+            unresolved: None,
+            kind: Kind::Checked,
+            calm: Toll::default(),
+        }
     }
 
     /// Whether its address is known.

@@ -35,8 +35,29 @@ use crate::route::crowd::Presence;
 /// How long accepting pauses at a limit before it looks again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts on one socket, for the listener that `name` says, until it says none.
-pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver<Option<Arc<str>>>) {
+/// For whom a socket is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Door {
+    /// For the listener of this name.
+    Open(Arc<str>),
+    /// For nobody any more: who waits is taken in, and then it is closed.
+    Shut,
+    /// Another process serves it from now on, and those who wait.
+    Left,
+}
+
+impl Door {
+    /// The listener, where it is open.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Open(name) => Some(name),
+            Self::Shut | Self::Left => None,
+        }
+    }
+}
+
+/// Accepts on one socket, for the listener that `door` says, until it says none.
+pub async fn run(worker: Rc<Worker>, socket: Unserved, mut door: watch::Receiver<Door>) {
     let socket = match socket.serve() {
         Ok(socket) => socket,
         Err(error) => {
@@ -47,23 +68,23 @@ pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver
     let mut seat = None;
     // Said once, not at every look: a flood would fill the log as well.
     let (mut full, mut failing) = (false, false);
-    while name.borrow_and_update().is_some() {
-        let Some((view, listener)) = newest(&worker, &name, &mut seat) else {
-            pause(&mut name).await;
+    while door.borrow_and_update().name().is_some() {
+        let Some((view, listener)) = newest(&worker, &door, &mut seat) else {
+            pause(&mut door).await;
             continue;
         };
         if is_full(&worker, view, listener) {
             if !std::mem::replace(&mut full, true) {
                 tracing::warn!(listener = %listener.config.name, "the limit of connections is reached; accepting pauses");
             }
-            pause(&mut name).await;
+            pause(&mut door).await;
             continue;
         }
         full = false;
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            _ = name.changed() => continue,
+            _ = door.changed() => continue,
             // Perhaps a new table: an old one must not be kept for want of clients.
             () = worker.ready_changes() => continue,
         };
@@ -71,7 +92,7 @@ pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver
             Ok((stream, address)) => {
                 failing = false;
                 // The wait may have been hours.
-                if let Some(seat) = newest(&worker, &name, &mut seat) {
+                if let Some(seat) = newest(&worker, &door, &mut seat) {
                     begin(&worker, seat, stream, address);
                 }
             }
@@ -80,11 +101,13 @@ pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "accepting pauses");
                 }
-                pause(&mut name).await;
+                pause(&mut door).await;
             }
         }
     }
-    if let Some(seat) = &seat {
+    if let Some(seat) = &seat
+        && *door.borrow() != Door::Left
+    {
         take_the_rest(&worker, &socket, seat);
     }
 }
@@ -92,18 +115,18 @@ pub async fn run(worker: Rc<Worker>, socket: Unserved, mut name: watch::Receiver
 /// A table, and the listener as that table has it.
 pub(super) type Seat = (Rc<View>, Arc<Listener>);
 
-/// The newest table that has the listener. Table and name change one after the other: between them it goes on as before.
+/// The newest table that has the listener. Table and door change one after the other: between them it goes on as before.
 pub(super) fn newest<'a>(
     worker: &Worker,
-    name: &watch::Receiver<Option<Arc<str>>>,
+    door: &watch::Receiver<Door>,
     seat: &'a mut Option<Seat>,
 ) -> Option<&'a Seat> {
     let view = worker.view();
-    let name = name.borrow();
+    let door = door.borrow();
     let stands = seat.as_ref().is_some_and(|(seen, listener)| {
-        seen.table.generation == view.table.generation && name.as_ref() == Some(&listener.config.name)
+        seen.table.generation == view.table.generation && door.name() == Some(&listener.config.name)
     });
-    if !stands && let Some(listener) = name.as_ref().and_then(|name| view.listener(name)) {
+    if !stands && let Some(listener) = door.name().and_then(|name| view.listener(name)) {
         *seat = Some((view, listener));
     }
     seat.as_ref()
@@ -273,9 +296,9 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-async fn pause(name: &mut watch::Receiver<Option<Arc<str>>>) {
+async fn pause(door: &mut watch::Receiver<Door>) {
     // Either way the loop looks at everything again.
-    let _ = tokio::time::timeout(PAUSE, name.changed()).await;
+    let _ = tokio::time::timeout(PAUSE, door.changed()).await;
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::config::model::{HttpVersion, Reads};
 use crate::health::Mode;
 use crate::net::buffer::{Buffer, SMALL, Size};
 use crate::net::connect;
+use crate::net::fault;
 use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
 use crate::net::transport::Transport;
@@ -374,11 +375,17 @@ pub async fn open(
     let pool = search.pool();
     let backend = lease.backend();
     let place = backend.moves();
-    let Some(site) = backend.site() else { return Err(Cause::ConnectFailed) };
+    let Some((site, fault)) = backend.way_there() else { return Err(Cause::ConnectFailed) };
     let begun = Instant::now();
     let connecting = async {
-        let mut socket =
-            connect::connect_by(pool.way.as_ref(), &site, deadline).await.map_err(|error| cause_of(&error))?;
+        let way = pool.way.as_ref();
+        let connected = match &fault {
+            None if http == HttpVersion::V1_1 => connect::connect_unwatched(way, &site, deadline).await,
+            None => connect::connect_by(way, &site, deadline).await,
+            // Boxed, as below.
+            Some(fault) => Box::pin(fault::connect_into(fault, way, &site, deadline)).await,
+        };
+        let mut socket = connected.map_err(|error| cause_of(&error))?;
         if let Some(introduction) = search.introduction {
             // Boxed, as below.
             Box::pin(socket.write_all(introduction.bytes())).await.map_err(|error| cause_of(&error))?;
@@ -388,7 +395,8 @@ pub async fn open(
     // The connect has a deadline of its own.
     let connected = watched(lease, deadline * 2, timer, pin!(connecting)).await;
     let took = begun.elapsed();
-    let opened = match (connected, &pool.tls) {
+    let is_played = fault.as_ref().is_some_and(|fault| fault.stands_in());
+    let opened = match (connected, pool.tls.as_ref().filter(|_| !is_played)) {
         (Ok(socket), None) => Ok(Stream::new(socket)),
         // Boxed: every connection would keep the room that its first moments need.
         (Ok(socket), Some(dress)) => Box::pin(agree(pool, (dress, http), lease, socket, deadline, timer)).await,

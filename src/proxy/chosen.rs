@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::log::{Ended, Line};
 use super::outcome::Phase;
 use super::worker::Worker;
-use crate::config::model::{PoolIndex, Reads, ValueMatch};
+use crate::config::model::{Destination, PoolIndex, Reads, ValueMatch};
 use crate::metrics::Rejection;
 use crate::net::buffer::{Buffer, Size};
 use crate::net::client_hello::{self, Hello};
@@ -76,10 +76,8 @@ pub(super) async fn choose(
             return None;
         }
     };
-    let question = Named { name: name.as_deref().unwrap_or_default(), client: address.ip().to_canonical() };
-    let route = listener.routes.find(&question).map(|route| (&route.destination, route.reads));
-    let own = || listener.config.destination.as_ref().map(|to| (to, listener.config.reads));
-    let chosen = route.or_else(own).and_then(|(to, reads)| Some((to.pools().next()?, reads)));
+    let (_, to) = destined(listener, name.as_deref().unwrap_or_default(), address.ip().to_canonical());
+    let chosen = to.and_then(|(to, reads)| Some((to.pools().next()?, reads)));
     let Some((pool, reads)) = chosen else {
         if is_hello {
             tell(client, &UNRECOGNIZED_NAME);
@@ -89,6 +87,18 @@ pub(super) async fn choose(
     };
     let line = Line::named(listener, Some(client), name.as_deref());
     Some(Chosen { pool, reads, line })
+}
+
+/// Where a client that asks for this name is sent, and by which route; by none: as the listener says.
+pub(super) fn destined<'l>(
+    listener: &'l Listener,
+    name: &str,
+    client: IpAddr,
+) -> (Option<usize>, Option<(&'l Destination, Reads)>) {
+    let position = listener.routes.position(&Named { name, client });
+    let route = position.and_then(|position| listener.routes.at(position));
+    let own = || listener.config.destination.as_ref().map(|to| (to, listener.config.reads));
+    (position, route.map(|route| (&route.destination, route.reads)).or_else(own))
 }
 
 /// Reads until it is clear which name the client asks for, within `timeouts.head`.

@@ -17,6 +17,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::net::splice::{Pipe, is_refusal};
 use crate::net::stream::{Stream, is_lost};
 use crate::net::way;
 use crate::net::wheel::Timer;
-use crate::pool::{Lease, Pool, Symptom};
+use crate::pool::{Backend, Lease, Pool, Symptom};
 
 /// Bytes moved one way before the other connections of the worker get their turn.
 const TURN: usize = 256 * 1024;
@@ -132,7 +133,12 @@ enum End {
 }
 
 impl Broken {
-    fn cause(&self, backend: End) -> Cause {
+    /// What that is, where `peer` has this end; it is counted where it is that one's fault.
+    #[cold]
+    fn cause(&self, backend: End, peer: &Backend) -> Cause {
+        if self.0 == backend {
+            peer.stats.mine().broken.inc();
+        }
         if self.0 == backend && is_lost(&self.1) { Cause::ConnectionLost } else { Cause::ResetInBody }
     }
 }
@@ -198,7 +204,7 @@ pub async fn relay(
     let mut moved = 0;
     let mut is_heard = false;
     let cause = poll_fn(|context| {
-        let polled = poll_both(context, &mut up, &mut down, client, backend);
+        let polled = poll_both(context, (&mut up, &mut down), client, backend, peer);
         if !is_heard && down.moved > 0 {
             is_heard = true;
             peer.spoke();
@@ -234,12 +240,18 @@ pub async fn relay(
     .await;
     timer.mark(None);
     part(cause, (client, &down), (backend, &up));
+    count_cause(peer, cause);
+    Relayed { received: up.moved, sent: down.moved, cause }
+}
+
+/// What is the backend's of why a relay has ended.
+fn count_cause(backend: &Arc<Backend>, cause: Option<Cause>) {
     match cause {
-        Some(Cause::Cut) => peer.stats.mine().cut.inc(),
-        Some(Cause::ConnectionLost) => peer.suspect(Symptom::Reset),
+        Some(Cause::Cut) => backend.stats.mine().cut.inc(),
+        Some(Cause::ConnectionLost) => backend.suspect(Symptom::Reset),
+        Some(Cause::BackendDown) => backend.stats.mine().broken.inc(),
         _ => {}
     }
-    Relayed { received: up.moved, sent: down.moved, cause }
 }
 
 /// How each side, with the way to it, learns of the end: in order, by a last word where one fits, or by a reset.
@@ -275,18 +287,28 @@ fn say(to: &mut Stream, word: &[u8]) -> bool {
 #[inline]
 fn poll_both(
     context: &mut Context<'_>,
-    up: &mut Way,
-    down: &mut Way,
+    (up, down): (&mut Way, &mut Way),
     client: &mut Stream,
     backend: &mut Stream,
+    peer: &Backend,
 ) -> Poll<Option<Cause>> {
-    if let Poll::Ready(Err(broken)) = up.poll(context, client, backend) {
-        return Poll::Ready(Some(broken.cause(End::To)));
+    let is_up_over = match up.poll(context, client, backend) {
+        Poll::Ready(Err(broken)) => return Poll::Ready(Some(broken.cause(End::To, peer))),
+        other => other.is_ready(),
+    };
+    let is_down_over = match down.poll(context, backend, client) {
+        Poll::Ready(Err(broken)) => return Poll::Ready(Some(broken.cause(End::From, peer))),
+        other => other.is_ready(),
+    };
+    let is_over = is_up_over && is_down_over;
+    // Closing a plain connection on which both have ended says so by itself.
+    if is_up_over && !(is_over && backend.is_plain()) {
+        up.pass_on_end(backend);
     }
-    if let Poll::Ready(Err(broken)) = down.poll(context, backend, client) {
-        return Poll::Ready(Some(broken.cause(End::From)));
+    if is_down_over && !(is_over && client.is_plain()) {
+        down.pass_on_end(client);
     }
-    if up.passed_on && down.passed_on { Poll::Ready(None) } else { Poll::Pending }
+    if is_over { Poll::Ready(None) } else { Poll::Pending }
 }
 
 impl Way {
@@ -295,15 +317,19 @@ impl Way {
         !self.passed_on && self.frames.is_some_and(|frames| frames.may_follow())
     }
 
+    /// Tells `to` once that nothing more comes.
+    fn pass_on_end(&mut self, to: &mut Stream) {
+        if !std::mem::replace(&mut self.passed_on, true) {
+            to.finish_sending();
+        }
+    }
+
+    /// Moves what can be moved; ready when all of it has been, up to the end, or one side has broken.
     fn poll(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Broken>> {
         let stop_at = self.moved + TURN as u64;
         loop {
             ready!(self.poll_send(context, to)).map_err(|error| Broken(End::To, error))?;
             if self.ended {
-                if !self.passed_on {
-                    to.finish_sending();
-                    self.passed_on = true;
-                }
                 return Poll::Ready(Ok(()));
             }
             if self.moved >= stop_at {

@@ -167,6 +167,9 @@ async fn reach(
                 }
                 stats.retries.inc();
                 notes.retries += 1;
+                if let Some(lease) = &notes.lease {
+                    lease.backend().stats.mine().retried.inc();
+                }
             }
         }
     }
@@ -185,6 +188,11 @@ fn count(listener: &Listener, pool: &Pool, notes: &Notes, cause: Option<Cause>) 
     }
     if let Some(cause) = cause {
         at_pool.failed[cause.index()].inc();
+        if let Some(lease) =
+            notes.lease.as_ref().filter(|_| notes.phase != Phase::Tunnel && cause != Cause::ClientAbort)
+        {
+            lease.backend().stats.mine().lost.inc();
+        }
     }
 }
 

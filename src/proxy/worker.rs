@@ -17,7 +17,7 @@ use super::idle::Idle;
 use super::log::AccessLog;
 use crate::balance::hash;
 use crate::balance::rng::Rng;
-use crate::net::wheel;
+use crate::net::{splice, wheel};
 use crate::pool::{Ask, Lease, Local, Notice, Pool, Seat, Wanted};
 use crate::route::{Listener, Published, Table};
 
@@ -46,10 +46,20 @@ pub struct Worker {
     rng: RefCell<Rng>,
     /// Called when what may serve has changed.
     ready: Notify,
-    draining: Cell<bool>,
+    draining: Cell<Option<Drain>>,
     ending: Cell<bool>,
     /// Relays under way.
     relays: Rc<Cell<u32>>,
+}
+
+/// Which connections end while the program drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Those that have been answered: the answer says so. One that waits for its next request may send it still, and no
+    /// client finds its connection closed when it asks.
+    Answered,
+    /// Also those that are idle.
+    Idle,
 }
 
 /// Whether work that comes now finds a backend.
@@ -119,7 +129,7 @@ impl Worker {
             view: RefCell::new(view),
             rng: RefCell::new(rng),
             ready: Notify::new(),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             ending: Cell::new(false),
             relays: Rc::default(),
         })
@@ -197,12 +207,18 @@ impl Worker {
     /// Whether the program is about to stop: connections end after the request they are at.
     #[inline]
     pub fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.draining.get().is_some()
+    }
+
+    /// Whether connections that are at no request end as well.
+    #[inline]
+    pub fn ends_idle(&self) -> bool {
+        self.draining.get() == Some(Drain::Idle)
     }
 
     /// Finish what is under way, begin nothing new.
-    pub fn drain(&self) {
-        self.draining.set(true);
+    pub fn drain(&self, drain: Drain) {
+        self.draining.set(Some(drain));
         wheel::wake_all();
     }
 
@@ -258,6 +274,7 @@ impl Worker {
             self.idle.sweep();
             self.links.sweep();
             self.log.flush();
+            splice::sweep();
             // Neither a worker without traffic nor its idle connections may live by an old table.
             let generation = self.view.borrow().table.generation;
             if self.view().table.generation != generation {

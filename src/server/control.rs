@@ -5,34 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 
+use super::begin::{Begun, begin};
 use super::certificates::Certificates;
 use super::listeners::Listeners;
-use super::reload::{self, Cause, reload as apply};
+use super::provisional::Changes;
+use super::reload::Cause;
+use super::supervisor::Supervisor;
+use super::upgrade::{self, Leaving, Upgrades};
 use super::workers::Workers;
-use super::{Loaded, Loader, Signals, StartError, Stopped};
-use crate::admin::{self, AdminState};
+use super::{Loaded, Loader, Signals, Start, StartError, Stopped};
 use crate::config::fingerprint;
-use crate::config::model::{ListenerTcp, Protocol, Site, Watch};
+use crate::config::model::{Protocol, Site, Watch};
+use crate::control::handover::Ledger;
 use crate::control::history::History;
-use crate::control::orders::{Around, Orders};
-use crate::control::state_file;
-use crate::control::traces::Exporter;
-use crate::control::{Life, Phase, ReloadRequest, Wanted};
-use crate::log::sink::Sinks;
-use crate::net::listen;
-use crate::pool::Bell;
+use crate::control::orders::Orders;
+use crate::control::{Life, Phase, ReloadRequest};
+use crate::net::listen::Handles;
+use crate::net::unix::SocketFile;
 use crate::pool::events::Events;
 use crate::probe::Schedule;
+use crate::proxy::worker::Drain;
 use crate::route::{Foundation, Published, Table};
-use crate::trace::Traces;
 
 /// The program calls itself ready when every backend has a verdict, and at the latest after this long.
-const FIRST_VERDICTS: Duration = Duration::from_secs(10);
+pub(super) const FIRST_VERDICTS: Duration = Duration::from_secs(10);
 /// How often `watch = true` looks at the files. A look and not a notice of the kernel: that misses files which are
 /// replaced by a link, as containers do.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ const LAST_LOGINS_AT_ONCE: Duration = Duration::from_millis(100);
 /// How long the last traces may take to go out.
 const LAST_TRACES: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether the last connection has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where everything is bound.
 #[derive(Debug)]
@@ -64,12 +65,39 @@ pub(super) struct Control {
     pub(super) life: Arc<Life>,
     pub(super) events: Arc<Events>,
     pub(super) orders: Orders,
-    files: Vec<PathBuf>,
-    seen: u64,
-    certificates: Certificates,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) seen: u64,
+    pub(super) certificates: Certificates,
     pub(super) history: Arc<History>,
+    pub(super) upgrades: Upgrades,
+    pub(super) supervisor: Arc<Supervisor>,
+    /// The admin port, while this process has it.
+    pub(super) admin: Option<AdminPort>,
+    /// Ends what keeps the orders: their file is another process's then.
+    pub(super) keeper: AbortHandle,
     /// What reads the configuration in force, where that is not what the files say.
-    in_force: Option<Loader>,
+    pub(super) in_force: Option<Loader>,
+    pub(super) changes: Changes,
+}
+
+/// The admin port, open until this is dropped.
+#[derive(Debug)]
+pub(super) struct AdminPort {
+    pub(super) handles: Handles,
+    pub(super) site: Site,
+    /// Dropping it takes the file away.
+    pub(super) file: Option<SocketFile>,
+    pub(super) open: watch::Sender<()>,
+    /// Ends when all has been answered.
+    pub(super) answering: JoinHandle<()>,
+}
+
+impl AdminPort {
+    /// Answers what has been asked, and ends; gives the file of its socket, and the task that answers.
+    pub(super) fn close(self) -> (Option<SocketFile>, JoinHandle<()>) {
+        drop(self.open);
+        (self.file, self.answering)
+    }
 }
 
 impl Control {
@@ -88,8 +116,14 @@ impl Control {
         self.seen = fingerprint(&self.files);
     }
 
+    /// Takes certificates by what this reads, which is not in the files.
+    pub(super) fn set_in_force(&mut self, in_force: Option<Loader>) {
+        self.in_force = in_force;
+    }
+
     fn has_changed_files(&mut self) -> bool {
-        if self.published.load().config.watch == Watch::Off {
+        // A process that takes over reads them itself.
+        if self.published.load().config.watch == Watch::Off || self.life.is_handing_over() {
             return false;
         }
         let seen = fingerprint(&self.files);
@@ -101,6 +135,7 @@ impl Control {
 pub(super) fn run(
     read: &Loader,
     signals: Signals,
+    start: Start,
     stops: mpsc::Receiver<()>,
     told: oneshot::Sender<Result<Started, StartError>>,
 ) -> Stopped {
@@ -113,8 +148,8 @@ pub(super) fn run(
         }
     };
     runtime.block_on(async {
-        match begin(read, signals) {
-            Ok((started, control, wishes, calls)) => {
+        match begin(read, signals, start).await {
+            Ok(Begun { started, control, wishes, calls }) => {
                 // As above.
                 let _ = told.send(Ok(started));
                 live(control, read, stops, wishes, calls).await
@@ -128,17 +163,19 @@ pub(super) fn run(
     })
 }
 
-/// The signals obeyed: those that stop, the one that reloads, and the one that opens logs anew.
-struct Calls {
+/// The signals obeyed: those that stop, the one that reloads, the one that opens logs anew, and the one that starts the
+/// program anew.
+pub(super) struct Calls {
     stop: Option<[Signal; 3]>,
     reload: Option<Signal>,
     reopen: Option<Signal>,
+    upgrade: Option<Signal>,
 }
 
 impl Calls {
-    fn of(signals: Signals) -> std::io::Result<Self> {
+    pub(super) fn of(signals: Signals) -> std::io::Result<Self> {
         Ok(match signals {
-            Signals::Ignore => Self { stop: None, reload: None, reopen: None },
+            Signals::Ignore => Self { stop: None, reload: None, reopen: None, upgrade: None },
             Signals::Obey => Self {
                 stop: Some([
                     signal(SignalKind::terminate())?,
@@ -147,121 +184,10 @@ impl Calls {
                 ]),
                 reload: Some(signal(SignalKind::hangup())?),
                 reopen: Some(signal(SignalKind::user_defined1())?),
+                upgrade: Some(signal(SignalKind::user_defined2())?),
             },
         })
     }
-}
-
-type Begun = (Started, Control, mpsc::Receiver<ReloadRequest>, Calls);
-
-fn begin(read: &Loader, signals: Signals) -> Result<Begun, StartError> {
-    // First of all: a signal that comes while starting must not be lost.
-    let calls = Calls::of(signals)?;
-    let loaded = read().map_err(StartError::Configuration)?;
-    let workers_count = loaded.config.workers.map_or_else(usable_cpus, |workers| workers.get() as usize);
-    let (evidence, reports) = mpsc::unbounded_channel();
-    let life = Arc::new(Life::default());
-    let sinks = Arc::new(Sinks::new(Arc::clone(&life.access_log_dropped)));
-    sinks.open(loaded.config.log_targets()).map_err(StartError::Log)?;
-    let (traces, finished) = Traces::new(Arc::clone(&life.spans_dropped));
-    let traces = Some(Arc::new(traces));
-    let foundation = Foundation { workers: workers_count, evidence, bell: Arc::new(Bell::default()), sinks, traces };
-    let mut table = Table::build(Arc::new(loaded.config.clone()), None, &foundation);
-    let place = state_file::place(loaded.config.state_file.as_deref(), std::env::var_os("STATE_DIRECTORY"));
-    let history = Arc::new(History::open(place.as_ref()));
-    table.generation = history.last() + 1;
-    let events = Arc::new(Events::default());
-    let (schedule, runner) = Schedule::new(reports, Arc::clone(&events));
-    schedule.limit(loaded.config.probes_at_once);
-    let published = Arc::new(Published::new(table));
-    let around = Around {
-        table: Arc::clone(&published),
-        schedule: schedule.clone(),
-        events: Arc::clone(&events),
-        life: Arc::clone(&life),
-    };
-    // Before anything is followed: what operators have ordered is obeyed from the first verdict on.
-    let (orders, keeper) = Orders::start(around, place)?;
-    let table = published.load();
-    schedule.follow(&table.pools);
-    table.pools.iter().for_each(|pool| pool.refresh());
-    let workers = Workers::start(workers_count, &published, &foundation.bell)?;
-    let mut control = Control {
-        published,
-        foundation,
-        schedule,
-        listeners: Listeners::default(),
-        workers,
-        workers_count,
-        life,
-        events,
-        orders,
-        files: Vec::new(),
-        seen: 0,
-        certificates: Certificates::default(),
-        history,
-        in_force: None,
-    };
-    let (wish, wishes) = mpsc::channel(16);
-    let admin = serve_admin(&control, &loaded, wish)?;
-    let warnings = loaded.warnings.clone();
-    reload::first(&mut control, loaded)?;
-    tokio::spawn(runner.run());
-    tokio::spawn(keeper.run());
-    let counts = (Arc::clone(&control.life.spans_exported), Arc::clone(&control.life.spans_dropped));
-    tokio::spawn(Exporter::new(finished, counts.0, counts.1).run());
-    let started = Started { addresses: control.listeners.sites(), admin };
-    announce(&started, &warnings);
-    Ok((started, control, wishes, calls))
-}
-
-/// Says where everything is.
-fn announce(started: &Started, warnings: &str) {
-    if !warnings.is_empty() {
-        tracing::warn!("{warnings}");
-    }
-    for (name, address) in &started.addresses {
-        tracing::info!(listener = %name, %address, "accepting");
-    }
-    if let Some(address) = &started.admin {
-        tracing::info!(%address, "admin port");
-    }
-}
-
-/// CPUs that this process may use: affinity and cgroup quota counted.
-fn usable_cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn serve_admin(
-    control: &Control,
-    loaded: &Loaded,
-    wish: mpsc::Sender<ReloadRequest>,
-) -> Result<Option<Site>, StartError> {
-    let Some(site) = &loaded.config.admin.bind else { return Ok(None) };
-    let refused = |error| StartError::Bind { what: "the admin port".into(), site: site.clone(), error };
-    let listen::Bound { mut sockets, site: local, file, .. } =
-        listen::bind(site, loaded.config.admin.socket_mode, &ListenerTcp::default(), 1).map_err(refused)?;
-    let socket = sockets.pop().ok_or_else(|| refused(std::io::Error::other("no socket")))?;
-    let state = AdminState {
-        table: Arc::clone(&control.published),
-        life: Arc::clone(&control.life),
-        events: Arc::clone(&control.events),
-        orders: control.orders.clone(),
-        schedule: control.schedule.clone(),
-        history: Arc::clone(&control.history),
-        reload: wish,
-        first_token: loaded.config.admin.token.clone(),
-        started: Timestamp::now(),
-        version: env!("CARGO_PKG_VERSION"),
-    };
-    tokio::spawn(async move {
-        // It goes with the runtime, when the process ends.
-        let _file = file;
-        let Err(error) = admin::serve(socket, Arc::new(state)).await;
-        tracing::error!(%error, "the admin port has ended");
-    });
-    Ok(Some(local))
 }
 
 async fn live(
@@ -271,9 +197,10 @@ async fn live(
     mut wishes: mpsc::Receiver<ReloadRequest>,
     calls: Calls,
 ) -> Stopped {
-    let Calls { mut stop, mut reload, mut reopen } = calls;
-    let life = Arc::clone(&control.life);
+    let Calls { mut stop, mut reload, mut reopen, mut upgrade } = calls;
+    let (life, supervisor) = (Arc::clone(&control.life), Arc::clone(&control.supervisor));
     let settled = control.schedule.settled();
+    supervisor.watch_over(control.workers.pulse());
     tokio::spawn(async move {
         if timeout(FIRST_VERDICTS, settled).await.is_err() {
             tracing::warn!("some backends have no verdict yet");
@@ -281,39 +208,58 @@ async fn live(
         if life.phase() == Phase::Starting {
             life.enter(Phase::Ready);
             tracing::info!("ready");
+            supervisor.ready("serving");
         }
     });
     let mut watch = tokio::time::interval(WATCH_EVERY);
-    loop {
+    let mut leaving = loop {
+        let next_look = control.next_look();
         tokio::select! {
-            () = told_to_stop(&mut stop, &mut stops) => break,
-            () = told(&mut reopen) => control.foundation.sinks.reopen(),
-            () = told(&mut reload) => {
-                // The outcome has been logged.
-                let _ = apply(&mut control, read, Cause::Signal).await;
+            () = told_to_stop(&mut stop, &mut stops) => break None,
+            () = told(&mut upgrade) => upgrade::start_anew(&mut control).await,
+            news = control.upgrades.news() => {
+                if let Some(leaving) = upgrade::act_on(&mut control, news).await {
+                    break Some(leaving);
+                }
             }
-            Some(ReloadRequest { wanted, owner, answer }) = wishes.recv() => {
-                let cause = match wanted {
-                    Wanted::Files => Cause::Command(owner),
-                    Wanted::Generation(number) => Cause::Rollback(number, owner),
-                };
-                let outcome = apply(&mut control, read, cause).await;
+            () = told(&mut reopen) => control.foundation.sinks.reopen(),
+            () = told(&mut reload) => control.follow_files(read, Cause::Signal).await,
+            Some(ReloadRequest { wanted, who, only_over, answer }) = wishes.recv() => {
+                let outcome = control.grant(read, wanted, who, only_over).await;
                 // Whoever asked may have gone.
                 let _ = answer.send(outcome);
             }
+            () = due(next_look) => control.look_after_change().await,
             _ = watch.tick() => {
                 control.foundation.sinks.tidy(control.published.load().config.log_targets());
                 let in_force = control.in_force.as_ref().unwrap_or(read);
                 control.certificates.look(&control.published.load(), in_force);
-                if control.has_changed_files() {
-                    // As above.
-                    let _ = apply(&mut control, read, Cause::Watch).await;
+                control.count();
+                // What changes while something waits is seen when nothing does any more.
+                if !control.is_waiting() && control.has_changed_files() {
+                    control.follow_files(read, Cause::Watch).await;
                 }
             }
         }
-    }
-    let stopped = shut_down(&mut control, &mut stops, &mut stop).await;
+    };
+    let stopped = match &mut leaving {
+        None => shut_down(&mut control, &mut stops, &mut stop).await,
+        Some(leaving) => {
+            drop(wishes);
+            upgrade::leave(&mut control, leaving, &mut stops, &mut stop).await
+        }
+    };
+    finish(control, leaving, stopped, told_to_stop(&mut stop, &mut stops)).await;
+    stopped
+}
+
+/// The end, once nothing is accepted and what was open is over, or its time is.
+async fn finish(control: Control, leaving: Option<Leaving>, stopped: Stopped, told_again: impl Future<Output = ()>) {
     control.workers.end();
+    if let Some(mut leaving) = leaving {
+        leaving.account(Ledger::of(&control.published.load(), &control.life));
+        leaving.answer_the_last().await;
+    }
     // Lines are written while nothing else is left to do here.
     control.foundation.sinks.finish();
     if let Some(traces) = &control.foundation.traces {
@@ -327,22 +273,22 @@ async fn live(
                 tracing::warn!("a database takes its time over the login of a probe: it is broken off");
             }
         }
-        () = told_to_stop(&mut stop, &mut stops) => {}
+        () = told_again => {}
     }
     tracing::info!("stopped");
-    stopped
 }
 
 /// Not ready, lead time, no more accepting, finish or deadline.
 async fn shut_down(control: &mut Control, stops: &mut mpsc::Receiver<()>, calls: &mut Option<[Signal; 3]>) -> Stopped {
     let shutdown = control.published.load().config.shutdown;
     control.life.enter(Phase::Stopping);
+    control.supervisor.stopping();
     tracing::info!(lead = ?shutdown.lead, drain = ?shutdown.drain, "stopping");
     if timeout(shutdown.lead, told_to_stop(calls, stops)).await.is_ok() {
         return Stopped::AtOnce;
     }
     control.listeners.close();
-    control.workers.drain();
+    control.workers.drain(Drain::Idle);
     let deadline = Instant::now() + shutdown.drain;
     // The workers first take what waits to be accepted.
     let mut looked = false;
@@ -364,12 +310,12 @@ async fn shut_down(control: &mut Control, stops: &mut mpsc::Receiver<()>, calls:
 
 /// Flows of UDP that are open. They do not count as connections: whoever sends datagrams from many addresses must not
 /// keep connections out.
-fn flows(table: &Table) -> u32 {
+pub(super) fn flows(table: &Table) -> u32 {
     let listeners = table.listeners.iter().filter(|listener| listener.config.protocol == Protocol::Udp);
     listeners.map(|listener| listener.open.load(Relaxed)).sum()
 }
 
-async fn told_to_stop(calls: &mut Option<[Signal; 3]>, stops: &mut mpsc::Receiver<()>) {
+pub(super) async fn told_to_stop(calls: &mut Option<[Signal; 3]>, stops: &mut mpsc::Receiver<()>) {
     match calls {
         Some([terminate, interrupt, quit]) => {
             tokio::select! {
@@ -384,6 +330,14 @@ async fn told_to_stop(calls: &mut Option<[Signal; 3]>, stops: &mut mpsc::Receive
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+/// A moment, where there is one.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

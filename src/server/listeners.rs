@@ -2,28 +2,25 @@
 
 use std::collections::HashMap;
 use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::StartError;
+use super::given::Given;
 use super::workers::Workers;
 use crate::config::model::{Config, Listener, ListenerTcp, Protocol, Site};
+use crate::control::handover::{Of, Offered, Transport};
 use crate::net::listen::Handles;
 use crate::net::unix::SocketFile;
 use crate::net::way::{self, Way};
 use crate::net::{datagram, listen};
+use crate::proxy::accept::Door;
 
 /// What a socket is known by: its transport and its configured address; with port 0, which is a different port each time,
 /// its listener too.
 type Key = (Transport, Site, Option<Arc<str>>);
-
-/// Ports of the two have nothing to do with each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Transport {
-    Stream,
-    Datagram,
-}
 
 impl Transport {
     fn of(protocol: Protocol) -> Self {
@@ -36,9 +33,19 @@ impl Transport {
     fn bind(self, site: &Site, listener: &Listener, workers: usize) -> std::io::Result<Opened> {
         match (self, site) {
             (Self::Stream, _) => listen::bind(site, listener.socket_mode, &listener.tcp, workers).map(Opened::Stream),
-            (Self::Datagram, Site::Ip(address)) => datagram::bind(*address, workers).map(Opened::Datagram),
+            (Self::Datagram, Site::Ip(address)) => datagram::bind(*address, workers).and_then(Opened::datagrams),
             // Refused by the configuration.
             (Self::Datagram, Site::Unix(_)) => Err(std::io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Takes up what another program has bound there.
+    fn adopt(self, sockets: Vec<OwnedFd>, site: &Site, listener: &Listener, workers: usize) -> std::io::Result<Opened> {
+        match self {
+            Self::Stream => {
+                listen::adopt(sockets, site, listener.socket_mode, &listener.tcp, workers).map(Opened::Stream)
+            }
+            Self::Datagram => datagram::adopt(sockets, workers).and_then(Opened::datagrams),
         }
     }
 }
@@ -47,19 +54,28 @@ impl Transport {
 #[derive(Debug)]
 enum Opened {
     Stream(listen::Bound),
-    Datagram(Vec<UdpSocket>),
+    Datagram(Vec<UdpSocket>, Handles),
+}
+
+impl Opened {
+    fn datagrams(sockets: Vec<UdpSocket>) -> std::io::Result<Self> {
+        let handles = Handles::of_datagrams(&sockets)?;
+        Ok(Self::Datagram(sockets, handles))
+    }
 }
 
 /// The sockets that are open.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     open: HashMap<Key, Open>,
+    /// What another program has bound for us, and no listener has taken up yet.
+    pub(super) given: Given,
 }
 
 #[derive(Debug)]
 struct Open {
-    /// For which listener it accepts; `None` closes it.
-    name: watch::Sender<Option<Arc<str>>>,
+    /// For which listener it accepts.
+    door: watch::Sender<Door>,
     site: Site,
     /// Dropping it takes the file away.
     file: Option<SocketFile>,
@@ -99,11 +115,16 @@ fn prove(config: &Config) -> Result<(), StartError> {
 }
 
 impl Listeners {
+    /// None is open yet, and these are there to be taken up.
+    pub(super) fn with(given: Given) -> Self {
+        Self { open: HashMap::new(), given }
+    }
+
     /// Binds what `config` has and is not open yet.
     ///
     /// # Errors
     /// What sockets cannot be told, or the first address that cannot be bound; nothing is changed then.
-    pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, StartError> {
+    pub(super) fn bind(&mut self, config: &Config, workers: usize) -> Result<Bound, StartError> {
         let mut bound = Bound::default();
         prove(config)?;
         for listener in &config.listeners {
@@ -112,7 +133,11 @@ impl Listeners {
                 if self.open.contains_key(&key) {
                     continue;
                 }
-                let opened = key.0.bind(site, listener, workers).map_err(|error| StartError::Bind {
+                let opened = match self.given.take(key.0, site, &listener.name) {
+                    Some(sockets) => key.0.adopt(sockets, site, listener, workers),
+                    None => key.0.bind(site, listener, workers),
+                };
+                let opened = opened.map_err(|error| StartError::Bind {
                     what: format!("listener `{}`", listener.name),
                     site: site.clone(),
                     error,
@@ -141,28 +166,29 @@ impl Listeners {
                 }
                 open.tcp.clone_from(&listener.tcp);
             }
-            open.name.send_if_modified(|current| {
-                let differs = *current != name;
-                *current = name;
+            let door = name.map_or(Door::Shut, Door::Open);
+            open.door.send_if_modified(|current| {
+                let differs = *current != door;
+                *current = door;
                 differs
             });
             stays
         });
         for (key, name, opened) in bound.0 {
             let tcp = wanted.get(&key).map(|listener| listener.tcp.clone()).unwrap_or_default();
-            let (sender, receiver) = watch::channel(Some(name));
+            let (sender, receiver) = watch::channel(Door::Open(name));
             let (site, file, handles) = match opened {
                 Opened::Stream(listen::Bound { sockets, site, file, handles }) => {
                     workers.accept(sockets, &receiver);
                     (site, file, handles)
                 }
-                Opened::Datagram(sockets) => {
+                Opened::Datagram(sockets, handles) => {
                     let local = sockets.first().and_then(|socket| socket.local_addr().ok());
                     workers.receive(sockets, &receiver);
-                    (local.map_or_else(|| key.1.clone(), Site::from), None, Handles::default())
+                    (local.map_or_else(|| key.1.clone(), Site::from), None, handles)
                 }
             };
-            self.open.insert(key, Open { name: sender, site, file, tcp, handles });
+            self.open.insert(key, Open { door: sender, site, file, tcp, handles });
         }
     }
 
@@ -173,7 +199,7 @@ impl Listeners {
             let stays = *transport == Transport::Datagram;
             if !stays {
                 // Nobody listens any more: it is closed already.
-                let _ = open.name.send(None);
+                let _ = open.door.send(Door::Shut);
             }
             stays
         });
@@ -181,7 +207,39 @@ impl Listeners {
 
     /// Where each listener really accepts.
     pub(super) fn sites(&self) -> Vec<(Arc<str>, Site)> {
-        let named = |open: &Open| open.name.borrow().clone().map(|name| (name, open.site.clone()));
+        let named = |open: &Open| open.door.borrow().name().map(|name| (Arc::clone(name), open.site.clone()));
         self.open.values().filter_map(named).collect()
+    }
+
+    /// All of them, for another process, in one order as long as nothing is applied.
+    pub(super) fn offer(&self) -> Vec<(Offered, &Handles)> {
+        let offered = |((transport, site, _), open): (&Key, &'_ Open)| {
+            let name = open.door.borrow().name().map(ToString::to_string)?;
+            let count = open.handles.descriptors().len();
+            Some(Offered { of: Of::Listener(name), transport: *transport, site: site.to_string(), count })
+        };
+        self.open.iter().filter_map(|entry| Some((offered(entry)?, &entry.1.handles))).collect()
+    }
+
+    /// The process before this one has let go: what it has left is ours, files among it.
+    pub(super) fn claim(&mut self) {
+        self.open.values_mut().filter_map(|open| open.file.as_mut()).for_each(SocketFile::claim);
+    }
+
+    /// Another process has taken some of them up, known by their names and configured addresses: it has those who wait
+    /// there, too. The others are closed.
+    pub(super) fn hand_over(&mut self, taken: &[Offered]) {
+        for ((transport, site, _), open) in self.open.drain() {
+            let site = site.to_string();
+            let is_taken = taken.iter().any(|it| {
+                let same_name = matches!(&it.of, Of::Listener(name) if open.door.borrow().name().is_some_and(|own| **own == **name));
+                same_name && it.transport == transport && it.site == site
+            });
+            // Nobody listens any more: it is closed already.
+            let _ = open.door.send(if is_taken { Door::Left } else { Door::Shut });
+            if is_taken && let Some(file) = open.file {
+                file.leave();
+            }
+        }
     }
 }

@@ -2,10 +2,18 @@
 //!
 //! Control runs on a thread of its own (`control::run`); [`Server::start`] returns when everything is bound.
 
+mod begin;
 mod certificates;
 mod control;
+mod counting;
+mod given;
 mod listeners;
+mod proof;
+mod provisional;
 mod reload;
+mod supervisor;
+mod takeover;
+mod upgrade;
 mod workers;
 
 use std::path::PathBuf;
@@ -17,6 +25,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::model::{Config, Site, UnixName};
 use crate::config::{self, Color, Written};
 use crate::control::state_file::StateError;
+use crate::net::inherited::Inherited;
+
+pub use takeover::{Takeover, TakeoverError};
+pub use upgrade::{Program, TAKEOVER};
+
+pub use proof::{load, prove};
 
 /// Reads the configuration; called at the start and for each reload.
 pub type Loader = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
@@ -74,6 +88,9 @@ pub enum StartError {
     /// What operators have ordered cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The process before this one goes on; the text says why.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// The system refused a thread or a runtime.
     #[error("the system gave no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -121,10 +138,21 @@ fn bare(name: &UnixName) -> String {
 /// Who tells the program to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signals {
-    /// SIGTERM, SIGINT and SIGQUIT stop, SIGHUP reloads.
+    /// SIGTERM, SIGINT and SIGQUIT stop, SIGHUP reloads, USR1 opens logs anew, USR2 starts the program anew.
     Obey,
     /// Only [`Server::stop`]; for tests.
     Ignore,
+}
+
+/// What a start goes on from, and how the program is started anew.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// What the process before this one hands over.
+    pub takeover: Option<Takeover>,
+    /// What USR2 starts; `None`: nothing.
+    pub program: Option<Program>,
+    /// Sockets that systemd has opened.
+    pub inherited: Vec<Inherited>,
 }
 
 /// How it ended.
@@ -153,11 +181,19 @@ impl Server {
     /// # Errors
     /// Problems of the configuration, an address in use, no threads.
     pub fn start(loader: Loader, signals: Signals) -> Result<Self, StartError> {
+        Self::start_from(loader, signals, Start::default())
+    }
+
+    /// The same, from where another process has left off.
+    ///
+    /// # Errors
+    /// As [`Server::start`], and that the other process does not let go.
+    pub fn start_from(loader: Loader, signals: Signals, start: Start) -> Result<Self, StartError> {
         let (stop, stops) = mpsc::channel(4);
         let (told, tell) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || control::run(&loader, signals, stops, told))?;
+            .spawn(move || control::run(&loader, signals, start, stops, told))?;
         match tell.blocking_recv() {
             Ok(Ok(started)) => Ok(Self { addresses: started.addresses, admin: started.admin, stop, thread }),
             Ok(Err(error)) => Err(error),

@@ -8,15 +8,15 @@ use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::metrics;
 use crate::net::listen::Unserved;
 use crate::net::wheel;
 use crate::pool::{Bell, Notice};
-use crate::proxy::accept;
+use crate::proxy::accept::{self, Door};
 use crate::proxy::udp;
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{Drain, Worker};
 use crate::route::Published;
 
 /// Events of sockets handled between two looks at timers and channels; swept from 31 to 127, CPU differs by less than noise.
@@ -25,12 +25,14 @@ const EVENT_INTERVAL: u32 = 61;
 /// What a worker is told to do.
 #[derive(Debug)]
 enum Order {
-    /// Accept on this socket for the listener that `name` says, until it says none.
-    Accept { socket: Unserved, name: watch::Receiver<Option<Arc<str>>> },
-    /// Take datagrams from this socket for the listener that `name` says, until it says none.
-    Receive { socket: UdpSocket, name: watch::Receiver<Option<Arc<str>>> },
+    /// Accept on this socket for the listener that `door` says, until it says none.
+    Accept { socket: Unserved, door: watch::Receiver<Door> },
+    /// Take datagrams from this socket for the listener that `door` says, until it says none.
+    Receive { socket: UdpSocket, door: watch::Receiver<Door> },
+    /// Say that this thread turns.
+    Answer(oneshot::Sender<()>),
     /// Let connections end after what they are at.
-    Drain,
+    Drain(Drain),
     /// Tell tunnels that they end, drop everything, and end.
     End,
 }
@@ -42,6 +44,24 @@ pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
     /// Client connections open in the process.
     pub(super) open: Arc<AtomicU32>,
+}
+
+/// Whether all threads turn.
+#[derive(Debug)]
+pub(super) struct Pulse(Vec<UnboundedSender<Order>>);
+
+impl Pulse {
+    /// Ends when each of them has said so.
+    pub(super) async fn felt(&self) {
+        for worker in &self.0 {
+            let (answer, answered) = oneshot::channel();
+            tell(worker, Order::Answer(answer));
+            if answered.await.is_err() {
+                // It has ended, by a panic or with the program: neither is a sign of life.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// What a thread starts with.
@@ -81,23 +101,28 @@ impl Workers {
         Ok(all)
     }
 
-    /// Each worker accepts on its own of these sockets, which are as many as there are workers.
-    pub(super) fn accept(&self, sockets: Vec<Unserved>, name: &watch::Receiver<Option<Arc<str>>>) {
-        for (order, socket) in self.orders.iter().zip(sockets) {
-            tell(order, Order::Accept { socket, name: name.clone() });
+    /// The workers accept on these sockets, by turns: where there are more sockets than workers, none is left out.
+    pub(super) fn accept(&self, sockets: Vec<Unserved>, door: &watch::Receiver<Door>) {
+        for (order, socket) in self.orders.iter().cycle().zip(sockets) {
+            tell(order, Order::Accept { socket, door: door.clone() });
         }
     }
 
     /// The same for datagrams.
-    pub(super) fn receive(&self, sockets: Vec<UdpSocket>, name: &watch::Receiver<Option<Arc<str>>>) {
-        for (order, socket) in self.orders.iter().zip(sockets) {
-            tell(order, Order::Receive { socket, name: name.clone() });
+    pub(super) fn receive(&self, sockets: Vec<UdpSocket>, door: &watch::Receiver<Door>) {
+        for (order, socket) in self.orders.iter().cycle().zip(sockets) {
+            tell(order, Order::Receive { socket, door: door.clone() });
         }
     }
 
+    /// How to find out whether they turn.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(self.orders.clone())
+    }
+
     /// Lets connections end after what they are at.
-    pub(super) fn drain(&self) {
-        self.orders.iter().for_each(|order| tell(order, Order::Drain));
+    pub(super) fn drain(&self, drain: Drain) {
+        self.orders.iter().for_each(|order| tell(order, Order::Drain(drain)));
     }
 
     /// Drops everything and waits for the threads' end.
@@ -138,13 +163,17 @@ async fn live(start: Start) {
     tokio::task::spawn_local(Rc::clone(&worker).sweep());
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Accept { socket, name } => {
-                tokio::task::spawn_local(accept::run(Rc::clone(&worker), socket, name));
+            Order::Accept { socket, door } => {
+                tokio::task::spawn_local(accept::run(Rc::clone(&worker), socket, door));
             }
-            Order::Receive { socket, name } => {
-                tokio::task::spawn_local(udp::run(Rc::clone(&worker), socket, name));
+            Order::Receive { socket, door } => {
+                tokio::task::spawn_local(udp::run(Rc::clone(&worker), socket, door));
             }
-            Order::Drain => worker.drain(),
+            Order::Answer(answer) => {
+                // Whoever asked has waited long enough.
+                let _ = answer.send(());
+            }
+            Order::Drain(drain) => worker.drain(drain),
             Order::End => {
                 worker.end().await;
                 break;

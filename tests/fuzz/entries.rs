@@ -179,7 +179,7 @@ fn imported(input: &[u8], imported: &Imported) {
 
 fn import_haproxy(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    imported(input, &haproxy::import("haproxy.cfg", &text));
+    imported(input, &haproxy::import("haproxy.cfg", &text, &|_name| Some(text.to_string())));
 }
 
 fn import_nginx(input: &[u8]) {

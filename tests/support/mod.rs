@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod client;
 pub mod eventually;
 pub mod fake;
+pub mod frames;
 pub mod h2;
 pub mod h2_origin;
 pub mod load;
@@ -29,6 +30,7 @@ pub mod real_redis;
 pub mod real_slapd;
 pub mod systems;
 pub mod tls;
+pub mod yaml;
 
 pub use backend_process::BackendProcess;
 pub use balancer::Balancer;

@@ -2,20 +2,25 @@
 
 use std::sync::Arc;
 
-use prometheus::proto::{LabelPair, MetricFamily};
-
-use super::sample::{and, flag, histogram, label, made, sample};
+use super::flag;
+use super::page::{Labels, Page};
 use crate::health::{Mode, State};
 use crate::metrics::family::{self, Family};
-use crate::metrics::{Counter, FAILURES, PoolStats, STATUS_CLASSES, STAYS};
+use crate::metrics::{Counter, FAILURES, Histogram, PoolStats, STATUS_CLASSES, STAYS};
 use crate::pool::{AlarmKind, Pool};
 use crate::route::Table;
 
-pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
-    let pools: Vec<_> = table.pools.iter().map(|pool| (vec![label("pool", &pool.config.name)], pool)).collect();
+/// A pool with its label.
+type Labelled<'t> = (Labels, &'t Arc<Pool>);
+
+pub(super) fn write(table: &Table, page: &mut Page) {
+    let pools: Vec<Labelled<'_>> =
+        table.pools.iter().map(|pool| (Labels::of("pool", &pool.config.name), pool)).collect();
     let mut single = |family: &Family, value: &dyn Fn(&Pool) -> f64| {
-        let samples = pools.iter().map(|(labels, pool)| sample(family, labels.clone(), value(pool)));
-        families.push(made(family, samples.collect()));
+        let mut lines = page.family(family);
+        for (labels, pool) in &pools {
+            lines.add(labels, value(pool));
+        }
     };
     single(&family::POOL_BACKENDS, &|pool| pool.backends.len() as f64);
     single(&family::POOL_BACKENDS_UP, &|pool| pool.backends.iter().filter(|it| it.state() == State::Up).count() as f64);
@@ -27,70 +32,78 @@ pub(super) fn collect(table: &Table, families: &mut Vec<MetricFamily>) {
     single(&family::POOL_QUEUED, &|pool| pool.stats.sum(|it| &it.queued) as f64);
     single(&family::POOL_RECEIVED, &|pool| pool.stats.sum(|it| &it.received_bytes) as f64);
     single(&family::POOL_SENT, &|pool| pool.stats.sum(|it| &it.sent_bytes) as f64);
+    by_word(&pools, page, &family::POOL_REQUESTS, "code", &STATUS_CLASSES, |it| &it.responses);
+    by_word(&pools, page, &family::POOL_FAILED, "cause", &FAILURES, |it| &it.failed);
+    times(&pools, page);
+    alarms(&pools, page);
+    let sticky: Vec<_> = pools.iter().filter(|(_, pool)| pool.sticky.is_some()).cloned().collect();
+    by_word(&sticky, page, &family::POOL_STICKY, "result", &STAYS, |it| &it.sticky);
+    leaders(table, &pools, page);
+}
 
-    let mut requests = Vec::new();
-    let mut failed = Vec::new();
-    let mut queue = Vec::new();
-    let mut connect = Vec::new();
-    let mut response = Vec::new();
-    let mut probe = Vec::new();
-    for (labels, pool) in &pools {
-        let count = |pick: fn(&PoolStats) -> &[Counter], at: usize| pool.stats.sum(|it| &pick(it)[at]) as f64;
-        for (at, class) in STATUS_CLASSES.iter().enumerate() {
-            requests.push(sample(&family::POOL_REQUESTS, and(labels, "code", class), count(|it| &it.responses, at)));
+/// A count for each word of a list.
+fn by_word(
+    pools: &[Labelled<'_>],
+    page: &mut Page,
+    family: &Family,
+    name: &str,
+    words: &[&str],
+    counters: fn(&PoolStats) -> &[Counter],
+) {
+    let mut lines = page.family(family);
+    for (labels, pool) in pools {
+        for (at, word) in words.iter().enumerate() {
+            lines.with(labels, name, word, pool.stats.sum(|it| &counters(it)[at]) as f64);
         }
-        for (at, cause) in FAILURES.iter().enumerate() {
-            failed.push(sample(&family::POOL_FAILED, and(labels, "cause", cause), count(|it| &it.failed, at)));
-        }
-        queue.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.queue)));
-        connect.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.connect)));
-        response.push(histogram(labels.clone(), pool.stats.copies().map(|it| &it.response)));
-        probe.push(histogram(labels.clone(), pool.backends.iter().map(|it| &it.probes.duration)));
     }
-    families.push(made(&family::POOL_REQUESTS, requests));
-    families.push(made(&family::POOL_FAILED, failed));
-    families.push(made(&family::POOL_QUEUE, queue));
-    families.push(made(&family::POOL_CONNECT, connect));
-    families.push(made(&family::POOL_RESPONSE, response));
-    families.push(made(&family::POOL_PROBE, probe));
-    alarms(&pools, families);
-    sticky(&pools, families);
-    leaders(table, &pools, families);
 }
 
-/// A pool with its label.
-type Labelled<'t> = (Vec<LabelPair>, &'t Arc<Pool>);
+fn times(pools: &[Labelled<'_>], page: &mut Page) {
+    #[expect(clippy::type_complexity, reason = "a table that is read on the spot")]
+    let timed: [(&Family, fn(&PoolStats) -> &Histogram); 3] = [
+        (&family::POOL_QUEUE, |it| &it.queue),
+        (&family::POOL_CONNECT, |it| &it.connect),
+        (&family::POOL_REQUEST, |it| &it.request),
+    ];
+    for (family, histogram) in timed {
+        let mut lines = page.family(family);
+        for (labels, pool) in pools {
+            lines.histogram(labels, pool.stats.copies().map(histogram));
+        }
+    }
+    let mut lines = page.family(&family::POOL_RESPONSE);
+    for (labels, pool) in pools {
+        // Collected: the buckets ask for them again and again.
+        let exemplars: Vec<_> = pool.stats.copies().map(|it| &it.response_exemplars).collect();
+        lines.histogram_of(labels, pool.stats.copies().map(|it| &it.response), &exemplars);
+    }
+    let mut lines = page.family(&family::POOL_PROBE);
+    for (labels, pool) in pools {
+        lines.histogram(labels, pool.backends.iter().map(|it| &it.probes.duration));
+    }
+}
 
-fn alarms(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
-    let samples = pools.iter().flat_map(|(labels, pool)| {
+fn alarms(pools: &[Labelled<'_>], page: &mut Page) {
+    let mut lines = page.family(&family::POOL_ALARM);
+    for (labels, pool) in pools {
         let raised = pool.alarms();
-        AlarmKind::ALL.map(|kind| {
-            let labels = and(labels, "alarm", kind.word());
-            sample(&family::POOL_ALARM, labels, flag(raised.iter().any(|alarm| alarm.kind == kind)))
-        })
-    });
-    families.push(made(&family::POOL_ALARM, samples.collect()));
-}
-
-/// Whether clients stay, of the pools in which they do.
-fn sticky(pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
-    let samples = pools.iter().filter(|(_, pool)| pool.sticky.is_some()).flat_map(|(labels, pool)| {
-        let count = |at: usize| pool.stats.sum(|it| &it.sticky[at]) as f64;
-        let results = STAYS.iter().enumerate();
-        results.map(move |(at, result)| sample(&family::POOL_STICKY, and(labels, "result", result), count(at)))
-    });
-    families.push(made(&family::POOL_STICKY, samples.collect()));
+        for kind in AlarmKind::ALL {
+            lines.with(labels, "alarm", kind.word(), flag(raised.iter().any(|alarm| alarm.kind == kind)));
+        }
+    }
 }
 
 /// Who has the work, of the pools in which one of several has it.
-fn leaders(table: &Table, pools: &[Labelled<'_>], families: &mut Vec<MetricFamily>) {
-    let (mut leaders, mut changes) = (Vec::new(), Vec::new());
-    for (labels, pool) in pools.iter().filter(|(_, pool)| pool.config.policy.mode != Mode::ActiveActive) {
-        let decider = table.decider(pool);
-        let leader = decider.leader();
-        leaders.extend(leader.map(|name| sample(&family::POOL_LEADER, and(labels, "backend", &name), 1.0)));
-        changes.push(sample(&family::POOL_LEADER_CHANGES, labels.clone(), decider.leader_changes() as f64));
+fn leaders(table: &Table, pools: &[Labelled<'_>], page: &mut Page) {
+    let led = || pools.iter().filter(|(_, pool)| pool.config.policy.mode != Mode::ActiveActive);
+    let mut lines = page.family(&family::POOL_LEADER);
+    for (labels, pool) in led() {
+        if let Some(leader) = table.decider(pool).leader() {
+            lines.with(labels, "backend", &leader, 1.0);
+        }
     }
-    families.push(made(&family::POOL_LEADER, leaders));
-    families.push(made(&family::POOL_LEADER_CHANGES, changes));
+    let mut lines = page.family(&family::POOL_LEADER_CHANGES);
+    for (labels, pool) in led() {
+        lines.add(labels, table.decider(pool).leader_changes() as f64);
+    }
 }

@@ -136,6 +136,7 @@ function take(kind, data) {
   } else if (kind === 'events') {
     overview.events = [...data.events.reverse(), ...(data.fresh ? [] : overview.events)].slice(0, KEPT_EVENTS);
     show_events();
+    show_incidents();
   }
 }
 
@@ -325,6 +326,25 @@ function show_events() {
     make('time', { datetime: event.at }, new Date(event.at).toLocaleTimeString()), badge(event.kind),
     make('b', {}, [event.pool, event.backend].filter(Boolean).join('/')), make('span', {}, event.message)))
     : [make('li', {}, 'nothing yet')]));
+}
+
+// === incidents ===
+
+const KEPT_INCIDENTS = 50;
+
+async function show_incidents() {
+  const answer = await ask('/api/v1/incidents').catch(() => null);
+  if (!answer?.ok) return;
+  const { incidents } = await answer.json();
+  at('incidents-section').hidden = incidents.length === 0;
+  const figure = (text) => make('td', { class: 'number' }, String(text));
+  fill(at('incidents').tBodies[0], ...incidents.slice(-KEPT_INCIDENTS).reverse().map((one) => make('tr', {},
+    make('td', {}, make('time', { datetime: one.detected }, new Date(one.detected).toLocaleTimeString())),
+    make('td', {}, make('b', {}, one.pool + '/' + one.backend), one.origin === 'drill' ? ' (drill)' : ''),
+    make('td', {}, badge(one.state)),
+    figure(span(one.detection_seconds)), figure(span(one.out_of_rotation_seconds)), figure(span(one.duration_seconds)),
+    figure(one.requests_failed), figure(one.requests_retried), figure(one.requests_held), figure(one.connections_cut),
+    make('td', { class: 'reason' }, one.because))));
 }
 
 // === why ===

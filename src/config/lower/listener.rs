@@ -1,6 +1,7 @@
 //! `[listener.NAME]`: where it accepts, what it speaks, where its work goes.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -44,6 +45,8 @@ pub(super) struct ListenerRead {
     /// Pools whose standbys are asked for, with the place of `reads`.
     pub(super) reads: Vec<(PoolIndex, At)>,
     pub(super) listener: Option<Listener>,
+    /// Where it stands, and then each of its routes.
+    pub(super) deciders: Arc<[At]>,
 }
 
 const PROTOCOL: Choice<Protocol> = Choice {
@@ -139,7 +142,8 @@ pub(super) fn listener<'a>(
         log,
     });
     paths::refuse_unreachable(&section, listener.as_ref(), &routes);
-    ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener }
+    let deciders = std::iter::once(entry.key_at).chain(routes.iter().map(|read| read.at)).collect();
+    ListenerRead { name: entry.key.clone(), protocol, binds, uses, reads: from_standbys, listener, deciders }
 }
 
 /// Whether it leads nowhere, which is a problem.

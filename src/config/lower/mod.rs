@@ -14,9 +14,11 @@ mod http;
 mod identity;
 mod listener;
 mod log;
+mod metrics;
 mod paths;
 mod pool;
 mod route;
+mod route_test;
 mod rules;
 mod sockets;
 mod staple;
@@ -24,6 +26,7 @@ mod tickets;
 mod tls;
 mod tracing;
 mod udp;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -124,12 +127,15 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::balance(cx, &listeners, &pools);
     udp::pools(cx, &listeners, &pools);
     across::reads(cx, &names, &listeners, &pools);
+    cx.tests.replace(route_test::tests(cx, &top, &names, &listeners));
     Some(Config {
         admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },
         log: log.events,
+        metrics: metrics::metrics(&top),
         tracing: tracing::tracing(&top),
         limits: limits.process,
         shutdown,
+        upgrade: upgrade::upgrade(&top),
         workers: workers(&top),
         state_file: state_file(&top),
         probes_at_once: limits.probes,

@@ -10,12 +10,15 @@ mod dialect;
 mod gates;
 mod http;
 mod log;
+mod metrics;
 mod mirror;
 mod mysql;
 mod pages;
 mod paths;
 mod rewrite;
+mod route_test;
 mod rules;
+mod secret;
 mod site;
 mod sockets;
 mod sticky;
@@ -43,12 +46,15 @@ pub use dialect::*;
 pub use gates::*;
 pub use http::*;
 pub use log::*;
+pub use metrics::*;
 pub use mirror::*;
 pub use mysql::*;
 pub use pages::*;
 pub use paths::*;
 pub use rewrite::*;
+pub use route_test::*;
 pub use rules::*;
+pub use secret::MARK;
 pub use site::*;
 pub use sockets::*;
 pub use sticky::*;
@@ -63,12 +69,16 @@ pub struct Config {
     pub admin: Admin,
     /// How the program logs its own events.
     pub log: Log,
+    /// What `/metrics` says.
+    pub metrics: Metrics,
     /// What is told of requests to a collector of traces; `None`: nothing.
     pub tracing: Option<Arc<Tracing>>,
     /// Limits of the whole process.
     pub limits: ProcessLimits,
     /// How a stop proceeds.
     pub shutdown: Shutdown,
+    /// How another process takes over.
+    pub upgrade: Upgrade,
     /// Data-path threads; `None` means one for each usable CPU.
     pub workers: Option<NonZeroU32>,
     /// Where what must survive a restart is kept: overrides by operators, and who is the active one.
@@ -129,6 +139,15 @@ pub struct Shutdown {
     pub lead: Duration,
     /// Longest time that open work may take to finish.
     pub drain: Duration,
+}
+
+/// `[upgrade]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// Where `evenkeel run --takeover` finds this process; `None`: nowhere.
+    pub socket: Option<UnixName>,
+    /// Longest time that the new process may take until it is ready.
+    pub timeout: Duration,
 }
 
 /// `[listener.NAME]`.

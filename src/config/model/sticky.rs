@@ -1,5 +1,6 @@
 //! `sticky` of a pool: how clients stay with the backend that they have.
 
+use super::secret::Marked;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +48,10 @@ pub enum StickySecret {
 
 impl std::fmt::Debug for StickySecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Given(_) => "Given(...)",
-            Self::Random => "Random",
-        })
+        match self {
+            Self::Given(secret) => write!(f, "Given(...){}", Marked(secret.as_bytes())),
+            Self::Random => f.write_str("Random"),
+        }
     }
 }
 

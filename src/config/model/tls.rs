@@ -1,5 +1,6 @@
 //! TLS: what a backend must prove and what it is shown, by checks and by traffic; what clients are shown.
 
+use super::secret::Marked;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ impl TicketKey {
 
 impl std::fmt::Debug for TicketKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TicketKey({} bytes)", self.0.len())
+        write!(f, "TicketKey({} bytes){}", self.0.len(), Marked(&self.0))
     }
 }
 
@@ -202,7 +203,8 @@ pub struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({} certificates and a key)", self.chain.len())
+        let all: Vec<u8> = self.chain.iter().chain([&self.key]).flat_map(|part| part.iter().copied()).collect();
+        write!(f, "Identity({} certificates and a key){}", self.chain.len(), Marked(&all))
     }
 }
 

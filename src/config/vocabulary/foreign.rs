@@ -44,6 +44,6 @@ pub(in super::super) const FOREIGN: &[(&str, &str)] = &[
     ("policy", "balance"),
     ("certificates", "[listener.NAME.tls] certificates"),
     ("ssl_certificate", "[listener.NAME.tls] certificates"),
-    ("stick-table", "sticky, which is not supported yet"),
+    ("stick-table", "sticky in [pool.NAME]"),
     ("acl", "host, path, method, header and client in [[listener.NAME.route]]"),
 ];

@@ -8,6 +8,7 @@ mod foreign;
 mod gates;
 mod listener;
 mod pool;
+mod route_test;
 mod rules;
 
 pub(super) use check::*;
@@ -15,6 +16,7 @@ pub(super) use foreign::FOREIGN;
 pub(super) use gates::*;
 pub(super) use listener::*;
 pub(super) use pool::*;
+pub(super) use route_test::*;
 pub(super) use rules::*;
 
 /// The keys of one kind of section.
@@ -37,14 +39,17 @@ pub(super) const ROOT: Words = Words {
         "state_file",
         "admin",
         "log",
+        "metrics",
         "tracing",
         "limits",
         "shutdown",
+        "upgrade",
         "exec",
         "listener",
         "pool",
+        "test",
     ],
-    later: &["test", "discovery", "pair", "zone", "zones", "user", "security", "include"],
+    later: &["discovery", "pair", "zone", "zones", "user", "security", "include"],
     foreign: &[
         ("listeners", "[listener.NAME]"),
         ("pools", "[pool.NAME]"),
@@ -54,7 +59,7 @@ pub(super) const ROOT: Words = Words {
         ("udp", "[listener.NAME] with protocol = \"udp\""),
         ("global", "[limits], [log] and [shutdown]"),
         ("defaults", "each [pool.NAME] and [listener.NAME] has its own settings"),
-        ("metrics", "[admin], which serves /metrics"),
+        ("prometheus", "[metrics]; it is served at /metrics of [admin]"),
         ("api", "[admin]"),
         ("worker_processes", "workers"),
         ("nbthread", "workers"),
@@ -64,6 +69,7 @@ pub(super) const ROOT: Words = Words {
         ("otel", "[tracing]"),
         ("telemetry", "[tracing]"),
         ("traces", "[tracing]"),
+        ("tests", "[[test]]"),
         ("state", "state_file"),
         ("server_state_file", "state_file"),
     ],
@@ -129,6 +135,24 @@ pub(super) const LOG_TO: Words = Words {
     ],
 };
 
+pub(super) const METRICS: Words = Words {
+    place: "[metrics]",
+    keys: &["buckets_seconds", "exemplars", "backends"],
+    later: &["native_histograms", "statsd"],
+    foreign: &[
+        ("buckets", "buckets_seconds"),
+        ("histogram_buckets", "buckets_seconds"),
+        ("bounds", "buckets_seconds"),
+        ("per_backend", "backends"),
+        ("servers", "backends"),
+        ("path", "/metrics of [admin]"),
+        ("bind", "[admin] bind"),
+        ("address", "[admin] bind"),
+        ("port", "[admin] bind"),
+        ("enabled", "[admin] bind = \"off\" switches it off, with the API"),
+    ],
+};
+
 pub(super) const TRACING: Words = Words {
     place: "[tracing]",
     keys: &["otlp", "sample", "parent", "service_name"],
@@ -173,6 +197,20 @@ pub(super) const SHUTDOWN: Words = Words {
     ],
 };
 
+pub(super) const UPGRADE: Words = Words {
+    place: "[upgrade]",
+    keys: &["socket", "timeout"],
+    later: &[],
+    foreign: &[
+        ("bind", "socket = \"/run/evenkeel/upgrade.sock\""),
+        ("path", "socket"),
+        ("takeover_socket", "socket"),
+        ("expose_fd", "socket"),
+        ("deadline", "timeout"),
+        ("drain", "[shutdown] drain: it also holds for the process that hands over"),
+    ],
+};
+
 pub(super) const EXEC: Words = Words {
     place: "[exec]",
     keys: &["allow"],
@@ -193,10 +231,14 @@ pub(super) const EVERY: &[&Words] = &[
     &LISTENER_LOG,
     &ACCESS,
     &LOG_TO,
+    &METRICS,
     &TRACING,
     &LIMITS,
     &SHUTDOWN,
+    &UPGRADE,
     &EXEC,
+    &TEST,
+    &EXPECT,
     &LISTENER,
     &LISTENER_TCP,
     &KEEPALIVE,

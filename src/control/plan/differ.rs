@@ -3,6 +3,7 @@
 //! What has a name is compared by it, so that an entry put in front of the others is one change and not many.
 
 use super::said::Said;
+use crate::config::model::MARK;
 
 /// Longest value that is shown, characters.
 const MAX_SHOWN: usize = 100;
@@ -212,7 +213,8 @@ fn counted(count: usize, word: &str) -> String {
 
 fn brief(said: &Said) -> String {
     match said {
-        Said::Word(word) => as_written(word),
+        // By which a secret can be told from another one, and which nobody is shown.
+        Said::Word(word) => as_written(word.split(MARK).next().unwrap_or(word)),
         Said::Kind(_, inner) if matches!(**inner, Said::Word(_)) => brief(inner),
         Said::Kind(kind, inner) => format!("{} {}", as_written(kind), brief(inner)),
         Said::Items(items) => match items.as_slice() {

@@ -207,7 +207,7 @@ fn processes(was: &Said, is: &Said, masks: &Masks, plan: &mut Plan) {
 
 /// Whether a running process cannot change it.
 fn waits(difference: &str) -> bool {
-    ["admin.bind", "admin.socket_mode", "workers", "log", "state_file"]
+    ["admin.bind", "admin.socket_mode", "workers", "log", "upgrade.socket", "state_file"]
         .iter()
         .any(|key| difference.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', '.'])))
 }
@@ -218,11 +218,17 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.admin != new.admin {
         named.push("`admin`");
     }
+    if old.metrics.bounds_micros != new.metrics.bounds_micros {
+        named.push("`metrics.buckets_seconds`");
+    }
     if old.workers != new.workers {
         named.push("`workers`");
     }
     if old.log != new.log {
         named.push("the event log");
+    }
+    if old.upgrade.socket != new.upgrade.socket {
+        named.push("`upgrade.socket`");
     }
     if old.state_file != new.state_file {
         named.push("`state_file`");

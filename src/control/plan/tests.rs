@@ -149,3 +149,19 @@ fn checks_are_called_by_their_names() {
     let line = said.lines().find(|line| line.starts_with("pool portal:")).unwrap_or_else(|| panic!("{said}"));
     assert!(line.contains("web") && line.contains("db") && !line.contains('0'), "{line}");
 }
+
+#[test]
+fn another_secret_is_told_and_neither_is_shown() {
+    let with = |secret: &str| {
+        let sticky = format!("[pool.portal]\nsticky = {{ cookie = \"node\", secret = \"{secret}\" }}\n");
+        load(&OLD.replace("[pool.portal]\n", &sticky), "hunter2").config
+    };
+    let (old, new) = (with("the first secret of all"), with("another secret than that"));
+    let said = plan(&old, &new, &Masks::default(), &UnderWay::default()).to_string();
+    assert!(said.contains("pool portal: sticky.secret has another value"), "{said}");
+    for shown in ["first", "another secret", "secret#"] {
+        assert!(!said.contains(shown), "{said}");
+    }
+    assert_ne!(hash(&old), hash(&new));
+    assert_eq!(hash(&old), hash(&with("the first secret of all")), "the same over a restart");
+}

@@ -109,13 +109,12 @@ pub(super) enum Heard {
 
 impl Checked {
     fn new(planned: &PlannedCheck) -> Self {
-        Self {
-            name: Arc::clone(&planned.name),
-            question: planned.question,
-            streak: planned.timing.streak(),
-            says: Says::default(),
-            suspected: Suspected::No,
-        }
+        let streak = planned.timing.streak();
+        let (streak, says) = match planned.past {
+            Some(past) => (streak.resumed(past.state, past.against), past.says),
+            None => (streak, Says::default()),
+        };
+        Self { name: Arc::clone(&planned.name), question: planned.question, streak, says, suspected: Suspected::No }
     }
 
     /// As it was; its streak goes on by the new numbers.

@@ -32,7 +32,7 @@ use foldhash::fast::FixedState;
 pub use action::{Action, Because, Disagreement};
 pub use alarm::{Alarm, AlarmKind};
 pub use case::Answer;
-pub use plan::{Leave, Location, Orders, Plan, Planned, PlannedCheck, Rank, Source};
+pub use plan::{Leave, Location, Orders, Past, Plan, Planned, PlannedCheck, Rank, Source};
 pub use traffic::{InARow, Tally};
 
 use alarm::Alarms;

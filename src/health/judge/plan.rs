@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::health::{Policy, Standing, Timing, Verdict};
+use crate::health::{Policy, Says, Standing, State, Timing, Verdict};
 
 /// What the configuration says of a pool.
 #[derive(Debug, Clone)]
@@ -53,6 +53,19 @@ pub struct PlannedCheck {
     pub question: u64,
     /// Rise, fall, and the state before the first answer.
     pub timing: Timing,
+    /// What another process has seen of it; counts for a check that is new to the judge.
+    pub past: Option<Past>,
+}
+
+/// What a process before this one has seen of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// What its answers made of it.
+    pub state: State,
+    /// Answers in a row that spoke against that.
+    pub against: u32,
+    /// What its last good answer said.
+    pub says: Says,
 }
 
 /// Whether a backend's address is known.

@@ -144,6 +144,7 @@ fn plan(names: &str, policy: Policy, checks: usize, source: Source) -> Plan {
         name: Arc::from(format!("check{number}")),
         question: number as u64,
         timing: QUICK,
+        past: None,
     };
     let backend = |name: char| Planned {
         id: u64::from(name),
@@ -384,7 +385,12 @@ fn without_checks_a_closed_door_is_knocked_at_and_broken_answers_eject() {
     assert_eq!(court.states(), "uu");
     assert_eq!(court.traffic_fails('a', Symptom::Refused, 2), Response::Nothing);
     assert_eq!(court.traffic_fails('a', Symptom::Refused, 3), Response::Knock);
-    let knock = PlannedCheck { name: "knock".into(), question: 7, timing: Timing { initial: Initial::Up, ..QUICK } };
+    let knock = PlannedCheck {
+        name: "knock".into(),
+        question: 7,
+        timing: Timing { initial: Initial::Up, ..QUICK },
+        past: None,
+    };
     court.judge.knock(0, &knock);
     court.conclude();
     assert_eq!(court.states(), "uu");

@@ -51,8 +51,8 @@ impl TlsSocket {
     }
 
     /// Ready when there may be something to read. No system call.
-    pub(in crate::net) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        let (socket, session) = self.stream.get_ref();
+    pub(in crate::net) fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (socket, session) = self.stream.get_mut();
         if session.wants_read() { socket.poll_read_ready(context).map(|_| ()) } else { Poll::Ready(()) }
     }
 

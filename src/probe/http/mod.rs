@@ -65,7 +65,7 @@ pub(super) async fn fetch(question: &Question, address: &Site, log: &Log) -> Res
         _ => return Err(Failure::new(Layer::Local, "this is no question over HTTP")),
     };
     let stream = question.connect(address, log).await?;
-    match &prepared.opener {
+    match prepared.opener.as_ref().filter(|_| !question.is_played()) {
         None => prepared.exchange(stream, log).await,
         Some(opener) => prepared.exchange(opener.open(stream, log).await?, log).await,
     }

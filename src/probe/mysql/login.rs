@@ -17,6 +17,9 @@ use crate::probe::transcript::Log;
 /// Questions of the server after the login packet: a switch of method, a key, more data, and the verdict.
 const MAX_ROUNDS: usize = 6;
 
+/// What is waited for first.
+pub(super) const GREETING: &str = "greeting";
+
 /// What became of a login.
 pub(super) enum Entry {
     /// Let in, by a server of this version.
@@ -34,7 +37,7 @@ pub(super) async fn log_in(
     waiting: &Waiting,
 ) -> Entry {
     let mut wire = Wire::new(Line::Plain(stream), log, waiting);
-    let greeting = match wire.receive("greeting").await {
+    let greeting = match wire.receive(GREETING).await {
         Ok(payload) => Greeting::parse(&payload),
         Err(failure) => return Entry::Out(Err(failure)),
     };

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::examine::examine;
 pub(super) use self::examine::statements;
-use self::login::{Entry, log_in};
+use self::login::{Entry, GREETING, log_in};
 use self::rows::Answer;
 use self::wire::{Goodbye, Waiting, Wire, quit_at_once};
 use super::line::Line;
@@ -176,7 +176,9 @@ pub(super) async fn ask(question: &Arc<Question>, address: &Site, log: &Log) -> 
 }
 
 fn late(question: &Question, what: &str) -> Failure {
-    Failure::new(Layer::Timeout, format!("no {what} within {:?}", question.timeout))
+    // A server looks its client's name up before it greets, unless it is told not to.
+    let remedy = if what == GREETING { " (is its DNS slow? see skip_name_resolve)" } else { "" };
+    Failure::new(Layer::Timeout, format!("no {what} within {:?}{remedy}", question.timeout))
 }
 
 /// One attempt, however long it takes, on the connection that was kept if it still works.

@@ -342,10 +342,14 @@ async fn wait(
         if let Poll::Ready(read) = poll_answer(context, &mut attempt.backend, hand) {
             return Poll::Ready(read);
         }
-        if !wait.sending && !wait.ended {
-            wait.ended = read_ahead(context, client, request)?;
+        if !wait.sending && wait.heed == Heed::All {
+            wait.heed = read_ahead(context, client, request)?;
         }
         if timer.poll_elapsed(context) {
+            if !wait.sending && wait.heed == Heed::NotYet {
+                // It takes longer than usual: worth hearing when the client goes away.
+                wait.heed = read_ahead(context, client, request)?;
+            }
             if wait.sending && wait.slow && attempt.grace.is_none() {
                 let is_overdue = attempt.is_overdue();
                 return Poll::Ready(Err(if is_overdue { Trouble::Backend(Cause::Deadline) } else { late(upload) }));
@@ -374,6 +378,18 @@ async fn wait(
     .await
 }
 
+/// What is heard of the client while an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heed {
+    /// Nothing: it has just come, and to hear of it costs two system calls, which a request that is answered as fast as
+    /// most does not owe.
+    NotYet,
+    /// What it sends, and when it goes away.
+    All,
+    /// Nothing more of it is read.
+    NoMore,
+}
+
 /// What goes on while an answer is waited for.
 struct Wait {
     patience: Patience,
@@ -384,8 +400,7 @@ struct Wait {
     slow: bool,
     /// Bytes received of it at the last look.
     moved: u64,
-    /// Nothing more is read of what the client sends meanwhile.
-    ended: bool,
+    heed: Heed,
 }
 
 impl Wait {
@@ -406,7 +421,11 @@ impl Wait {
             sending,
             slow: sending && !upload.has_all(),
             moved: upload.received(),
-            ended: connection.hand.as_ref().is_some_and(is_enough),
+            heed: match &connection.hand {
+                Some(hand) if is_enough(hand) => Heed::NoMore,
+                _ if connection.client.is_watched() => Heed::All,
+                _ => Heed::NotYet,
+            },
         }
     }
 
@@ -468,17 +487,17 @@ fn poll_answer(
     }
 }
 
-/// Reads what the client sends before it has its answer, to notice when it goes away. True when no more is to be read.
-fn read_ahead(context: &mut Context<'_>, client: &mut Stream, request: &mut Option<Buffer>) -> Result<bool, Trouble> {
+/// Reads what the client sends before it has its answer, to notice when it goes away.
+fn read_ahead(context: &mut Context<'_>, client: &mut Stream, request: &mut Option<Buffer>) -> Result<Heed, Trouble> {
     if client.poll_readable(context).is_pending() {
-        return Ok(false);
+        return Ok(Heed::All);
     }
     match client.poll_fill(context, request, Size::Small) {
         // Reset: nobody waits for the answer.
         Poll::Ready(Err(_)) => Err(Trouble::ClientGone),
         // An end alone is half a close: the client still reads.
-        Poll::Ready(Ok(read)) => Ok(read == 0 || request.as_ref().is_some_and(is_enough)),
-        Poll::Pending => Ok(false),
+        Poll::Ready(Ok(read)) if read == 0 || request.as_ref().is_some_and(is_enough) => Ok(Heed::NoMore),
+        Poll::Ready(Ok(_)) | Poll::Pending => Ok(Heed::All),
     }
 }
 

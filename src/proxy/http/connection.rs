@@ -149,7 +149,7 @@ pub async fn serve_one(
 }
 
 impl Connection {
-    fn new(
+    pub(super) fn new(
         worker: Rc<Worker>,
         view: Rc<View>,
         listener: Arc<Listener>,
@@ -268,11 +268,11 @@ impl Connection {
                 Fill::Late | Fill::Bytes(0) => return Arrival::End,
                 Fill::Bytes(_) => {}
                 // A client that has just connected is about to ask.
-                Fill::Changed if self.worker.is_draining() && self.fresh => {
+                Fill::Changed if self.worker.ends_idle() && self.fresh => {
                     in_grace = true;
                     self.timer.set(FIRST_REQUEST);
                 }
-                Fill::Changed if self.worker.is_draining() || self.take_up_table().is_none() => return Arrival::End,
+                Fill::Changed if self.worker.ends_idle() || self.take_up_table().is_none() => return Arrival::End,
                 Fill::Changed => timeouts = self.listener.config.timeouts,
             }
         }
@@ -290,7 +290,7 @@ impl Connection {
             if timer.poll_elapsed(context) {
                 return Poll::Ready(Fill::Late);
             }
-            let changed = idle && !in_grace && (worker.is_draining() || (!orphan && worker.generation() != generation));
+            let changed = idle && !in_grace && (worker.ends_idle() || (!orphan && worker.generation() != generation));
             if changed { Poll::Ready(Fill::Changed) } else { Poll::Pending }
         })
         .await

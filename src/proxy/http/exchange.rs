@@ -29,7 +29,7 @@ use crate::metrics::status_class;
 use crate::net::buffer::Buffer;
 use crate::net::introduction::Introduction;
 use crate::net::stream::Stream;
-use crate::pool::{Ask, Lease, Pool, TunnelPlace};
+use crate::pool::{Ask, Backend, Lease, Pool, TunnelPlace};
 use crate::proxy::attempt::{self, Search, Tried};
 use crate::proxy::log::{Ended, Line, OK};
 use crate::proxy::outcome::{Cause, Phase};
@@ -136,6 +136,8 @@ pub struct Notes {
     /// Bytes of the balancer's own.
     pub(super) own_sent: u64,
     pub(super) lease: Option<Lease>,
+    /// Whose fault the last attempt was that failed.
+    pub(super) blamed: Option<Arc<Backend>>,
     /// For a request that asks for a tunnel, where these are limited.
     pub(super) tunnel: Option<TunnelPlace>,
 }
@@ -163,6 +165,7 @@ pub async fn run(connection: &mut Connection, view: Rc<View>, mut incoming: Box<
         sent: 0,
         own_sent: 0,
         lease: None,
+        blamed: None,
         tunnel: None,
     };
     let head = std::mem::replace(&mut incoming.head, Buffer::empty());
@@ -279,6 +282,9 @@ fn note_failed_attempt(incoming: &Incoming, cause: Cause) {
 fn count_retry(search: &Search<'_>, upload: &mut Upload, notes: &mut Notes) {
     upload.rewind();
     notes.retries += 1;
+    if let Some(backend) = &notes.blamed {
+        backend.stats.mine().retried.inc();
+    }
     search.pool().stats.mine().retries.inc();
 }
 
@@ -299,7 +305,7 @@ fn has_room(
     }
 }
 
-fn note_failure(notes: &Notes, cause: Cause) {
+fn note_failure(notes: &mut Notes, cause: Cause) {
     let Some(lease) = &notes.lease else { return };
     if matches!(cause, Cause::Cut | Cause::NoUpgrade) {
         // It was ours to say, or the client's to ask.
@@ -309,6 +315,7 @@ fn note_failure(notes: &Notes, cause: Cause) {
     if let Some(symptom) = cause.symptom() {
         lease.backend().suspect(symptom);
     }
+    notes.blamed = Some(Arc::clone(lease.backend()));
 }
 
 /// Whether another attempt is made, or what the client is told instead.
@@ -357,7 +364,9 @@ async fn deliver(
     (notes.status, notes.given) = (status, given.status());
     notes.phase = if status == 101 { Phase::Tunnel } else { Phase::Body };
     let Some(lease) = &notes.lease else { return (After::Close, OK) };
-    pool.stats.mine().response.observe(notes.response);
+    let stats = pool.stats.mine();
+    let bucket = stats.response.observe(notes.response);
+    stats.response_exemplars.keep(bucket, notes.response, || incoming.id(upload));
     if status == 101 {
         upload.release();
         connection.let_go_of_table();
@@ -383,21 +392,18 @@ async fn deliver(
     let result = pass_on(connection, upload, &mut download, &mut backend, lease, terms).await;
     notes.sent = download.sent;
     if let Err(cause) = result {
-        pool.stats.mine().failed[cause.index()].inc();
-        if cause == Cause::Cut {
-            lease.backend().stats.mine().cut.inc();
-        }
-        if cause != Cause::ClientAbort {
-            note_failure(notes, cause);
-        }
+        count_broken(pool, notes, cause);
         return (After::Reset, cause.word());
     }
     lease.backend().answered(notes.response);
+    // Where all of it came at once, no time has passed since, and the clock need not be asked.
+    let whole = (at_once && notes.retries == 0).then(|| notes.queued + notes.connect + notes.response);
+    let whole = whole.unwrap_or_else(|| notes.begun.elapsed());
+    pool.stats.mine().request.observe(whole);
     let is_clean = download.is_clean() && rest.is_none_or(|rest| rest.takes_all(&mut backend));
     if reusable && incoming.introduction.is_none() && is_clean && upload.has_all() && upload.is_over() {
         let most = (pool.config.idle_connections as usize / connection.worker.workers).max(1);
-        let now = if at_once { notes.begun + notes.queued + notes.response } else { Instant::now() };
-        connection.worker.idle.keep(lease.backend(), backend, now, pool.config.timeouts.idle, most);
+        connection.worker.idle.keep(lease.backend(), backend, notes.begun + whole, pool.config.timeouts.idle, most);
     }
     let after = match next {
         Next::Keep | Next::SayKeep => After::Continue,
@@ -406,6 +412,24 @@ async fn deliver(
         Next::Close => After::Close,
     };
     (after, OK)
+}
+
+/// An answer broke off on its way.
+fn count_broken(pool: &Pool, notes: &mut Notes, cause: Cause) {
+    pool.stats.mine().failed[cause.index()].inc();
+    if cause == Cause::ClientAbort {
+        return;
+    }
+    if let Some(lease) = &notes.lease {
+        let stats = lease.backend().stats.mine();
+        if cause == Cause::Cut {
+            stats.cut.inc();
+        } else {
+            stats.lost.inc();
+            stats.broken.inc();
+        }
+    }
+    note_failure(notes, cause);
 }
 
 /// How long an answer may take on its way.
@@ -538,6 +562,9 @@ async fn give_up(
     }
     if cause == Cause::ClientAbort {
         return (After::Done, cause.word());
+    }
+    if let Some(backend) = &notes.blamed {
+        backend.stats.mine().lost.inc();
     }
     let keep_alive = incoming.keep_alive && upload.has_all() && connection.is_wanted();
     let reply = match incoming.kind() {

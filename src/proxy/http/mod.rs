@@ -19,6 +19,7 @@ pub mod reply;
 pub mod rules;
 mod sticky;
 pub mod trace;
+pub mod trial;
 pub(super) mod understand;
 mod upgrade;
 pub mod upload;

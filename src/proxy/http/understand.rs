@@ -19,7 +19,7 @@ use super::sticky::Belongs;
 use super::trace;
 use crate::balance::{Balance, hash};
 use crate::config::model::{
-    self, Destination, Introduce, NO_ADDRESS, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost,
+    self, Destination, Introduce, NO_ADDRESS, PoolIndex, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost,
 };
 use crate::net::buffer::{Buffer, Size};
 use crate::net::introduction::Introduction;
@@ -40,6 +40,14 @@ pub(super) enum Head {
     Incomplete,
     /// The listener has been removed.
     Nobodys,
+}
+
+/// Who decides about a request, for whoever wants to know.
+pub(super) struct Decided {
+    /// The route; `None`: the listener itself.
+    pub(super) route: Option<usize>,
+    /// The pools among which chance decides.
+    pub(super) by_chance: Vec<PoolIndex>,
 }
 
 /// What was found for a request.
@@ -130,6 +138,27 @@ impl Connection {
         })
     }
 
+    /// Who decides about what is in hand, after [`Connection::understand`] has judged the same; `None`: nobody.
+    #[cold]
+    pub(super) fn decided(&self) -> Option<Decided> {
+        let mut room = fields::room();
+        let listener = &*self.listener;
+        let mut request = Request::parse(self.hand.as_ref()?.filled(), &mut room, limits(&listener.config)).ok()??;
+        paths::judge_names(listener.config.underscores, &mut request).ok()?;
+        let form = paths::settle(listener.config.normalize, &request).ok()?;
+        if let paths::Form::Written(target) = &form {
+            request.origin_target = target;
+        }
+        let found = Found::of(listener, &self.asks(&request, request.path()))?;
+        let by_chance = match found.destination {
+            Destination::Split(split) if self.spread_by(split, &request).is_none() => {
+                split.shares.iter().map(|share| share.pool).collect()
+            }
+            _ => Vec::new(),
+        };
+        Some(Decided { route: found.route, by_chance })
+    }
+
     /// What routes look at.
     #[inline]
     fn asks<'a, 'b>(&self, request: &'a Request<'b>, path: &'a [u8]) -> Asked<'a, 'b> {
@@ -185,13 +214,7 @@ impl Connection {
 
     /// The pool of a split that this request goes to. One of which nobody is up leaves its work to the next.
     fn side(&self, view: &View, split: &Split, reads: Reads, request: &Request<'_>) -> u32 {
-        let value = match &split.by {
-            SplitBy::Request => None,
-            // Not the number that picks the backend: it would leave each side with a part of the clients' numbers only.
-            SplitBy::Client => Some(hash(&source_key(self.ip).to_le_bytes())),
-            SplitBy::Header(name) => request.header(name).map(hash),
-            SplitBy::Cookie(name) => request.cookie(name).map(hash),
-        };
+        let value = self.spread_by(split, request);
         let first = split.position(value.unwrap_or_else(|| self.worker.random()));
         let count = split.shares.len();
         let mut others = (0..count).map(|step| split.shares[(first + step) % count].pool.0);
@@ -200,6 +223,17 @@ impl Connection {
             self.worker.prospect(view, *pool, &ask) != Prospect::Nobody
         };
         others.find(works).unwrap_or(split.shares[first].pool.0)
+    }
+
+    /// What decides on which side of a split a request is; `None`: chance.
+    fn spread_by(&self, split: &Split, request: &Request<'_>) -> Option<u64> {
+        match &split.by {
+            SplitBy::Request => None,
+            // Not the number that picks the backend: it would leave each side with a part of the clients' numbers only.
+            SplitBy::Client => Some(hash(&source_key(self.ip).to_le_bytes())),
+            SplitBy::Header(name) => request.header(name).map(hash),
+            SplitBy::Cookie(name) => request.cookie(name).map(hash),
+        }
     }
 
     fn facts<'a, 'b>(

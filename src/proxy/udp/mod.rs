@@ -10,12 +10,11 @@ mod flows;
 mod leg;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::accept::newest;
+use super::accept::{Door, newest};
 use super::worker::Worker;
 use crate::net::datagram::Face;
 use desk::Desk;
@@ -23,8 +22,9 @@ use desk::Desk;
 /// How long taking datagrams pauses after an error of the socket, or before its listener is in the table.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Takes datagrams from one socket, for the listener that `name` says, until it says none; then its flows end.
-pub async fn run(worker: Rc<Worker>, socket: std::net::UdpSocket, mut name: watch::Receiver<Option<Arc<str>>>) {
+/// Takes datagrams from one socket, for the listener that `door` says, until it says none; then its flows end. Where
+/// another process takes them from now on, answers to what has been asked already still go out here.
+pub async fn run(worker: Rc<Worker>, socket: std::net::UdpSocket, mut door: watch::Receiver<Door>) {
     let mut face = match Face::new(socket) {
         Ok(face) => Some(face),
         Err(error) => {
@@ -35,8 +35,8 @@ pub async fn run(worker: Rc<Worker>, socket: std::net::UdpSocket, mut name: watc
     let (mut seat, mut desk) = (None, None);
     // Said once, not at every look.
     let mut failing = false;
-    while name.borrow_and_update().is_some() {
-        let Some(seat) = newest(&worker, &name, &mut seat) else {
+    while door.borrow_and_update().name().is_some() {
+        let Some(seat) = newest(&worker, &door, &mut seat) else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -48,7 +48,7 @@ pub async fn run(worker: Rc<Worker>, socket: std::net::UdpSocket, mut name: watc
         let taken = tokio::select! {
             biased;
             ready = desk.readable() => ready.and_then(|()| desk.take_in()),
-            changed = name.changed() => if changed.is_ok() { continue } else { break },
+            changed = door.changed() => if changed.is_ok() { continue } else { break },
             // Perhaps a new table: an old one must not be kept for want of clients.
             () = worker.ready_changes() => continue,
         };
@@ -59,7 +59,9 @@ pub async fn run(worker: Rc<Worker>, socket: std::net::UdpSocket, mut name: watc
             tokio::time::sleep(PAUSE).await;
         }
     }
-    if let Some(desk) = desk {
+    if let Some(desk) = desk
+        && *door.borrow() != Door::Left
+    {
         desk.close();
     }
 }

@@ -62,7 +62,8 @@ impl Program {
         if response == Response::Knock {
             let id = self.agenda.ask(&Arc::new((machine_of(backend), 0)), Asker { backend: serial, check: 0 });
             self.watched.insert(serial, vec![Watch { question: id, timing: KNOCK }]);
-            self.judges[seat.0].knock(seat.1, &PlannedCheck { name: "knock".into(), question: id, timing: KNOCK });
+            self.judges[seat.0]
+                .knock(seat.1, &PlannedCheck { name: "knock".into(), question: id, timing: KNOCK, past: None });
             self.deeds.push(Deed::Knocks(seat));
         }
         let seat = (self.root(seat.0).0, seat.1);

@@ -67,8 +67,12 @@ impl Program {
         let backends = pool.backends.iter().zip(&pool.config.members).map(|(backend, member)| {
             let names = pool.config.checks.iter().map(|check| Arc::clone(&check.name)).chain([Arc::from("knock")]);
             let checks = self.watched[&backend.slot.serial].iter().zip(names);
-            let check =
-                |(watch, name): (&Watch, _)| PlannedCheck { name, question: watch.question, timing: watch.timing };
+            let check = |(watch, name): (&Watch, _)| PlannedCheck {
+                name,
+                question: watch.question,
+                timing: watch.timing,
+                past: None,
+            };
             Planned {
                 id: backend.slot.serial,
                 name: Arc::clone(&backend.name),

@@ -18,7 +18,7 @@ use tokio::io::ReadBuf;
 use super::asked::{self, Asked};
 use super::ledger::Place;
 use super::links::{Link, Sender};
-use super::receiving::Receiving;
+use super::receiving::{Receiving, Whose};
 use super::sending::Sending;
 use super::{broken, error_of};
 use crate::net::buffer::{Buffer, Size};
@@ -130,7 +130,7 @@ fn coming(response: Response<RecvStream>, asked: &Asked) -> Receiving {
     let (parts, body) = response.into_parts();
     let mut text = Buffer::take(Size::Small);
     let shape = asked::write(&mut text, &parts, body.is_end_stream(), asked);
-    Receiving::new(Some(text), Some(body), shape)
+    Receiving::new(Whose::Backend, Some(text), Some(body), shape)
 }
 
 impl Carrier for Call {

@@ -7,6 +7,7 @@
 //!
 //! Hot path: no allocation, no lock, no formatting.
 
+use super::incoming::Head;
 use crate::metrics::FLOODS;
 
 /// What comes too often. Positions in [`FLOODS`].
@@ -90,18 +91,9 @@ const ALLOWANCES: [Allowance; COUNTED] = [
     Allowance::new(100, 10),
 ];
 
-/// "PRI * HTTP/2.0" and what belongs to it (RFC 9113, section 3.4).
-const PREFACE: usize = 24;
-const HEAD: usize = 9;
-
 /// What a client has sent.
 #[derive(Debug)]
 pub(super) struct Floods {
-    head: [u8; HEAD],
-    /// Bytes of `head` that have come.
-    have: usize,
-    /// Bytes of the preface or of a frame's content that are still to come.
-    skip: usize,
     in_head: bool,
     allowances: [Allowance; COUNTED],
     found: Option<Flood>,
@@ -120,17 +112,7 @@ impl Floods {
     /// A connection that begins now.
     pub(super) fn new(now: u64) -> Self {
         let allowances = ALLOWANCES.map(|allowance| Allowance { since: now, ..allowance });
-        Self {
-            head: [0; HEAD],
-            have: 0,
-            skip: PREFACE,
-            in_head: false,
-            allowances,
-            found: None,
-            last: 0,
-            requests: 0,
-            block_bytes: 0,
-        }
+        Self { in_head: false, allowances, found: None, last: 0, requests: 0, block_bytes: 0 }
     }
 
     /// What comes too often, as far as it can be told from frames.
@@ -177,39 +159,15 @@ impl Floods {
         self.allowances[flood.index()].earn(count);
     }
 
-    /// These bytes have come behind those of before.
-    pub(super) fn see(&mut self, mut bytes: &[u8], now: u64) {
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let skipped = self.skip.min(bytes.len());
-                self.skip -= skipped;
-                bytes = &bytes[skipped..];
-                continue;
-            }
-            let missing = HEAD - self.have;
-            let part = missing.min(bytes.len());
-            self.head[self.have..self.have + part].copy_from_slice(&bytes[..part]);
-            self.have += part;
-            bytes = &bytes[part..];
-            if self.have == HEAD {
-                self.have = 0;
-                self.frame(now);
-            }
-        }
-    }
-
-    /// The head of a frame is there (RFC 9113, section 4.1).
-    fn frame(&mut self, now: u64) {
-        let [a, b, c, kind, flags, ..] = self.head;
-        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        self.skip = length;
+    /// The head of a frame has come.
+    pub(super) fn frame(&mut self, head: &Head, now: u64) {
+        let (kind, length) = (head.kind, head.length);
         self.last = kind;
-        let ends = |bit: u8| flags & bit != 0;
         let flood = match kind {
-            0x0 if length == 0 && !ends(0x1) => Flood::EmptyData,
+            0x0 if length == 0 && !head.has(0x1) => Flood::EmptyData,
             0x0 => return,
             0x1 => {
-                self.in_head = !ends(0x4);
+                self.in_head = !head.has(0x4);
                 self.requests = self.requests.saturating_add(1);
                 self.block_bytes = length;
                 return;
@@ -221,7 +179,7 @@ impl Floods {
             0x6 => Flood::Ping,
             0x8 => Flood::WindowUpdate,
             0x9 => {
-                self.in_head = self.in_head && !ends(0x4);
+                self.in_head = self.in_head && !head.has(0x4);
                 self.block_bytes = self.block_bytes.saturating_add(length);
                 Flood::Continuation
             }
@@ -237,18 +195,15 @@ impl Floods {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, flags: u8, length: u8) -> Vec<u8> {
-        let mut bytes = vec![0, 0, length, kind, flags, 0, 0, 0, 1];
-        bytes.resize(HEAD + usize::from(length), 0);
-        bytes
+    /// The same frame so many times within a moment.
+    fn after(kind: u8, flags: u8, length: usize, times: usize) -> Floods {
+        let mut floods = Floods::new(0);
+        send(&mut floods, kind, flags, length, times, 0);
+        floods
     }
 
-    /// After the preface, the same frame so many times within a moment.
-    fn after(kind: u8, flags: u8, length: u8, times: usize) -> Floods {
-        let mut floods = Floods::new(0);
-        floods.see(&[b'P'; PREFACE], 0);
-        floods.see(&frame(kind, flags, length).repeat(times), 0);
-        floods
+    fn send(floods: &mut Floods, kind: u8, flags: u8, length: usize, times: usize, now: u64) {
+        (0..times).for_each(|_| floods.frame(&Head { kind, flags, length, stream: 1 }, now));
     }
 
     #[test]
@@ -293,23 +248,13 @@ mod tests {
     #[test]
     fn what_time_and_work_earn_may_be_spent() {
         let mut floods = after(0x6, 0, 8, 100);
-        floods.see(&frame(0x6, 0, 8).repeat(20), 1000);
+        send(&mut floods, 0x6, 0, 8, 20, 1000);
         assert_eq!(floods.found(), None);
         floods.sent(100);
-        floods.see(&frame(0x6, 0, 8), 1000);
+        send(&mut floods, 0x6, 0, 8, 1, 1000);
         assert_eq!(floods.found(), None);
-        floods.see(&frame(0x6, 0, 8), 1000);
+        send(&mut floods, 0x6, 0, 8, 1, 1000);
         assert_eq!(floods.found(), Some(Flood::Ping));
-    }
-
-    #[test]
-    fn frames_are_found_however_they_arrive() {
-        let bytes = [vec![b'P'; PREFACE], frame(0x6, 0, 8).repeat(101)].concat();
-        for piece in [1, 7, 9, 17, 64] {
-            let mut floods = Floods::new(0);
-            bytes.chunks(piece).for_each(|bytes| floods.see(bytes, 0));
-            assert_eq!(floods.found(), Some(Flood::Ping), "in pieces of {piece}");
-        }
     }
 
     #[test]
@@ -317,9 +262,9 @@ mod tests {
         assert!(after(0x1, 0x1, 3, 1).is_in_head());
         assert!(!after(0x1, 0x4, 3, 1).is_in_head());
         let mut floods = after(0x1, 0, 3, 1);
-        floods.see(&frame(0x9, 0, 3), 0);
+        send(&mut floods, 0x9, 0, 3, 1, 0);
         assert!(floods.is_in_head());
-        floods.see(&frame(0x9, 0x4, 3), 0);
+        send(&mut floods, 0x9, 0x4, 3, 1, 0);
         assert!(!floods.is_in_head());
     }
 }

@@ -15,7 +15,7 @@ use ::http::Request;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 
-use super::floods::{Flood, Floods, MAX_ERRORS};
+use super::floods::{Flood, MAX_ERRORS};
 use super::ledger::{Ledger, Parcel};
 use super::served::{From, Served};
 use super::wire::{LINGER, Wire};
@@ -82,7 +82,7 @@ pub async fn serve(
     early: Option<Buffer>,
     address: SocketAddr,
 ) {
-    let ledger = Ledger::new(Floods::new(clock::millis()));
+    let ledger = Ledger::new(clock::millis());
     let from = From::of(&client);
     let wire = Wire::new(client, early, Some(Rc::clone(&ledger)));
     let mut front = Front {
@@ -144,7 +144,7 @@ impl Front {
                 Poll::Pending => break,
             }
         }
-        self.look_at_floods(context, library);
+        self.look_at_incoming(context, library);
         self.look_at_table(library);
         self.look_at_time(context, library)
     }
@@ -183,16 +183,23 @@ impl Front {
         tracing::debug!(listener = %self.listener.config.name, client = %self.address, kind, "a flood of HTTP/2");
     }
 
-    fn look_at_floods(&mut self, context: &mut Context<'_>, library: &mut Library) {
-        if self.wait != Wait::End
-            && let Some(flood) = self.ledger.flood()
-        {
-            self.count(flood);
-            library.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            self.wait(Wait::End);
-            self.is_ending = true;
-            context.waker().wake_by_ref();
+    /// Ends the connection for what the library does not get to judge.
+    fn look_at_incoming(&mut self, context: &mut Context<'_>, library: &mut Library) {
+        if self.wait == Wait::End {
+            return;
         }
+        let reason = match (self.ledger.flood(), self.ledger.fault()) {
+            (Some(flood), _) => {
+                self.count(flood);
+                Reason::ENHANCE_YOUR_CALM
+            }
+            (None, Some(reason)) => reason,
+            (None, None) => return,
+        };
+        library.abrupt_shutdown(reason);
+        self.wait(Wait::End);
+        self.is_ending = true;
+        context.waker().wake_by_ref();
     }
 
     /// Takes up the newest table, and what it says of this listener.

@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use bytes::{Buf, Bytes};
+use h2::Reason;
 
-use super::floods::{Flood, Floods};
+use super::floods::Flood;
+use super::incoming::Incoming;
 use crate::clock;
 
 /// Bytes of one connection that may wait for its socket: beyond, streams wait before they hand over more. Together with
@@ -25,18 +27,18 @@ pub(super) struct Ledger {
     streams: Cell<u32>,
     /// The connection's own task, which wants to know when the last stream has ended.
     owner: RefCell<Option<Waker>>,
-    floods: RefCell<Floods>,
+    incoming: RefCell<Incoming>,
 }
 
 impl Ledger {
-    /// Of a connection on which nothing has happened. `floods`: what its client may send.
-    pub(super) fn new(floods: Floods) -> Rc<Self> {
+    /// Of a connection that begins now, milliseconds.
+    pub(super) fn new(now: u64) -> Rc<Self> {
         Rc::new(Self {
             queued: Cell::new(0),
             waiting: RefCell::default(),
             streams: Cell::new(0),
             owner: RefCell::default(),
-            floods: RefCell::new(floods),
+            incoming: RefCell::new(Incoming::new(now)),
         })
     }
 
@@ -60,7 +62,7 @@ impl Ledger {
     /// One more stream, until the place is dropped.
     pub(super) fn open(self: &Rc<Self>) -> Place {
         self.streams.set(self.streams.get() + 1);
-        self.floods.borrow_mut().request();
+        self.incoming.borrow_mut().floods.request();
         Place(Rc::clone(self))
     }
 
@@ -72,29 +74,40 @@ impl Ledger {
         }
     }
 
-    /// Bytes have come from the client.
-    pub(super) fn received(&self, bytes: &[u8]) {
-        self.floods.borrow_mut().see(bytes, clock::millis());
+    /// Bytes have come from the client; how many of them are for the library.
+    pub(super) fn received(&self, bytes: &[u8]) -> usize {
+        self.incoming.borrow_mut().see(bytes, clock::millis())
+    }
+
+    /// For what fault of the client's the connection must end.
+    pub(super) fn fault(&self) -> Option<Reason> {
+        self.incoming.borrow().fault()
+    }
+
+    /// Whether nothing more is for the library.
+    pub(super) fn is_done(&self) -> bool {
+        let incoming = self.incoming.borrow();
+        incoming.fault().is_some() || incoming.floods.found().is_some()
     }
 
     /// An answer was sent whole.
     pub(super) fn answered(&self) {
-        self.floods.borrow_mut().answered();
+        self.incoming.borrow_mut().floods.answered();
     }
 
     /// What the client floods us with, if it does.
     pub(super) fn flood(&self) -> Option<Flood> {
-        self.floods.borrow().found()
+        self.incoming.borrow().floods.found()
     }
 
     /// What it most likely was where the library has had enough.
     pub(super) fn likely_flood(&self) -> Flood {
-        self.floods.borrow().likely()
+        self.incoming.borrow().floods.likely()
     }
 
     /// Whether the client has begun a block of header fields and not ended it.
     pub(super) fn is_in_head(&self) -> bool {
-        self.floods.borrow().is_in_head()
+        self.incoming.borrow().floods.is_in_head()
     }
 }
 
@@ -126,7 +139,7 @@ impl Parcel {
     pub(super) fn new(bytes: Bytes, ledger: &Rc<Ledger>) -> Self {
         let length = bytes.len();
         ledger.queued.set(ledger.queued.get() + length);
-        ledger.floods.borrow_mut().sent(length);
+        ledger.incoming.borrow_mut().floods.sent(length);
         Self { bytes, length, ledger: Rc::clone(ledger) }
     }
 }

@@ -17,7 +17,6 @@ use h2::{Ping, PingPong};
 use tokio::sync::Semaphore;
 
 use super::call::Call;
-use super::floods::Floods;
 use super::ledger::{Ledger, Parcel};
 use super::wire::Wire;
 use crate::config::model::HttpVersion;
@@ -244,7 +243,7 @@ async fn agree(pool: &Pool, backend: &Backend, socket: Stream) -> Result<Rc<Link
     let ping = connection.ping_pong();
     let link = Rc::new(Link {
         sender: RefCell::new(Some(sender)),
-        ledger: Ledger::new(Floods::new(0)),
+        ledger: Ledger::new(0),
         is_tls,
         authority: backend.address.host(),
         place,

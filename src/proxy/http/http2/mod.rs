@@ -2,16 +2,20 @@
 //!
 //! `h2` has the frames, the compression and the windows; this room has what stands around it. A client's connection is
 //! a task of its worker (`front`), and each of its streams is one more, on which one request is served as on any
-//! connection (`served`). A backend's connection carries the requests of one worker (`links`, `call`). Bytes are moved when they can be handed over and not before (`sending`, `receiving`). What a
-//! client sends that is no work is counted in front of the library (`floods`).
+//! connection (`served`). A backend's connection carries the requests of one worker (`links`, `call`). Bytes are moved
+//! when they can be handed over and not before (`sending`, `receiving`). What a client sends is looked at in front of the
+//! library (`incoming`): what is no work is counted (`floods`), and some of what breaks the protocol gets a reason there
+//! that the library does not give (`order`).
 
 mod answer;
 mod asked;
 mod call;
 mod floods;
 pub mod front;
+mod incoming;
 mod ledger;
 pub mod links;
+mod order;
 mod receiving;
 mod request;
 mod sending;

@@ -110,6 +110,8 @@ fn host(parts: &Parts) -> Result<Option<&[u8]>, Reject> {
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     match (authority, named) {
         (_, (_, Some(_))) => Err(Reject::DuplicateHost),
+        // RFC 9113, section 8.3.1: of these, HTTP/1.1 would let it pass.
+        (None, (Some([]), None)) => Err(Reject::Host),
         (Some(authority), (Some(host), None)) if !authority.eq_ignore_ascii_case(host) => Err(Reject::Host),
         (Some(authority), _) => Ok(Some(authority)),
         (None, (host, _)) => Ok(host),
@@ -119,8 +121,7 @@ fn host(parts: &Parts) -> Result<Option<&[u8]>, Reject> {
 fn fields(out: &mut Buffer, headers: &HeaderMap) -> Result<(), Reject> {
     let mut cookies = false;
     for (name, value) in headers {
-        // RFC 9113, section 8.2.1; the library lets it pass.
-        if matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
+        if has_edge(value) {
             return Err(Reject::Header);
         }
         match name {
@@ -143,6 +144,12 @@ fn fields(out: &mut Buffer, headers: &HeaderMap) -> Result<(), Reject> {
         out.append(b"\r\n");
     }
     Ok(())
+}
+
+/// Whether a value has white space at an end, which makes its message malformed (RFC 9113, section 8.2.1); the library
+/// lets it pass.
+pub(super) fn has_edge(value: &HeaderValue) -> bool {
+    matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
 fn line(out: &mut Buffer, name: &[u8], value: &[u8]) {
@@ -218,6 +225,7 @@ mod tests {
             (parts("GET", "*", &[("host", "a")]), Reject::Target),
             (parts("GET", "https://a/", &[("host", "b")]), Reject::Host),
             (parts("GET", "/", &[("host", "a"), ("host", "a")]), Reject::DuplicateHost),
+            (parts("GET", "/", &[("host", "")]), Reject::Host),
             (parts("GET", "https://a/", &[("x", " y")]), Reject::Header),
             (parts("GET", "https://a/", &[("x", "y\t")]), Reject::Header),
         ] {

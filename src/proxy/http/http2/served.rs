@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use ::http::Method;
+use ::http::header::CONTENT_LENGTH;
 use ::http::request::Parts;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -16,14 +17,14 @@ use tokio::io::ReadBuf;
 
 use super::answer::{self, Asked};
 use super::ledger::{Ledger, Parcel};
-use super::receiving::{Came, Receiving};
+use super::receiving::{Came, Receiving, Whose};
 use super::request::{self, Rest, Shape};
 use super::sending::Sending;
 use super::{broken, error_of};
 use crate::net::buffer::{Buffer, Size};
 use crate::net::stream::{Carrier, Stream};
 use crate::net::tls::{ClientCertificate, Facts};
-use crate::proxy::http::http1::{Framing, Reject};
+use crate::proxy::http::http1::{Framing, Reject, fields};
 
 /// One request, and where its answer goes.
 #[derive(Debug)]
@@ -93,7 +94,8 @@ impl Served {
             (_, method) if method == Method::HEAD => Asked::Head,
             _ => Asked::Other,
         };
-        let request = Receiving::new(Some(head), Some(body), shape);
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| fields::content_length(length.as_bytes()));
+        let request = Receiving::new(Whose::Client(length), Some(head), Some(body), shape);
         (
             Self {
                 request,
@@ -121,6 +123,17 @@ impl Served {
         Ok(head.length)
     }
 
+    fn reset_for(&mut self, reason: Reason) {
+        match &mut self.answer {
+            Answer::Head(respond) => {
+                respond.send_reset(reason);
+                self.answer = Answer::Broken;
+            }
+            Answer::Body(sending) => sending.reset(reason),
+            Answer::Broken => {}
+        }
+    }
+
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let head = if matches!(self.answer, Answer::Head(_)) { self.begin(bytes)? } else { 0 };
         match &mut self.answer {
@@ -136,7 +149,11 @@ impl Served {
 
 impl Carrier for Served {
     fn poll_read(&mut self, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match ready!(self.request.poll_read(context, space))? {
+        let came = ready!(self.request.poll_read(context, space));
+        if came.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            self.reset_for(Reason::PROTOCOL_ERROR);
+        }
+        match came? {
             Came::End if !self.request.is_tunnel() => {
                 // Nothing follows a request, and that is no end of anything: but the client may give it up.
                 ready!(self.poll_gone(context));
@@ -171,14 +188,7 @@ impl Carrier for Served {
     }
 
     fn reset(&mut self) {
-        match &mut self.answer {
-            Answer::Head(respond) => {
-                respond.send_reset(Reason::INTERNAL_ERROR);
-                self.answer = Answer::Broken;
-            }
-            Answer::Body(sending) => sending.reset(Reason::INTERNAL_ERROR),
-            Answer::Broken => {}
-        }
+        self.reset_for(Reason::INTERNAL_ERROR);
     }
 
     fn tls(&self) -> Option<Facts<'_>> {

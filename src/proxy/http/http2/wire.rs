@@ -53,7 +53,7 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.ledger.as_ref().is_some_and(|ledger| ledger.flood().is_some()) {
+        if self.ledger.as_ref().is_some_and(|ledger| ledger.is_done()) {
             // Whoever owns the connection looks at that next.
             return Poll::Pending;
         }
@@ -69,7 +69,12 @@ impl AsyncRead for Wire {
             ready!(self.stream.poll_read(context, space))?;
         }
         if let Some(ledger) = &self.ledger {
-            ledger.received(&space.filled()[before..]);
+            let new = space.filled().len() - before;
+            let given = ledger.received(&space.filled()[before..]);
+            space.set_filled(before + given);
+            if new > 0 && given == 0 {
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
     }

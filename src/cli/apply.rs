@@ -1,0 +1,188 @@
+//! `evenkeel apply`, `confirm`, `take-back`: a configuration for a running evenkeel, kept only if somebody says so.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use evenkeel::admin::changes::{DoneView, InForceView};
+use evenkeel::config::{self, Source};
+use evenkeel::control::guard::Guard;
+use hyper::Method;
+use serde::Serialize;
+
+use super::client::{AdminPort, encoded};
+use super::order::Owner;
+use super::plan::PATIENCE;
+use super::reload::accepted;
+use super::terminal::{complain, say};
+use super::{Ending, check, source};
+
+/// How often it is asked what has become of the change.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// `--yes` confirms so long before the end.
+const BEFORE_THE_END: Duration = Duration::from_secs(1);
+
+/// Who, and why.
+#[derive(Debug, Args)]
+pub(super) struct Signed {
+    /// Who does it [default: your user name]
+    #[arg(long, value_name = "NAME", env = "EVENKEEL_OWNER")]
+    owner: Option<String>,
+    /// Why, in a few words, for whoever looks at the history
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+/// The same as a body.
+#[derive(Debug, Serialize)]
+pub(super) struct Body {
+    owner: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+impl Signed {
+    pub(super) fn body(&self) -> Body {
+        Body { owner: Owner::name(self.owner.clone()), reason: self.reason.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// Take it back after this time, such as 60s, unless somebody confirms it
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    confirm: Option<Duration>,
+    /// Take it back at once when live numbers say so meanwhile, such as "errors < 1%, p99 < 2x"
+    #[arg(long, value_name = "GUARD", value_parser = Guard::read, requires = "confirm")]
+    guard: Option<Guard>,
+    /// Confirm it by itself at the end of that time, if it has not been taken back
+    #[arg(long, requires = "confirm")]
+    yes: bool,
+    /// Only if what is in force has this hash (`evenkeel show --json`)
+    #[arg(long, value_name = "HASH")]
+    only_over: Option<String>,
+    #[command(flatten)]
+    signed: Signed,
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Confirm {
+    #[command(flatten)]
+    signed: Signed,
+    #[command(flatten)]
+    port: AdminPort,
+}
+
+pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
+    let path = source::find(arguments.path.as_deref())?;
+    let written = match Source::Path(path.clone()).written() {
+        Ok(written) => written,
+        Err(problems) => {
+            complain(&check::shown(&problems, ""));
+            return Ok(Ending::Bad);
+        }
+    };
+    let Body { owner, reason } = arguments.signed.body();
+    let mut query = format!("/api/v1/apply?owner={}&reason={}", encoded(&owner), encoded(&reason));
+    if let Some(time) = arguments.confirm {
+        query.extend(["&confirm=", &config::written_duration(time)]);
+    }
+    if let Some(guard) = &arguments.guard {
+        query.extend(["&guard=", &encoded(&guard.to_string())]);
+    }
+    let answer = arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?;
+    let done = serde_json::from_str::<DoneView>(&answer.body);
+    let ending = accepted(answer)?;
+    let (Ok(done), Some(time), Ending::Good) = (done, arguments.confirm, ending) else {
+        if ending == Ending::Good {
+            say(&advice(&path));
+        }
+        return Ok(ending);
+    };
+    let until = Instant::now() + time;
+    let confirmed = if arguments.yes {
+        wait(arguments, &done, until.checked_sub(BEFORE_THE_END.min(time / 2)), None)?
+    } else if std::io::stdin().is_terminal() {
+        say("press Enter to keep it\n");
+        wait(arguments, &done, None, Some(&enter()))?
+    } else {
+        return Ok(Ending::Good);
+    };
+    if confirmed == Ending::Good {
+        say(&advice(&path));
+    }
+    Ok(confirmed)
+}
+
+/// How the files come to say the same.
+fn advice(path: &std::path::Path) -> String {
+    format!("to keep it over a restart, put {} where evenkeel reads its configuration\n", path.display())
+}
+
+/// A line from the terminal; its end comes as an error.
+fn enter() -> Receiver<()> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        if std::io::stdin().lock().read_line(&mut line).is_ok_and(|read| read > 0) {
+            // Whoever waits may have gone.
+            let _ = sender.send(());
+        }
+    });
+    receiver
+}
+
+/// Waits until the change is confirmed (by Enter, by somebody else, or by us at a time) or taken back.
+fn wait(
+    arguments: &Apply,
+    done: &DoneView,
+    at: Option<Instant>,
+    enter: Option<&Receiver<()>>,
+) -> anyhow::Result<Ending> {
+    let mut enter = enter;
+    loop {
+        let pressed = if let Some(receiver) = enter {
+            receiver.recv_timeout(LOOK_EVERY)
+        } else {
+            std::thread::park_timeout(LOOK_EVERY);
+            Err(RecvTimeoutError::Timeout)
+        };
+        if pressed == Err(RecvTimeoutError::Disconnected) {
+            // The terminal has ended: nobody can confirm it here.
+            enter = None;
+        }
+        if pressed.is_ok() || at.is_some_and(|at| Instant::now() >= at) {
+            return confirmed(&arguments.port, &arguments.signed.body());
+        }
+        let body = arguments.port.ask(Method::GET, "/api/v1/configuration", PATIENCE)?.good()?;
+        let view: InForceView = serde_json::from_str(&body).context("the answer is not what an evenkeel says")?;
+        if let Some(back) = view.taken_back.filter(|back| back.generation == done.generation) {
+            complain(&format!("generation {} was taken back: {}\n", back.generation, back.why));
+            return Ok(Ending::Bad);
+        }
+        if view.awaiting.is_none() {
+            say(&format!("generation {} is confirmed\n", done.generation));
+            return Ok(Ending::Good);
+        }
+    }
+}
+
+pub(super) fn confirm(arguments: &Confirm) -> anyhow::Result<Ending> {
+    confirmed(&arguments.port, &arguments.signed.body())
+}
+
+fn confirmed(port: &AdminPort, body: &Body) -> anyhow::Result<Ending> {
+    accepted(port.post("/api/v1/confirm", body, PATIENCE)?)
+}
+
+pub(super) fn take_back(arguments: &Confirm) -> anyhow::Result<Ending> {
+    accepted(arguments.port.post("/api/v1/take-back", &arguments.signed.body(), PATIENCE)?)
+}
