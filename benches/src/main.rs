@@ -3,6 +3,7 @@
 //! One program: it starts itself again as the origin, drives the load, and reads what the kernel accounts for each peer.
 
 mod ask;
+mod changes;
 mod compare;
 mod cpu;
 mod failover;
@@ -26,6 +27,7 @@ const USAGE: &str =
        evenkeel-bench reload  [--rounds N]
        evenkeel-bench probes  [--seconds S]
        evenkeel-bench failover [--rounds N]
+       evenkeel-bench changes [--rounds N]
        evenkeel-bench soak    [--seconds S]
 EVENKEEL=FILE names the program to measure (default target/release/evenkeel).";
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ("reload", Ok(options)) => reload::run(&options),
         ("probes", Ok(options)) => probes::run(&options),
         ("failover", Ok(options)) => failover::run(&options),
+        ("changes", Ok(options)) => changes::run(&options),
         ("soak", Ok(options)) => soak::run(&options),
         (_, Err(problem)) => Err(problem),
         _ => Err(USAGE.to_owned()),
