@@ -53,7 +53,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         &[
             "admin/exposition",
             "probe/exec.rs",
-            "proxy/http/gates",
+            "route/proving.rs",
             "net/splice.rs",
             "net/tcp.rs",
             "net/handover.rs",

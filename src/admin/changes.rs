@@ -11,6 +11,7 @@ use super::generations::{FileView, GenerationView, seen, shown};
 use super::orders::{self, MAX_OWNER, MAX_REASON, OverrideView, line};
 use super::place::decoded;
 use super::{AdminState, generations};
+use crate::config::model::Role;
 use crate::control::guard::Guard;
 use crate::control::{Terms, Who};
 
@@ -34,7 +35,8 @@ pub struct InForceView {
     pub taken_back: Option<TakenBackView>,
     /// Its texts as they are written, where they are kept.
     pub files: Vec<FileView>,
-    /// How many secrets are hidden in them; none where a token or a socket's rights keep strangers out.
+    /// How many secrets are hidden in them; none for who may operate, where a token or a socket's
+    /// rights keep strangers out.
     pub hidden: usize,
 }
 
@@ -102,12 +104,12 @@ pub(super) fn awaiting(state: &AdminState) -> Option<AwaitingView> {
     })
 }
 
-/// What is in force.
-pub(super) fn in_force(state: &AdminState) -> InForceView {
+/// What is in force, for somebody of this role.
+pub(super) fn in_force(state: &AdminState, role: Role) -> InForceView {
     let found = state.life.in_force();
     let number = found.generation().map_or(0, |generation| generation.number);
     let kept = state.history.find(number);
-    let (files, hidden) = shown(kept.and_then(|kept| kept.written).as_ref(), &state.table.load().config);
+    let (files, hidden) = shown(kept.and_then(|kept| kept.written).as_ref(), state, role);
     let table = state.table.load();
     let ordered = orders::overview(&state.orders.standing(), &table).overrides;
     let layers = found.files.iter().map(|it| LayerView::Files(seen(it)));
@@ -203,12 +205,12 @@ pub(super) fn only_over(headers: &HeaderMap) -> Result<Option<Vec<String>>, Stri
 
 /// Whether what is sent may take effect: it could run commands and read files in the name of the program.
 pub(super) fn may_send(state: &AdminState) -> Result<(), &'static str> {
-    if generations::is_guarded(&state.table.load().config) || state.first_token.is_some() {
+    if generations::is_guarded(state) {
         return Ok(());
     }
     Err(
         "everybody on this machine can reach this admin port, and a configuration can run commands and read files as this \
-         program: give [admin] a token_file, or bind = \"unix:/run/evenkeel/admin.sock\", to send one",
+         program: give [admin] a token_file or tokens, or bind = \"unix:/run/evenkeel/admin.sock\", to send one",
     )
 }
 

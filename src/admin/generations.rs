@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::changes::{self, AwaitingView};
-use crate::config::model::{Config, Site};
+use crate::config::model::{Role, Site};
 use crate::config::{self, Color, Loaded, Problems, Reported, Source, Written, WrittenFile};
 use crate::control::history::{Generation, History};
 use crate::control::orders::Refused;
@@ -55,7 +55,8 @@ pub struct TextView {
     pub generation: GenerationView,
     /// Its texts as they are written, where they are kept.
     pub files: Vec<FileView>,
-    /// How many secrets are hidden in them; none where a token or a socket's rights keep strangers out.
+    /// How many secrets are hidden in them; none for who may operate, where a token or a socket's
+    /// rights keep strangers out.
     pub hidden: usize,
 }
 
@@ -113,19 +114,19 @@ pub(super) fn find(history: &History, number: u64) -> Result<Generation, Refused
     })
 }
 
-/// One generation with its texts.
-pub(super) fn generation(state: &AdminState, number: u64) -> Result<TextView, Refused> {
+/// One generation with its texts, for somebody of this role.
+pub(super) fn generation(state: &AdminState, number: u64, role: Role) -> Result<TextView, Refused> {
     let found = find(&state.history, number)?;
-    let (files, hidden) = shown(found.written.as_ref(), &state.table.load().config);
+    let (files, hidden) = shown(found.written.as_ref(), state, role);
     Ok(TextView { generation: seen(&found), files, hidden })
 }
 
-/// Texts for whoever reads an admin port of this configuration, and how many secrets are hidden in them.
-pub(super) fn shown(written: Option<&Written>, config: &Config) -> (Vec<FileView>, usize) {
-    let is_guarded = is_guarded(config);
+/// Texts for somebody of this role, and how many secrets are hidden in them.
+pub(super) fn shown(written: Option<&Written>, state: &AdminState, role: Role) -> (Vec<FileView>, usize) {
+    let sees_secrets = role >= Role::Operate && is_guarded(state);
     let mut hidden = 0;
     let mut shown = |file: &WrittenFile| {
-        let (text, count) = if is_guarded { (file.text.clone(), 0) } else { config::without_secrets(&file.text) };
+        let (text, count) = if sees_secrets { (file.text.clone(), 0) } else { config::without_secrets(&file.text) };
         hidden += count;
         FileView { name: file.name.clone(), text }
     };
@@ -133,9 +134,10 @@ pub(super) fn shown(written: Option<&Written>, config: &Config) -> (Vec<FileView
     (files, hidden)
 }
 
-/// Whether only those read the admin port who may.
-pub(super) fn is_guarded(config: &Config) -> bool {
-    config.admin.token.is_some() || matches!(config.admin.bind, Some(Site::Unix(_)))
+/// Whether only those reach what is behind the admin port who may.
+pub(super) fn is_guarded(state: &AdminState) -> bool {
+    // The socket is of the start.
+    state.admin().asks() || matches!(state.first.bind, Some(Site::Unix(_)))
 }
 
 /// How a configuration is sent.

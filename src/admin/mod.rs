@@ -5,6 +5,8 @@
 
 mod access;
 mod answer;
+mod audit;
+mod callers;
 pub mod changes;
 pub mod drills;
 pub mod events;
@@ -13,10 +15,13 @@ pub mod generations;
 pub mod incidents;
 mod live;
 pub mod orders;
+mod pace;
 mod page;
 mod place;
+mod reply;
 mod routes;
 pub mod view;
+pub mod whoami;
 pub mod why;
 
 use std::convert::Infallible;
@@ -32,10 +37,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::audit::Audit;
+use self::callers::{Callers, Peer};
+use self::pace::Pace;
+use crate::config::model::Admin;
 use crate::config::{Loaded, Problems, Source};
 use crate::control::history::History;
 use crate::control::orders::Orders;
 use crate::control::{Life, ReloadSender};
+use crate::log::sink::Sinks;
 use crate::net::listen::Unserved;
 use crate::net::transport::Transport;
 use crate::pool::events::Events;
@@ -68,7 +78,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Reads a configuration and judges it, by its own tests, too.
 pub type Load = fn(&Source) -> Result<Loaded, Problems>;
 
-/// What the admin port shows and whom it asks. The token that opens it is read from the configuration in force.
+/// What the admin port shows and whom it asks. The tokens that open it are those of the configuration in
+/// force.
 #[derive(Debug)]
 pub struct AdminState {
     /// The current table.
@@ -87,18 +98,31 @@ pub struct AdminState {
     pub load: Load,
     /// Where to ask for a reload.
     pub reload: ReloadSender,
-    /// The token of the start. The socket is of the start, too: a reload that takes the token away would open a port
-    /// that may be on the network, so this one goes on.
-    pub first_token: Option<Arc<str>>,
+    /// What the configuration of the start says of it. The socket is of the start, too: a reload that takes every token
+    /// away would open a port that may be on the network, so these go on.
+    pub first: Arc<Admin>,
+    /// Where the audit log goes, among others.
+    pub sinks: Arc<Sinks>,
     /// When the program started.
     pub started: Timestamp,
     /// The program's version.
     pub version: &'static str,
 }
 
+impl AdminState {
+    /// Who may do what, by the configuration in force.
+    fn admin(&self) -> Arc<Admin> {
+        let now = &self.table.load().config.admin;
+        Arc::clone(if now.asks() || !self.first.asks() { now } else { &self.first })
+    }
+}
+
 /// What every connection shares.
 struct Desk {
     state: Arc<AdminState>,
+    callers: Callers,
+    pace: Pace,
+    audit: Audit,
     exposition: Arc<Exposition>,
     /// One scrape at a time: a second one would double the memory and be no faster.
     scrape: Semaphore,
@@ -115,14 +139,23 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
     let listener = listener.serve()?;
     let exposition = Arc::new(Exposition::new(Arc::clone(&state)));
     let streams = Arc::new(Semaphore::new(live::MAX_STREAMS));
-    let desk = Arc::new(Desk { state, exposition, scrape: Semaphore::new(1), streams });
+    let desk = Arc::new(Desk {
+        state,
+        callers: Callers::new(),
+        pace: Pace::default(),
+        audit: Audit::new(),
+        exposition,
+        scrape: Semaphore::new(1),
+        streams,
+    });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             _ = closing.changed() => break,
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&desk), closing.clone()));
+                Ok((stream, address)) => {
+                    let peer = Peer { address: address.ip(), user: stream.user() };
+                    connections.spawn(connection(stream, peer, Arc::clone(&desk), closing.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "admin port cannot accept");
@@ -137,10 +170,10 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
     Ok(())
 }
 
-async fn connection(stream: Transport, desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
+async fn connection(stream: Transport, peer: Peer, desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
     let service = service_fn(|request| {
         let desk = Arc::clone(&desk);
-        async move { Ok::<_, Infallible>(answer::answer(request, &desk).await) }
+        async move { Ok::<_, Infallible>(answer::answer(request, &peer, &desk).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);

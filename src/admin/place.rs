@@ -9,6 +9,7 @@ pub(super) enum Place {
     Index,
     Page(Asset),
     Stream,
+    WhoAmI,
     Live,
     Ready,
     Metrics,

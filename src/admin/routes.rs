@@ -19,7 +19,6 @@ pub(super) struct Route {
     /// Which place that is; none where a word is not what it must be.
     place: fn(&Words<'_>) -> Option<Place>,
     /// Who may ask.
-    #[cfg_attr(not(test), expect(dead_code, reason = "who may ask is told apart by method until there are roles"))]
     pub(super) right: Right,
     /// What is sent there.
     pub(super) body: Body,
@@ -71,6 +70,7 @@ pub(super) const ROUTES: &[Route] = &[
     )
     .open(),
     get("/healthz", |_| Some(Place::Ready), "the same as /readyz").open(),
+    get("/api/v1/whoami", |_| Some(Place::WhoAmI), "whom this port takes you for, and your role"),
     get("/api/v1/pools", |_| Some(Place::Pools), "pools, backends and checks"),
     get("/api/v1/pools/{pool}", |it| Some(Place::Pool(it.name(0))), "one pool"),
     get("/api/v1/pools/{pool}/why", |it| Some(Place::PoolWhy(it.name(0))), "why its backends are what they are"),

@@ -28,6 +28,7 @@ mod serve;
 mod source;
 mod status;
 mod terminal;
+mod token;
 mod transcript;
 mod version;
 mod why;
@@ -115,6 +116,8 @@ enum Command {
     Preset(preset::Arguments),
     /// Print every option with its default and its meaning, or those of a name
     Reference(reference::Arguments),
+    /// Make a token for the admin port, with the hash of it that the balancer keeps
+    Token(token::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
     /// Print the version
@@ -160,6 +163,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Import(arguments) => import::import(&arguments),
         Command::Preset(arguments) => preset::preset(&arguments),
         Command::Reference(arguments) => reference::reference(&arguments),
+        Command::Token(arguments) => token::token(&arguments),
         Command::Health(arguments) => health::health(&arguments),
         Command::Version => version::version(),
     };

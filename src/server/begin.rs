@@ -300,7 +300,8 @@ fn serve_admin(
         history: Arc::clone(&control.history),
         load: proof::load,
         reload: wish,
-        first_token: config.admin.token.clone(),
+        first: Arc::clone(&config.admin),
+        sinks: Arc::clone(&control.foundation.sinks),
         started: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),
     };

@@ -215,8 +215,11 @@ fn waits(difference: &str) -> bool {
 /// What a running process cannot change of its configuration; as [`Plan::at_next_start`] says it, in a few words.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut named = Vec::new();
-    if old.admin != new.admin {
-        named.push("`admin`");
+    if old.admin.bind != new.admin.bind {
+        named.push("`admin.bind`");
+    }
+    if old.admin.socket_mode != new.admin.socket_mode {
+        named.push("`admin.socket_mode`");
     }
     if old.metrics.bounds_micros != new.metrics.bounds_micros {
         named.push("`metrics.buckets_seconds`");
