@@ -76,6 +76,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("arc_swap", &["route/table.rs", "net"]),
     ("toml", &["config"]),
     ("serde", &["config", "control", "admin", "cli"]),
+    ("schemars", &["config/problem.rs", "config/source.rs", "control/plan", "admin"]),
     ("annotate_snippets", &["config"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main.rs"]),

@@ -27,7 +27,7 @@ use super::reply::{Answer, found, json, problem, refused, text, typed, with_type
 use super::routes::{self, How, Missed, Right, Route};
 use super::whoami::whoami;
 use super::{
-    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, view, why,
+    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, openapi, orders, view, why,
 };
 use crate::config::model::Role;
 use crate::control::{Done, Phase, ReloadRequest, Unchanged, Wanted, Who};
@@ -94,6 +94,7 @@ async fn show(place: Place, request: &Request<Incoming>, caller: Caller, desk: &
     let (state, query, role) = (&desk.state, request.uri().query(), caller.role);
     match place {
         Place::Stream => live(desk, caller),
+        Place::OpenApi => with_type("application/json", StatusCode::OK, openapi::DOCUMENT.clone()),
         Place::WhoAmI => json(StatusCode::OK, &whoami(&caller, state)),
         Place::Live
         | Place::Ready

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::IF_MATCH;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generations::{FileView, GenerationView, seen, shown};
@@ -21,7 +22,7 @@ const CONFIRM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const CONFIRM_MIN: Duration = Duration::from_secs(1);
 
 /// `GET /api/v1/configuration`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InForceView {
     /// The generation in force.
     pub generation: u64,
@@ -41,7 +42,7 @@ pub struct InForceView {
 }
 
 /// One layer of what is in force.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "layer", rename_all = "lowercase")]
 pub enum LayerView {
     /// What the files said when they were last read.
@@ -53,7 +54,7 @@ pub enum LayerView {
 }
 
 /// A change that waits for its confirmation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AwaitingView {
     /// Its number.
     pub generation: u64,
@@ -70,7 +71,7 @@ pub struct AwaitingView {
 }
 
 /// A change that was taken back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TakenBackView {
     /// Its number.
     pub generation: u64,
@@ -81,7 +82,7 @@ pub struct TakenBackView {
 }
 
 /// What a wish that was granted is answered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DoneView {
     /// For people.
     pub message: String,
@@ -130,9 +131,9 @@ pub(super) fn in_force(state: &AdminState, role: Role) -> InForceView {
 }
 
 /// The body of a wish: who wants it, and why.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhoBody {
+pub(super) struct WhoBody {
     owner: Option<String>,
     #[serde(default)]
     reason: String,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
@@ -16,7 +17,7 @@ use crate::control::plan::{self, Masks, Plan, UnderWay};
 use crate::route::Table;
 
 /// `GET /api/v1/generations`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {
     /// The folder that they are kept in; absent: in memory only, until the program ends.
     pub kept_in: Option<String>,
@@ -30,7 +31,7 @@ pub struct HistoryView {
 }
 
 /// One generation.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct GenerationView {
     /// Its number.
     pub number: u64,
@@ -48,7 +49,7 @@ pub struct GenerationView {
 }
 
 /// `GET /api/v1/generations/N`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TextView {
     /// Which one.
     #[serde(flatten)]
@@ -61,7 +62,7 @@ pub struct TextView {
 }
 
 /// One text.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FileView {
     /// The file that it was read from.
     pub name: String,
@@ -70,7 +71,7 @@ pub struct FileView {
 }
 
 /// `POST /api/v1/plan`, `GET /api/v1/generations/A/diff/B`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlanView {
     /// Whether anything would change.
     pub changes_anything: bool,
@@ -84,7 +85,7 @@ pub struct PlanView {
 }
 
 /// Why a configuration cannot be used (409).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ProblemsView {
     /// For people.
     problems: String,

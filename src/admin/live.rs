@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Frame};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
@@ -64,8 +65,8 @@ pub(super) fn lines(lines: mpsc::Receiver<Bytes>, caller: Caller, state: &Arc<Ad
     Either::Right(Followed::new(lines, caller, state))
 }
 
-#[derive(Serialize)]
-struct News {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct News {
     /// Whether these are all that are kept, and not those since the last ones.
     fresh: bool,
     #[serde(flatten)]

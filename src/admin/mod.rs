@@ -14,6 +14,7 @@ mod exposition;
 pub mod generations;
 pub mod incidents;
 mod live;
+mod openapi;
 pub mod orders;
 mod pace;
 mod page;

@@ -10,6 +10,7 @@ pub(super) enum Place {
     Page(Asset),
     Stream,
     WhoAmI,
+    OpenApi,
     Live,
     Ready,
     Metrics,

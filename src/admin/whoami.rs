@@ -1,12 +1,13 @@
 //! Whom the admin port takes somebody for, and what that one may do: for the page, which offers nothing else.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::callers::Caller;
 
 /// `GET /api/v1/whoami`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhoView {
     /// The name of the token; none where nobody is asked.
     pub name: Option<String>,
