@@ -97,6 +97,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         load: evenkeel::server::load,
         reload,
         first,
+        first_tls: None,
         sinks: Arc::default(),
         started: Timestamp::from_second(1_700_000_000).unwrap(),
         version: "1.2.3",

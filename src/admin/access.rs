@@ -18,6 +18,8 @@ pub(super) const INTENT_HEADER: &str = "x-evenkeel-request";
 pub(super) enum Refusal {
     /// The token is missing or wrong.
     Token,
+    /// The certificate is nobody's who has a role, or is judged by others by now.
+    Certificate,
     /// Too many that nobody knows came from there: ask again after this time.
     Slower(Duration),
     /// Too many requests came from there: ask again after this time.

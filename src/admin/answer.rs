@@ -50,7 +50,7 @@ pub(super) async fn answer(request: Request<Incoming>, peer: &Peer, desk: &Desk)
     if let Err(wait) = desk.pace.ask(desk.state.admin().rate.as_ref(), peer) {
         return refused(Refusal::TooOften(wait));
     }
-    let mut deed = Deed::new(&request, *peer, &desk.audit, &desk.state);
+    let mut deed = Deed::new(&request, peer, &desk.audit, &desk.state);
     let answer = attend(route, place, request, desk, &mut deed).await;
     deed.end(answer.status());
     answer
@@ -58,7 +58,7 @@ pub(super) async fn answer(request: Request<Incoming>, peer: &Peer, desk: &Desk)
 
 /// Answers whoever has to say who it is.
 async fn attend(route: &Route, place: Place, request: Request<Incoming>, desk: &Desk, deed: &mut Deed<'_>) -> Answer {
-    let caller = match desk.callers.identify(request.headers(), &deed.peer, &desk.state).await {
+    let caller = match desk.callers.identify(request.headers(), deed.peer, &desk.state).await {
         Ok(caller) => caller,
         Err(refusal) => return refused(refusal),
     };

@@ -50,7 +50,7 @@ impl Audit {
 pub(super) struct Deed<'d> {
     audit: &'d Audit,
     state: &'d Arc<AdminState>,
-    pub(super) peer: Peer,
+    pub(super) peer: &'d Peer,
     caller: Option<Caller>,
     method: String,
     path: String,
@@ -102,7 +102,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl<'d> Deed<'d> {
     /// Somebody asks for something.
-    pub(super) fn new<B>(request: &Request<B>, peer: Peer, audit: &'d Audit, state: &'d Arc<AdminState>) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, peer: &'d Peer, audit: &'d Audit, state: &'d Arc<AdminState>) -> Self {
         Self {
             audit,
             state,

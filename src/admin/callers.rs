@@ -1,4 +1,4 @@
-//! Who asks: whose token it is that a request shows, and what that opens.
+//! Who asks: whose token or certificate it is that a request shows, and what that opens.
 //!
 //! A token that is kept as a hash is proved once, on a thread of low priority, one at a time and in a queue that is
 //! bounded; of one that was right a keyed mark is remembered for as long as the configuration has that token, so that a
@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use super::AdminState;
 use super::access::{Refusal, bearer, host_is_own, same};
 use crate::clock;
-use crate::config::model::{Admin, NO_ADDRESS, Per, Rate, Role, Token, TokenSecret};
+use crate::config::model::{Admin, CertificateRole, ClientTrust, NO_ADDRESS, Per, Rate, Role, Token, TokenSecret};
+use crate::net::tls::ClientCertificate;
 use crate::route::mark::{Mark, MarkKey};
 use crate::route::proving::Prover;
 use crate::route::rate::{Key, Limiter};
@@ -35,12 +36,33 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BUSY: Duration = Duration::from_secs(2);
 
 /// Where a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// [`NO_ADDRESS`] by a unix socket.
     pub(super) address: IpAddr,
     /// The user at the other end of a unix socket.
     pub(super) user: Option<u32>,
+    /// The certificate that it has shown.
+    pub(super) shown: Option<Shown>,
+}
+
+/// A certificate that was trusted when its connection began.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) certificate: Arc<ClientCertificate>,
+    /// By whom it was judged. Where others judge now, it proves nothing: whoever has it connects anew.
+    pub(super) trust: Option<ClientTrust>,
+}
+
+impl Shown {
+    /// What it opens.
+    fn opens(&self, state: &AdminState, admin: &Arc<Admin>) -> Option<CertificateRole> {
+        let trust = state.tls(admin)?.trust();
+        if trust.is_none() || trust != self.trust {
+            return None;
+        }
+        admin.clients.iter().find(|client| self.certificate.holder.has(&client.name)).cloned()
+    }
 }
 
 impl Peer {
@@ -77,22 +99,26 @@ enum By {
     /// Nobody is asked.
     Open,
     Token(Token),
+    /// A certificate with a name that has this role.
+    Certificate(CertificateRole, Shown),
 }
 
 impl Caller {
-    /// By what it came in: `token`, or `open` where nobody is asked.
+    /// By what it came in: `token`, `certificate`, or `open` where nobody is asked.
     pub(super) fn by(&self) -> &'static str {
         match self.by {
             By::Open => "open",
             By::Token(_) => "token",
+            By::Certificate(..) => "certificate",
         }
     }
 
-    /// The name of its token, where there is one.
+    /// The name of its token, or of its certificate as the configuration has it.
     pub(super) fn name(&self) -> Option<&str> {
         match &self.by {
             By::Open => None,
             By::Token(token) => Some(&token.name),
+            By::Certificate(client, _) => Some(&client.name),
         }
     }
 
@@ -102,10 +128,12 @@ impl Caller {
     }
 
     /// Whether it may still come in, and as the same.
-    fn is_welcome(&self, admin: &Admin) -> bool {
+    fn is_welcome(&self, state: &AdminState) -> bool {
+        let admin = state.admin();
         match &self.by {
             By::Open => !admin.asks(),
             By::Token(token) => admin.tokens.contains(token),
+            By::Certificate(client, shown) => shown.opens(state, &admin).as_ref() == Some(client),
         }
     }
 
@@ -114,7 +142,7 @@ impl Caller {
         loop {
             // Whatever changes the configuration is an event, and one after the change.
             let last = state.events.last();
-            if !self.is_welcome(&state.admin()) {
+            if !self.is_welcome(&state) {
                 return;
             }
             state.events.grown_beyond(last).await;
@@ -161,7 +189,11 @@ impl Callers {
             let open = Caller { role: Role::Operate, by: By::Open };
             return if host_is_own(headers) { Ok(open) } else { Err(Refusal::Host) };
         }
-        let given = bearer(headers).ok_or(Refusal::Token)?;
+        let Some(given) = bearer(headers) else {
+            let Some(shown) = &peer.shown else { return Err(Refusal::Token) };
+            let client = shown.opens(state, &admin).ok_or(Refusal::Certificate)?;
+            return Ok(Caller { role: client.role, by: By::Certificate(client, shown.clone()) });
+        };
         if let Some(token) = self.find(given, &admin) {
             return Ok(Caller::of(token));
         }

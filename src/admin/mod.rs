@@ -27,6 +27,7 @@ pub mod why;
 
 use std::convert::Infallible;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,24 +35,27 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use self::audit::Audit;
-use self::callers::{Callers, Peer};
+use self::callers::{Callers, Peer, Shown};
 use self::pace::Pace;
-use crate::config::model::Admin;
+use crate::config::model::{Admin, NO_ADDRESS, Per, Rate};
 use crate::config::{Loaded, Problems, Source};
 use crate::control::history::History;
 use crate::control::orders::Orders;
 use crate::control::{Life, ReloadSender};
 use crate::log::sink::Sinks;
 use crate::net::listen::Unserved;
+use crate::net::tls::{Accepted, Server};
 use crate::net::transport::Transport;
 use crate::pool::events::Events;
 use crate::probe::Schedule;
 use crate::route::Published;
+use crate::route::rate::Limiter;
 
 pub use exposition::{Asked, Exposition, Form, Names};
 
@@ -73,6 +77,10 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 const CLOSING: Duration = Duration::from_secs(2);
 /// How long a connection that has just come may then take to say what it wants: it would be cut without an answer.
 const FIRST_WORDS: Duration = Duration::from_millis(300);
+/// Handshakes of TLS of one address, each a millisecond of the thread that does everything else as well.
+const HANDSHAKES_A_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("fifty");
+/// The same at once: a page opens some connections side by side.
+const HANDSHAKES_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).expect("a hundred");
 /// Pause after `accept` failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,6 +110,8 @@ pub struct AdminState {
     /// What the configuration of the start says of it. The socket is of the start, too: a reload that takes every token
     /// away would open a port that may be on the network, so these go on.
     pub first: Arc<Admin>,
+    /// How that agrees on TLS, where it does.
+    pub first_tls: Option<Arc<Server>>,
     /// Where the audit log goes, among others.
     pub sinks: Arc<Sinks>,
     /// When the program started.
@@ -116,12 +126,20 @@ impl AdminState {
         let now = &self.table.load().config.admin;
         Arc::clone(if now.asks() || !self.first.asks() { now } else { &self.first })
     }
+
+    /// How it agrees on TLS; `None` where it does not, or where it should and cannot.
+    fn tls(&self, admin: &Arc<Admin>) -> Option<Arc<Server>> {
+        let is_first = Arc::ptr_eq(admin, &self.first);
+        if is_first { self.first_tls.clone() } else { self.table.load().admin.clone() }
+    }
 }
 
 /// What every connection shares.
 struct Desk {
     state: Arc<AdminState>,
     callers: Callers,
+    /// Handshakes of TLS.
+    handshakes: Limiter,
     pace: Pace,
     audit: Audit,
     exposition: Arc<Exposition>,
@@ -143,6 +161,7 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
     let desk = Arc::new(Desk {
         state,
         callers: Callers::new(),
+        handshakes: handshakes(),
         pace: Pace::default(),
         audit: Audit::new(),
         exposition,
@@ -155,7 +174,7 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
             _ = closing.changed() => break,
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, address)) => {
-                    let peer = Peer { address: address.ip(), user: stream.user() };
+                    let peer = Peer { address: address.ip(), user: stream.user(), shown: None };
                     connections.spawn(connection(stream, peer, Arc::clone(&desk), closing.clone()));
                 }
                 Err(error) => {
@@ -171,9 +190,48 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
     Ok(())
 }
 
-async fn connection(stream: Transport, peer: Peer, desk: Arc<Desk>, mut closing: watch::Receiver<()>) {
+/// How often one address may begin TLS.
+fn handshakes() -> Limiter {
+    let rate = Rate {
+        per: Per::Client,
+        requests: HANDSHAKES_A_SECOND,
+        every: Duration::from_secs(1),
+        burst: HANDSHAKES_AT_ONCE,
+    };
+    Limiter::new(&rate)
+}
+
+/// Serves a connection: TLS first, where that is spoken here.
+async fn connection(stream: Transport, mut peer: Peer, desk: Arc<Desk>, closing: watch::Receiver<()>) {
+    let admin = desk.state.admin();
+    // A socket of this machine is as private as its file, and commands speak plainly there.
+    if admin.tls.is_none() || peer.address == NO_ADDRESS {
+        return serve_http(stream, peer, desk, closing).await;
+    }
+    // A handshake costs a thousand times what a request does that is refused.
+    if peer.ask(&desk.handshakes).is_err() {
+        return;
+    }
+    let Some(server) = desk.state.tls(&admin) else { return };
+    match timeout(READ_TIMEOUT, server.accept(stream)).await {
+        Ok(Ok(Accepted { stream, client, trust })) => {
+            peer.shown = client.map(|certificate| Shown { certificate, trust });
+            serve_http(stream, peer, desk, closing).await;
+        }
+        Ok(Err(error)) => tracing::debug!(from = %peer.words(), %error, "no TLS with a client of the admin port"),
+        Err(_elapsed) => {}
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    desk: Arc<Desk>,
+    mut closing: watch::Receiver<()>,
+) {
+    let peer = Arc::new(peer);
     let service = service_fn(|request| {
-        let desk = Arc::clone(&desk);
+        let (desk, peer) = (Arc::clone(&desk), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(answer::answer(request, &peer, &desk).await) }
     });
     let mut http = http1::Builder::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -28,9 +28,11 @@ pub(super) fn found(found: Result<impl Serialize, Refused>) -> Answer {
 /// Why somebody is not let in, or may not do what was asked for.
 pub(super) fn refused(refusal: Refusal) -> Answer {
     match refusal {
-        Refusal::Token => {
-            let mut answer = problem(StatusCode::UNAUTHORIZED, "a bearer token is needed (admin.token_file, admin.tokens)");
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"evenkeel\""));
+        Refusal::Token => stranger("a bearer token is needed (admin.token_file, admin.tokens), or a certificate (admin.clients)"),
+        Refusal::Certificate => {
+            let mut answer = stranger("no name of this certificate has a role (admin.clients), or it counts no more");
+            // Whoever comes anew is judged anew.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             answer
         }
         Refusal::Slower(wait) => {
@@ -43,7 +45,7 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
         Refusal::Busy(wait) => later(StatusCode::SERVICE_UNAVAILABLE, "too many tokens wait to be proved", wait),
         Refusal::Role => problem(
             StatusCode::FORBIDDEN,
-            "the role `read` may look at everything and change nothing: ask with a token of the role `operate`",
+            "the role `read` may look at everything and change nothing: ask as somebody with the role `operate`",
         ),
         Refusal::Host => problem(
             StatusCode::FORBIDDEN,
@@ -54,6 +56,13 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
             "send the header X-Evenkeel-Request: 1, so that no web page can do this in your name",
         ),
     }
+}
+
+/// A refusal of whoever has not said who it is.
+fn stranger(error: &str) -> Answer {
+    let mut answer = problem(StatusCode::UNAUTHORIZED, error);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"evenkeel\""));
+    answer
 }
 
 /// A refusal that is over after a while.

@@ -9,9 +9,9 @@ use super::callers::Caller;
 /// `GET /api/v1/whoami`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhoView {
-    /// The name of the token; none where nobody is asked.
+    /// The name of the token, or of the certificate as the configuration has it; none where nobody is asked.
     pub name: Option<String>,
-    /// `token`, or `open` where nobody is asked.
+    /// `token`, `certificate`, or `open` where nobody is asked.
     pub by: String,
     /// `read` or `operate`.
     pub role: String,

@@ -301,6 +301,7 @@ fn serve_admin(
         load: proof::load,
         reload: wish,
         first: Arc::clone(&config.admin),
+        first_tls: control.published.load().admin.clone(),
         sinks: Arc::clone(&control.foundation.sinks),
         started: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::secret::Marked;
-use super::{Rate, Site};
+use super::{ListenerTls, Rate, Site};
 use crate::config::users::Secret;
 use crate::log::Target;
 
@@ -17,6 +17,10 @@ pub struct Admin {
     pub socket_mode: u32,
     /// What opens it, beside the paths that say whether the balancer is well; no two of one name.
     pub tokens: Vec<Token>,
+    /// What it shows whoever connects, and by whom their certificates are judged; `None`: plain HTTP.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// What certificates open; no two of one name, and none without `tls`.
+    pub clients: Vec<CertificateRole>,
     /// Where it is told who has changed what; `None`: in the event log alone.
     pub audit: Option<Target>,
     /// How often each address or user of this machine may ask; `None`: as often as it likes.
@@ -26,7 +30,7 @@ pub struct Admin {
 impl Admin {
     /// Whether whoever asks must show who it is. Always so where `bind` can be reached from other machines.
     pub fn asks(&self) -> bool {
-        !self.tokens.is_empty()
+        !self.tokens.is_empty() || !self.clients.is_empty()
     }
 }
 
@@ -39,6 +43,15 @@ pub struct Token {
     pub role: Role,
     /// What its file holds.
     pub secret: TokenSecret,
+}
+
+/// An entry of `admin.clients`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRole {
+    /// The common name of the certificate's subject, or one of its alternative names.
+    pub name: Arc<str>,
+    /// What it opens.
+    pub role: Role,
 }
 
 /// `role`: what somebody may do at the admin port. Who may do more may do what the others may.

@@ -77,8 +77,8 @@ pub(super) const ROOT: Words = Words {
 
 pub(super) const ADMIN: Words = Words {
     place: "[admin]",
-    keys: &["bind", "socket_mode", "token_file", "tokens", "audit", "rate"],
-    later: &["tls", "clients", "page"],
+    keys: &["bind", "socket_mode", "token_file", "tokens", "tls", "clients", "audit", "rate"],
+    later: &["page"],
     foreign: &[
         ("token", "token_file = \"path\": a secret stands in a file of its own"),
         ("password", "token_file = \"path\""),
@@ -105,6 +105,28 @@ pub(super) const ADMIN_TOKEN: Words = Words {
         ("roles", "role"),
         ("user", "name"),
     ],
+};
+
+pub(super) const ADMIN_TLS: Words = Words {
+    place: "[admin.tls]",
+    keys: &["cert", "key", "client_ca", "client_crl"],
+    later: &["min_version", "ciphers", "acme"],
+    foreign: &[
+        ("certificate", "cert"),
+        ("certificates", "cert and key: the admin port shows one"),
+        ("crt", "cert"),
+        ("private_key", "key"),
+        ("ca", "client_ca"),
+        ("clients", "client_ca, and [admin] clients = [{ name = \"ann\", role = \"operate\" }]"),
+        ("crl", "client_crl"),
+    ],
+};
+
+pub(super) const ADMIN_CLIENT: Words = Words {
+    place: "[admin] clients",
+    keys: &["name", "role"],
+    later: &["expires", "fingerprint"],
+    foreign: &[("cn", "name"), ("common_name", "name"), ("san", "name"), ("dns", "name"), ("roles", "role"), ("user", "name")],
 };
 
 pub(super) const ADMIN_RATE: Words = Words {
@@ -258,6 +280,8 @@ pub(super) const EVERY: &[&Words] = &[
     &ADMIN,
     &ADMIN_TOKEN,
     &ADMIN_RATE,
+    &ADMIN_TLS,
+    &ADMIN_CLIENT,
     &LOG,
     &LISTENER_LOG,
     &ACCESS,
