@@ -134,7 +134,7 @@ pub(super) const ADMIN_RATE: Words = Words {
     keys: &["requests", "every", "burst"],
     later: &[],
     foreign: &[
-        ("per", "each address counts apart, and each user of a unix socket"),
+        ("per", "requests alone: each address counts apart, and each user of a unix socket"),
         ("limit", "requests"),
         ("period", "every"),
         ("interval", "every"),
