@@ -311,13 +311,26 @@ fn wrong_tokens_are_refused_unread_after_a_few_and_keep_nobody_out() {
 #[test]
 fn who_asks_too_often_is_told_when_to_come_again() {
     let scene = Scene::new("rate = { requests = 1, every = '1h', burst = 3 }\n");
+    // The first one was not known yet, and counted as a stranger's.
+    assert_eq!(scene.get("/api/v1/pools", &scene.reader).status, 200);
     let statuses: Vec<u16> = (0..5).map(|_| scene.get("/api/v1/pools", &scene.reader).status).collect();
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    let strangers: Vec<u16> = (0..4).map(|_| scene.get("/api/v1/pools", "").status).collect();
+    assert_eq!(strangers, [401, 401, 429, 429], "they count for themselves");
     let refused = scene.get("/metrics", &scene.reader);
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((3000..=3600).contains(&wait) && error(&refused).contains("admin.rate"), "{wait}");
     assert_eq!(scene.get("/readyz", "").status, 200, "who watches over it does not count");
     assert_eq!(scene.get_from_elsewhere("/api/v1/pools", &scene.reader).status, 200);
+}
+
+#[test]
+fn one_address_leaves_connections_to_others() {
+    let scene = Scene::new("");
+    let crowd: Vec<Client> = (0..300).map(|_| Client::connect(scene.balancer.admin())).collect();
+    // Some wait to be accepted, and those beyond the share of one address are closed as that happens.
+    assert_eq!(scene.get_from_elsewhere("/api/v1/pools", &scene.reader).status, 200);
+    drop(crowd);
 }
 
 // === the audit log ===

@@ -47,20 +47,32 @@ pub(super) async fn answer(request: Request<Incoming>, peer: &Peer, desk: &Desk)
         Place::Index if page::is_wanted(request.headers()) => return page(Asset::Page),
         _ => {}
     }
-    if let Err(wait) = desk.pace.ask(desk.state.admin().rate.as_ref(), peer) {
+    let known = desk.callers.recognize(request.headers(), peer, &desk.state);
+    let name = known.as_ref().and_then(Caller::name);
+    if let Err(wait) = desk.pace.ask(desk.state.admin().rate.as_ref(), peer, name) {
         return refused(Refusal::TooOften(wait));
     }
     let mut deed = Deed::new(&request, peer, &desk.audit, &desk.state);
-    let answer = attend(route, place, request, desk, &mut deed).await;
+    let answer = attend(route, place, request, known, desk, &mut deed).await;
     deed.end(answer.status());
     answer
 }
 
 /// Answers whoever has to say who it is.
-async fn attend(route: &Route, place: Place, request: Request<Incoming>, desk: &Desk, deed: &mut Deed<'_>) -> Answer {
-    let caller = match desk.callers.identify(request.headers(), deed.peer, &desk.state).await {
-        Ok(caller) => caller,
-        Err(refusal) => return refused(refusal),
+async fn attend(
+    route: &Route,
+    place: Place,
+    request: Request<Incoming>,
+    known: Option<Caller>,
+    desk: &Desk,
+    deed: &mut Deed<'_>,
+) -> Answer {
+    let caller = match known {
+        Some(caller) => caller,
+        None => match desk.callers.identify(request.headers(), deed.peer, &desk.state).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refused(refusal),
+        },
     };
     deed.by(&caller);
     if route.right == Right::Operate && !caller.may_operate() {

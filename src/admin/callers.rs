@@ -30,6 +30,8 @@ const UNKNOWN_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).expect("ten");
 const UNKNOWN_EVERY: Duration = Duration::from_secs(1);
 /// Requests that wait until theirs is proved.
 const MAX_WAITING: usize = 64;
+/// Below everything else (nice(2)), but above passwords of traffic: an operator waits, and there is one at a time.
+const NICE: i32 = 10;
 /// Who has waited for so long waits behind a flood.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When to ask again where too many wait.
@@ -73,6 +75,12 @@ impl Peer {
             Some(user) => limiter.ask(Key::Text(&user.to_ne_bytes()), now),
             None => limiter.ask(Key::Client(self.address), now),
         }
+    }
+
+    /// The same for somebody who is known: whoever floods from the same address does not count against it.
+    pub(super) fn ask_as(&self, name: &str, limiter: &Limiter) -> Result<(), Duration> {
+        let key = format!("{name} {}", self.words());
+        limiter.ask(Key::Text(key.as_bytes()), clock::nanos())
     }
 
     /// As logs say it.
@@ -173,11 +181,20 @@ impl Callers {
             unknown: Limiter::new(&rate),
             waiting: Semaphore::new(MAX_WAITING),
             turn: Turn::new(()),
-            prover: Prover::new("tokens", 1, MAX_WAITING),
+            prover: Prover::new("tokens", 1, MAX_WAITING, NICE),
         }
     }
 
-    /// Who sends this.
+    /// Who sends this, as far as it is known at once.
+    pub(super) fn recognize(&self, headers: &HeaderMap, peer: &Peer, state: &AdminState) -> Option<Caller> {
+        let admin = state.admin();
+        match bearer(headers) {
+            Some(given) => self.find(given, &admin).map(Caller::of),
+            None => Caller::by_certificate(peer.shown.as_ref()?, state, &admin),
+        }
+    }
+
+    /// Who sends this, where it is not known at once.
     pub(super) async fn identify(
         &self,
         headers: &HeaderMap,
@@ -190,13 +207,8 @@ impl Callers {
             return if host_is_own(headers) { Ok(open) } else { Err(Refusal::Host) };
         }
         let Some(given) = bearer(headers) else {
-            let Some(shown) = &peer.shown else { return Err(Refusal::Token) };
-            let client = shown.opens(state, &admin).ok_or(Refusal::Certificate)?;
-            return Ok(Caller { role: client.role, by: By::Certificate(client, shown.clone()) });
+            return Err(if peer.shown.is_some() { Refusal::Certificate } else { Refusal::Token });
         };
-        if let Some(token) = self.find(given, &admin) {
-            return Ok(Caller::of(token));
-        }
         peer.ask(&self.unknown).map_err(Refusal::Slower)?;
         let hashed = admin.tokens.iter().filter(|token| matches!(token.secret, TokenSecret::Hashed(_)));
         let hashed: Vec<Token> = hashed.cloned().collect();
@@ -251,5 +263,10 @@ impl Callers {
 impl Caller {
     fn of(token: Token) -> Self {
         Self { role: token.role, by: By::Token(token) }
+    }
+
+    fn by_certificate(shown: &Shown, state: &AdminState, admin: &Arc<Admin>) -> Option<Self> {
+        let client = shown.opens(state, admin)?;
+        Some(Self { role: client.role, by: By::Certificate(client, shown.clone()) })
     }
 }

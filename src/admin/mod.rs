@@ -55,12 +55,15 @@ use crate::net::transport::Transport;
 use crate::pool::events::Events;
 use crate::probe::Schedule;
 use crate::route::Published;
+use crate::route::crowd::Crowd;
 use crate::route::rate::Limiter;
 
 pub use exposition::{Asked, Exposition, Form, Names};
 
 /// Connections at once; further ones wait to be accepted. A scraper, a few tools and an orchestrator need ten.
 const MAX_CONNECTIONS: usize = 256;
+/// Those of them that one address may have.
+const CONNECTIONS_EACH: NonZeroU32 = NonZeroU32::new(MAX_CONNECTIONS as u32 / 2).expect("some");
 /// A request head, bytes; also the most that is read ahead.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// A request body, bytes.
@@ -140,6 +143,8 @@ struct Desk {
     callers: Callers,
     /// Handshakes of TLS.
     handshakes: Limiter,
+    /// Who has how many connections.
+    crowd: Arc<Crowd>,
     pace: Pace,
     audit: Audit,
     exposition: Arc<Exposition>,
@@ -162,6 +167,7 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
         state,
         callers: Callers::new(),
         handshakes: handshakes(),
+        crowd: Arc::default(),
         pace: Pace::default(),
         audit: Audit::new(),
         exposition,
@@ -203,6 +209,13 @@ fn handshakes() -> Limiter {
 
 /// Serves a connection: TLS first, where that is spoken here.
 async fn connection(stream: Transport, mut peer: Peer, desk: Arc<Desk>, closing: watch::Receiver<()>) {
+    let _presence = if peer.address == NO_ADDRESS {
+        None
+    } else {
+        // Whoever takes more would leave none to others.
+        let Some(presence) = desk.crowd.enter(peer.address, CONNECTIONS_EACH) else { return };
+        Some(presence)
+    };
     let admin = desk.state.admin();
     // A socket of this machine is as private as its file, and commands speak plainly there.
     if admin.tls.is_none() || peer.address == NO_ADDRESS {

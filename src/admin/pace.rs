@@ -1,4 +1,5 @@
-//! How often somebody may ask the admin port: `admin.rate`, for each address or user of this machine.
+//! How often somebody may ask the admin port: `admin.rate`, for each token or certificate that is known, and for everybody
+//! else of an address, or a user of this machine, together.
 //!
 //! Paths that say whether the balancer is well do not count: whoever watches over it must not be kept from seeing it.
 
@@ -18,9 +19,13 @@ impl Pace {
     ///
     /// # Errors
     /// It comes too early, by so much.
-    pub(super) fn ask(&self, rate: Option<&Arc<Rate>>, peer: &Peer) -> Result<(), Duration> {
+    pub(super) fn ask(&self, rate: Option<&Arc<Rate>>, peer: &Peer, who: Option<&str>) -> Result<(), Duration> {
         let Some(rate) = rate else { return Ok(()) };
-        peer.ask(&self.limiter(rate))
+        let limiter = self.limiter(rate);
+        match who {
+            Some(name) => peer.ask_as(name, &limiter),
+            None => peer.ask(&limiter),
+        }
     }
 
     /// Whoever changes the rate has everybody start anew.

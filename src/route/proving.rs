@@ -10,23 +10,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Below everything else (nice(2)).
-const NICE: i32 = 15;
-
 /// Threads that prove, started when the first proof is wanted; they end when this is dropped.
 pub struct Prover {
     name: &'static str,
     threads: usize,
     waiting: usize,
+    nice: i32,
     jobs: OnceLock<SyncSender<Job>>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Prover {
-    /// So many threads of this name, for which so many proofs may wait.
-    pub const fn new(name: &'static str, threads: usize, waiting: usize) -> Self {
-        Self { name, threads, waiting, jobs: OnceLock::new() }
+    /// So many threads of this name, for which so many proofs may wait, at this priority (nice(2)).
+    pub const fn new(name: &'static str, threads: usize, waiting: usize, nice: i32) -> Self {
+        Self { name, threads, waiting, nice, jobs: OnceLock::new() }
     }
 
     /// Has something found out; `None`: too much waits already. Who drops what this gives does not want it any more.
@@ -49,8 +47,8 @@ impl Prover {
         let (queue, jobs) = sync_channel(self.waiting);
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..self.threads {
-            let jobs = Arc::clone(&jobs);
-            let started = std::thread::Builder::new().name(self.name.into()).spawn(move || work(&jobs));
+            let (jobs, nice) = (Arc::clone(&jobs), self.nice);
+            let started = std::thread::Builder::new().name(self.name.into()).spawn(move || work(&jobs, nice));
             if let Err(error) = started {
                 tracing::error!(%error, "no thread to prove {}", self.name);
             }
@@ -65,9 +63,9 @@ impl fmt::Debug for Prover {
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &Mutex<Receiver<Job>>, nice: i32) {
     // A kernel that refuses leaves it at the usual priority.
-    let _ = rustix::process::nice(NICE);
+    let _ = rustix::process::nice(nice);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };

@@ -23,7 +23,8 @@ pub struct Admin {
     pub clients: Vec<CertificateRole>,
     /// Where it is told who has changed what; `None`: in the event log alone.
     pub audit: Option<Target>,
-    /// How often each address or user of this machine may ask; `None`: as often as it likes.
+    /// How often each may ask whose token or certificate is known, and everybody else of an address; `None`: as often as
+    /// they like.
     pub rate: Option<Arc<Rate>>,
 }
 

@@ -34,6 +34,8 @@ const PASSWORDS_WAITING: usize = 64;
 const PROCESSORS_EACH: usize = 4;
 /// Such threads at most: each of them may need hundreds of megabytes.
 const THREADS_MAX: usize = 4;
+/// Below everything else (nice(2)).
+const NICE: i32 = 15;
 /// One for all workers.
 static PROVER: OnceLock<Prover> = OnceLock::new();
 /// A password that has not been proved by then waits behind too many others.
@@ -179,7 +181,7 @@ impl Held<'_> {
 async fn prove(connection: &mut Connection, password: Password) -> Proof {
     let Password { door, unproven, password, .. } = password;
     let secret = unproven.secret.clone();
-    let prover = PROVER.get_or_init(|| Prover::new("passwords", threads(), PASSWORDS_WAITING));
+    let prover = PROVER.get_or_init(|| Prover::new("passwords", threads(), PASSWORDS_WAITING, NICE));
     let Some(mut proof) = prover.submit(move || secret.fits(&password)) else { return Proof::Busy };
     let Connection { client, hand, timer, .. } = connection;
     timer.set(PATIENCE);
