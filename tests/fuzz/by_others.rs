@@ -64,14 +64,14 @@ async fn understood(
     Ok(Response::new(Empty::new()))
 }
 
-/// The name that rustls finds in a hello: `Some(None)` for a hello without one, `None` where it is refused or incomplete.
-pub fn name_by_rustls(bytes: &[u8]) -> Option<Option<String>> {
+/// The name that rustls finds in a hello; `None` where there is none, or it is refused or incomplete.
+pub fn name_by_rustls(bytes: &[u8]) -> Option<String> {
     let mut acceptor = Acceptor::default();
     let mut rest = Cursor::new(bytes);
     while (rest.position() as usize) < bytes.len() {
         acceptor.read_tls(&mut rest).ok()?;
         match acceptor.accept() {
-            Ok(Some(accepted)) => return Some(accepted.client_hello().server_name().map(str::to_ascii_lowercase)),
+            Ok(Some(accepted)) => return accepted.client_hello().server_name().map(str::to_ascii_lowercase),
             Ok(None) => {}
             Err(_) => return None,
         }
