@@ -181,7 +181,15 @@ pub async fn serve(listener: Unserved, state: Arc<AdminState>, mut closing: watc
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, address)) => {
                     let peer = Peer { address: address.ip(), user: stream.user(), shown: None };
-                    connections.spawn(connection(stream, peer, Arc::clone(&desk), closing.clone()));
+                    // Whoever takes more would leave none to others. Who comes by a unix socket is let in by its file.
+                    let presence = desk.crowd.enter(peer.address, CONNECTIONS_EACH);
+                    if presence.is_some() || peer.address == NO_ADDRESS {
+                        let served = connection(stream, peer, Arc::clone(&desk), closing.clone());
+                        connections.spawn(async move {
+                            let _presence = presence;
+                            served.await;
+                        });
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "admin port cannot accept");
@@ -209,13 +217,6 @@ fn handshakes() -> Limiter {
 
 /// Serves a connection: TLS first, where that is spoken here.
 async fn connection(stream: Transport, mut peer: Peer, desk: Arc<Desk>, closing: watch::Receiver<()>) {
-    let _presence = if peer.address == NO_ADDRESS {
-        None
-    } else {
-        // Whoever takes more would leave none to others.
-        let Some(presence) = desk.crowd.enter(peer.address, CONNECTIONS_EACH) else { return };
-        Some(presence)
-    };
     let admin = desk.state.admin();
     // A socket of this machine is as private as its file, and commands speak plainly there.
     if admin.tls.is_none() || peer.address == NO_ADDRESS {
