@@ -1,4 +1,4 @@
-//! The description of the API for programs (OpenAPI 3.1), made of the table of paths and of the types that answers are
+//! The description of the API for programs (`OpenAPI` 3.1), made of the table of paths and of the types that answers are
 //! made from: it cannot know a path, a role or a field that the port does not, nor miss one.
 
 use std::sync::LazyLock;
