@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use super::Stopped;
+use super::confine;
 use super::control::{AdminPort, Control, LOOK_EVERY, flows, told_to_stop};
 use super::counting::{Here, Lines};
 use super::takeover::network;
@@ -224,7 +225,12 @@ async fn try_start_anew(control: &mut Control) -> Result<(), String> {
     for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
         command.env_remove(variable);
     }
+    if let Some(sandbox) = confine::sandbox() {
+        command.env(confine::SANDBOX, sandbox);
+    }
+    let lent = confine::Lent::to_what_is_started();
     let child = Command::from(command).spawn();
+    drop(lent);
     let child = child.map_err(|error| format!("{} cannot be started: {error}", program.path.display()))?;
     tracing::info!(program = %program.path.display(), pid = child.id(), "starts anew, and hands over to it");
     converse(control, ours, Some(child)).await;
