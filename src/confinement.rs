@@ -79,11 +79,10 @@ impl Confined {
         };
         let whole = real(path);
         if matches!(self.files, Layer::On(_)) && !list.iter().any(|within| whole.starts_with(within)) {
-            let may: Vec<String> = list.iter().map(|path| path.display().to_string()).collect();
             return Some(format!(
                 "the sandbox of this process (process.landlock) keeps it out of reach: it was fixed at the start, when no \
-                 option named this place; what may be {deed}: {}; restart evenkeel, or put it there",
-                may.join(", ")
+                 option named this place; restart evenkeel, or put it where files may be {deed} (`evenkeel security` lists \
+                 these places)"
             ));
         }
         let user = self.user.as_deref()?;

@@ -55,6 +55,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         "rustix",
         &[
             "admin/exposition",
+            "admin/security/process.rs",
             "probe/exec.rs",
             "proxy/http/gates",
             "net/splice.rs",

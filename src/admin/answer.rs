@@ -25,7 +25,8 @@ use super::page::{self, Asset};
 use super::place::{Place, decoded};
 use super::routes::{self, How, Missed, Route};
 use super::{
-    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, view, why,
+    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, security,
+    view, why,
 };
 use crate::control::orders::Refused;
 use crate::control::{Done, Phase, ReloadRequest, Unchanged, Wanted, Who};
@@ -94,6 +95,7 @@ async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer 
         Place::Pools => apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
         Place::Pool(name) => found(view::pool(state, &name)),
         Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
+        Place::Security => apart(state, |state| json(StatusCode::OK, &security::report(state))).await,
         Place::Configuration => apart(state, configuration).await,
         Place::Generations => json(StatusCode::OK, &generations::history(state)),
         Place::Generation(number) => apart(state, move |state| found(generations::generation(state, number))).await,

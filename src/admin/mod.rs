@@ -16,6 +16,7 @@ pub mod orders;
 mod page;
 mod place;
 mod routes;
+pub mod security;
 pub mod view;
 pub mod why;
 

@@ -20,6 +20,7 @@ pub(super) enum Place {
     Overrides,
     Events,
     Incidents,
+    Security,
     Generations,
     Generation(u64),
     Difference(u64, u64),

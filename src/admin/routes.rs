@@ -87,6 +87,7 @@ pub(super) const ROUTES: &[Route] = &[
         "what happened lately; ?after=NUMBER&run=RUN&wait=SECONDS follows, ?pool=NAME chooses",
     ),
     get("/api/v1/incidents", |_| Some(Place::Incidents), "failures of backends, in figures; ?pool=NAME chooses"),
+    get("/api/v1/security", |_| Some(Place::Security), "how well this process is protected, with remedies"),
     get("/api/v1/live", |_| Some(Place::Stream), "pools and events as they change (server-sent events)"),
     get(
         "/api/v1/configuration",

@@ -24,6 +24,7 @@ mod probing;
 mod reference;
 mod reload;
 mod run;
+mod security;
 mod serve;
 mod source;
 mod status;
@@ -67,6 +68,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Say what of this machine is in the way of a configuration, and what to do about it
     Doctor(doctor::Arguments),
+    /// Say how well a running evenkeel is protected, and what to do about what is weak
+    Security(security::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
     /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
@@ -136,6 +139,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Security(arguments) => security::security(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Why(arguments) => why::why(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),

@@ -113,7 +113,8 @@ pub(super) fn read_bytes(cx: &Cx<'_>, at: At, path: &str) -> Option<Vec<u8>> {
         Ok(content) => Some(content),
         Err(error) => {
             let why = reason(&error);
-            let confined = (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| why_refused(&path, Use::Read));
+            let confined =
+                (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| why_refused(&path, Use::Read));
             let help = confined.flatten();
             cx.report(
                 Problem::error("unreadable-file", at, format!("cannot read `{}`: {why}", path.display()))

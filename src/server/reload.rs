@@ -234,7 +234,7 @@ fn record(history: &History, life: &Life, table: &Table, loaded: Loaded, cause: 
         reason: cause.reason(),
         written: loaded.written,
     };
-    let bare = generation.bare();
+    let (bare, files) = (generation.bare(), loaded.files);
     let (masks, layer) = match cause {
         Cause::TakingBack(back) => (back.before.masks.clone(), back.before.layer),
         Cause::Rollback(..) | Cause::Sent(..) => (Masks::of(&loaded.substituted), Layer::Above),
@@ -243,9 +243,14 @@ fn record(history: &History, life: &Life, table: &Table, loaded: Loaded, cause: 
         }
     };
     history.record(generation, masks);
-    life.note(|it| match layer {
-        Layer::Above => it.above = Some(bare),
-        Layer::Files => (it.files, it.above) = (Some(bare), None),
+    life.note(|it| {
+        if !files.is_empty() {
+            it.read = files;
+        }
+        match layer {
+            Layer::Above => it.above = Some(bare),
+            Layer::Files => (it.files, it.above) = (Some(bare), None),
+        }
     });
     hash
 }

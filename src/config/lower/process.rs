@@ -19,7 +19,8 @@ pub(super) fn process(top: &Section<'_>) -> Process {
     let user = section.parsed("user", |text| name(text, "user", "evenkeel"));
     let group = section.parsed("group", |text| name(text, "group", "evenkeel"));
     if section.has("group") && !section.has("user") {
-        section.missing("user", "write user = \"evenkeel\": a group alone leaves the program with the rights of its user");
+        section
+            .missing("user", "write user = \"evenkeel\": a group alone leaves the program with the rights of its user");
     }
     Process {
         user,

@@ -2,9 +2,7 @@
 
 use std::ffi::CString;
 
-use nix::unistd::{
-    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getresuid, setgid, setgroups, setuid,
-};
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getresuid, setgid, setgroups, setuid};
 
 /// A user with its groups.
 #[derive(Debug)]

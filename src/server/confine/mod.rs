@@ -127,11 +127,7 @@ fn born_into() -> Option<String> {
 /// sixteen at most.
 pub(super) fn sandbox() -> Option<String> {
     let here = confinement::here()?;
-    Some(told_apart(
-        &here.reach,
-        matches!(here.files, Layer::On(_)),
-        matches!(here.calls, Layer::On(_)),
-    ))
+    Some(told_apart(&here.reach, matches!(here.files, Layer::On(_)), matches!(here.calls, Layer::On(_))))
 }
 
 fn fingerprint(config: &Config, reach: &confinement::Reach) -> String {

@@ -89,7 +89,8 @@ impl Places {
             wants_folder("the access log", log);
         }
         let there = self.logs.iter().filter(|log| log.exists()).map(|log| ("the access log", log));
-        for (option, path) in there.chain(self.state.iter().filter(|state| state.exists()).map(|it| ("state_file", it))) {
+        for (option, path) in there.chain(self.state.iter().filter(|state| state.exists()).map(|it| ("state_file", it)))
+        {
             if access(path, AccessFlags::W_OK).is_err() {
                 let path = path.display();
                 problems.push(format!("{option}: `{user}` may not write to {path}; chown {user} {path}"));
