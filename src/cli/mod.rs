@@ -4,6 +4,7 @@
 //! line itself is wrong, or `plan` and `diff` found differences. What was asked for goes to standard output, everything else to standard error.
 
 mod apply;
+mod changes;
 mod check;
 mod client;
 mod demo;
@@ -21,6 +22,7 @@ mod plan;
 mod preset;
 mod probe;
 mod probing;
+mod prove;
 mod reference;
 mod reload;
 mod run;
@@ -104,6 +106,8 @@ enum Command {
     Confirm(apply::Confirm),
     /// Take back what was applied and waits for its confirmation
     TakeBack(apply::Confirm),
+    /// Show what reloads and upgrades meant for connections
+    Changes(changes::Arguments),
     /// List the configurations that took effect
     History(history::History),
     /// Print one of them
@@ -157,6 +161,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Apply(arguments) => apply::apply(&arguments),
         Command::Confirm(arguments) => apply::confirm(&arguments),
         Command::TakeBack(arguments) => apply::take_back(&arguments),
+        Command::Changes(arguments) => changes::changes(&arguments),
         Command::History(arguments) => history::history(&arguments),
         Command::Show(arguments) => history::show(&arguments),
         Command::Diff(arguments) => history::diff(&arguments),

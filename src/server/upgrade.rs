@@ -27,7 +27,8 @@ use super::takeover::network;
 use crate::config::model::{Site, UnixName};
 use crate::control::Phase;
 use crate::control::handover::{
-    Fault, Hello, Ledger, MAX_GREETING_BYTES, MAX_OFFER_BYTES, Message, Of, Offer, Offered, Ready, Transport, known,
+    Ending, Fault, Hello, Ledger, MAX_GREETING_BYTES, MAX_OFFER_BYTES, Message, Of, Offer, Offered, Ready, Transport,
+    known,
 };
 use crate::net::handover::Line;
 use crate::net::unix::{self, SocketFile};
@@ -121,6 +122,7 @@ pub(super) enum News {
 pub(super) struct Leaving {
     line: Option<Line>,
     said: Ledger,
+    ending: Ending,
     /// The admin port that was ours, until all that it was asked has been answered.
     answering: Option<JoinHandle<()>>,
 }
@@ -328,6 +330,7 @@ async fn offer(control: &Control) -> (Box<Offer>, Vec<OwnedFd>) {
         lines: lines.len(),
         generation: table.generation,
         generations: control.history.in_memory(),
+        records: control.records.in_memory(),
         state: control.orders.state().written(),
         known: known(&table.pools, past),
     };
@@ -406,14 +409,17 @@ fn refused(control: &Control, why: &str) {
 /// # Errors
 /// It has gone in the last moment.
 async fn let_go(control: &mut Control, line: Line, hello: &Hello, ready: &Ready) -> Result<Leaving, String> {
-    let here = Here { published: control.published.clone(), life: control.life.clone() };
+    let here =
+        Here { published: control.published.clone(), life: control.life.clone(), records: control.records.clone() };
     let stopped = control.upgrades.lines.stop().await;
     let is_child = control.upgrades.attempt.as_ref().is_some_and(|attempt| attempt.child.is_some());
     if is_child {
         // Before the new one says anything: systemd hears the main process only.
         control.supervisor.main_is(hello.pid);
     }
-    let said = Ledger::of(&control.published.load(), &control.life);
+    let mut said = Ledger::of(&control.published.load(), &control.life);
+    let ending = control.ending();
+    said.ending = Some(ending);
     let frame = Message::Done(Box::new(said.clone())).written();
     let told = spawn_blocking(move || {
         let mut line = line;
@@ -451,7 +457,7 @@ async fn let_go(control: &mut Control, line: Line, hello: &Hello, ready: &Ready)
     }
     let open = control.workers.open.load(Relaxed);
     tracing::info!(pid = hello.pid, version = %hello.version, open, "another process has taken over; what is open finishes here");
-    Ok(Leaving { line: Some(line), said, answering })
+    Ok(Leaving { line: Some(line), said, ending, answering })
 }
 
 impl Leaving {
@@ -463,9 +469,12 @@ impl Leaving {
     }
 
     /// Tells the new process what has been counted since it was last told.
-    pub(super) fn account(&mut self, now: Ledger) {
+    pub(super) fn account(&mut self, now: Ledger, ending: Ending) {
         let Some(line) = &mut self.line else { return };
-        let more = now.since(&self.said);
+        let mut more = now.since(&self.said);
+        let is_news = (self.ending.open, self.ending.ended) != (ending.open, ending.ended);
+        more.ending = is_news.then_some(ending);
+        self.ending = ending;
         if more.is_empty() {
             return;
         }
@@ -500,7 +509,8 @@ pub(super) async fn leave(
         }
         if accounted.elapsed() >= ACCOUNTS {
             accounted = Instant::now();
-            leaving.account(Ledger::of(&table, &control.life));
+            let ending = Ending { open, ..leaving.ending };
+            leaving.account(Ledger::of(&table, &control.life), ending);
         }
         if timeout(LOOK_EVERY, told_to_stop(calls, stops)).await.is_ok() {
             if std::mem::replace(&mut told, true) {
