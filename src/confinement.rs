@@ -21,6 +21,8 @@ pub struct Confined {
     pub calls: Layer,
     /// The files within reach, where that is limited.
     pub reach: Reach,
+    /// By which an equal sandbox is known.
+    pub mark: String,
 }
 
 /// One of the layers of a sandbox.

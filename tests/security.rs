@@ -336,3 +336,20 @@ fn a_process_says_how_well_it_is_protected() {
     assert!(said.status.code() == Some(1) && text.contains("-> [process] landlock = \"best-effort\""), "{text}");
     assert_eq!(text.contains("runs as root"), is_root(), "{text}");
 }
+
+#[test]
+fn a_sandbox_leaves_the_configuration_alone_and_says_so() {
+    let (folder, origin, admin) = (folder(), Origin::http().start(), free_address());
+    let token = folder.path().join("token");
+    fs::write(&token, "0123456789abcdef\n").unwrap();
+    let rest = format!("{}[admin]\nbind = \"{admin}\"\ntoken_file = 'token'\n", pool(origin.addr()));
+    let text = config("landlock = 'best-effort'\n", free_address(), &rest);
+    let process = Process::spawn_in(folder, Path::new(PROGRAM), &text).ready();
+    let draft = process.folder().join("draft.toml");
+    fs::write(&draft, format!("{text}\n# saved\n")).unwrap();
+    let arguments = ["apply", draft.to_str().unwrap(), "--save", "--token-file", token.to_str().unwrap()];
+    let saved = told(&process, &arguments);
+    let file = fs::read_to_string(process.config_path()).unwrap();
+    let refused = errors(&saved).contains("(process.landlock) keeps it out of reach");
+    assert_eq!((refused, file.contains("# saved")), (has_landlock(), !has_landlock()), "{}", errors(&saved));
+}

@@ -29,9 +29,9 @@ use super::terminal::{complain, say};
 /// Pause between two canaries of a listener.
 const PAUSE: Duration = Duration::from_millis(10);
 /// A canary without an answer has failed after this long.
-const LOST: Duration = Duration::from_secs(5);
+const LOST: Duration = Duration::from_secs(10);
 /// How long the first canary of each listener is waited for.
-const FIRST: Duration = Duration::from_secs(6);
+const FIRST: Duration = Duration::from_secs(12);
 /// How long canaries go on after the change.
 const AFTER: Duration = Duration::from_secs(1);
 

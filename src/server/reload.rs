@@ -171,7 +171,7 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
         // Whoever takes back knows what is in force.
         Cause::TakingBack(_) => {}
         Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) | Cause::Saved(_) => {
-            control.note_sources(&loaded)
+            control.note_sources(&loaded);
         }
     }
     let hash = keep(control, &table, loaded, cause).await;
@@ -187,11 +187,15 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
         }
         Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) | Cause::Saved(_) => {}
     }
+    drop_later(old);
+    Ok(message)
+}
+
+fn drop_later(old: Arc<Table>) {
     tokio::spawn(async move {
         tokio::time::sleep(KEEP_OLD).await;
         drop(old);
     });
-    Ok(message)
 }
 
 /// What an earlier generation said, read again with the variables and files of now.

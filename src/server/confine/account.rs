@@ -21,7 +21,7 @@ pub(super) fn find(user: &str, group: Option<&str>) -> Result<Account, String> {
         Err(_) => User::from_name(user),
     };
     let known = known.ok().flatten();
-    let own = group.map(|group| group_named(group)).transpose()?;
+    let own = group.map(group_named).transpose()?;
     match (known, user.parse(), own) {
         (Some(User { uid, .. }), _, _) if uid.is_root() => {
             Err(format!("process.user = \"{user}\" is root by another name; name a user of its own"))

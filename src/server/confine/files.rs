@@ -103,7 +103,9 @@ pub(super) fn limit(reach: &Reach) -> Result<String, String> {
         LandlockStatus::NotEnabled => {
             return Err("this kernel has Landlock, and it is not switched on: boot with lsm=landlock,…".to_owned());
         }
-        _ => return Err("this kernel has no Landlock (Linux 5.13 and later have)".to_owned()),
+        LandlockStatus::NotImplemented => {
+            return Err("this kernel has no Landlock (Linux 5.13 and later have)".to_owned());
+        }
     };
     if status.ruleset == RulesetStatus::NotEnforced || abi < OLDEST {
         return Err(format!("the Landlock of this kernel is too old (version {abi}; {OLDEST} is Linux 6.2)"));

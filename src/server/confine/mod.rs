@@ -16,7 +16,7 @@ use rustix::thread::set_no_new_privs;
 use super::{Start, StartError, TAKEOVER};
 use crate::config;
 use crate::config::model::{Config, Confine};
-use crate::confinement::{self, Confined, Layer};
+use crate::confinement::{self, Confined, Layer, Reach};
 use account::Account;
 use places::Places;
 
@@ -49,7 +49,8 @@ fn confined(loaded: &config::Loaded, start: &Start) -> Result<(), String> {
     let nothing_new = set_no_new_privs(true).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     nothing_new.map_err(|error| format!("the kernel does not keep this process from gaining rights: {error}"))?;
     let reach = files::reach(loaded, &places, start.program.as_ref());
-    let is_heir = born_into().is_some_and(|sandbox| sandbox == fingerprint(config, &reach));
+    let mark = mark(config, &reach);
+    let is_heir = born_into().is_some_and(|sandbox| sandbox == mark);
     let files = match config.process.landlock {
         Confine::Off => Layer::Off,
         _ if is_heir && files::are_out_of_reach() => Layer::On("as the process before".to_owned()),
@@ -60,9 +61,9 @@ fn confined(loaded: &config::Loaded, start: &Start) -> Result<(), String> {
         _ if is_heir && calls::are_refused() => Layer::On("as the process before".to_owned()),
         demand => demanded(demand, "seccomp", calls::refuse())?,
     };
-    let reach = if matches!(files, Layer::On(_)) { reach } else { confinement::Reach::default() };
+    let reach = if matches!(files, Layer::On(_)) { reach } else { Reach::default() };
     let (user, kept) = user.map(|account| (account.name, rights::names(rights::held()))).unzip();
-    let confined = Confined { user, kept: kept.unwrap_or_default(), files, calls, reach };
+    let confined = Confined { user, kept: kept.unwrap_or_default(), files, calls, reach, mark };
     tell(&confined);
     let is_other = confined.user.is_some();
     confinement::note(confined);
@@ -125,18 +126,12 @@ fn born_into() -> Option<String> {
 
 /// For the process that is started to take over: an equal sandbox is not put around it once more, since the kernel takes
 /// sixteen at most.
-pub(super) fn sandbox() -> Option<String> {
-    let here = confinement::here()?;
-    Some(told_apart(&here.reach, matches!(here.files, Layer::On(_)), matches!(here.calls, Layer::On(_))))
+pub(super) fn sandbox() -> Option<&'static str> {
+    confinement::here().map(|here| here.mark.as_str())
 }
 
-fn fingerprint(config: &Config, reach: &confinement::Reach) -> String {
-    let wanted = |demand| demand != Confine::Off;
-    let (files, calls) = (wanted(config.process.landlock), wanted(config.process.seccomp));
-    if files { told_apart(reach, files, calls) } else { told_apart(&confinement::Reach::default(), files, calls) }
-}
-
-fn told_apart(reach: &confinement::Reach, files: bool, calls: bool) -> String {
-    let text = format!("{reach:?} {files} {calls}");
+/// By which an equal sandbox is known.
+fn mark(config: &Config, reach: &Reach) -> String {
+    let text = format!("{reach:?} {:?} {:?}", config.process.landlock, config.process.seccomp);
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
 }
