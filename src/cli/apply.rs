@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::client::{AdminPort, encoded};
 use super::order::Owner;
 use super::plan::PATIENCE;
-use super::prove::Prove;
+use super::prove::Proof;
 use super::reload::accepted;
 use super::terminal::{complain, say};
 use super::{Ending, check, source};
@@ -74,7 +74,7 @@ pub(super) struct Apply {
     #[command(flatten)]
     signed: Signed,
     #[command(flatten)]
-    prove: Prove,
+    prove: Proof,
     #[command(flatten)]
     port: AdminPort,
 }

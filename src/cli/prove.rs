@@ -36,7 +36,7 @@ const FIRST: Duration = Duration::from_secs(12);
 const AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-pub(super) struct Prove {
+pub(super) struct Proof {
     /// Send canary requests through every listener meanwhile, and say how many failed and how long nothing was answered
     #[arg(long)]
     prove: bool,
@@ -70,7 +70,7 @@ struct Canaries {
     met: Vec<JoinHandle<Met>>,
 }
 
-impl Prove {
+impl Proof {
     /// Changes something, with canaries around it where they are wanted; one that failed makes the ending bad.
     pub(super) fn around(
         &self,
@@ -129,7 +129,7 @@ fn told(met: &[Met]) -> bool {
 
 impl Canaries {
     /// Sends them to all of these, and waits until each has got through once.
-    fn send(prove: &Prove, port: &AdminPort, listeners: &[ListenerView]) -> anyhow::Result<Self> {
+    fn send(prove: &Proof, port: &AdminPort, listeners: &[ListenerView]) -> anyhow::Result<Self> {
         let (stop, waiting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut met = Vec::new();
         for (listener, bind) in listeners.iter().flat_map(|it| it.binds.iter().map(move |bind| (it, bind))) {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Ending;
 use super::apply::Signed;
 use super::client::{AdminPort, Answer};
-use super::prove::Prove;
+use super::prove::Proof;
 use super::terminal::{complain, say};
 
 /// Names are resolved and certificates read while this waits.
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     signed: Signed,
     #[command(flatten)]
-    prove: Prove,
+    prove: Proof,
     #[command(flatten)]
     port: AdminPort,
 }
