@@ -226,6 +226,7 @@ fn what_is_done_is_answered_in_the_form_that_is_described() {
         ("/api/v1/plan", "", other.clone()),
         ("/api/v1/apply", "?confirm=60s&owner=me", other.clone()),
         ("/api/v1/confirm", "", String::new()),
+        ("/api/v1/save", "", String::new()),
         ("/api/v1/apply", "?confirm=60s", scene.config.clone()),
         ("/api/v1/take-back", "", json!({ "owner": "me" }).to_string()),
         ("/api/v1/generations/{number}/rollback", "", String::new()),

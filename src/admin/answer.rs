@@ -27,7 +27,8 @@ use super::reply::{Answer, found, json, problem, refused, text, typed, with_type
 use super::routes::{self, How, Missed, Right, Route};
 use super::whoami::whoami;
 use super::{
-    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, openapi, orders, view, why,
+    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, openapi, orders,
+    records, security, view, why,
 };
 use crate::config::model::Role;
 use crate::control::{Done, Phase, ReloadRequest, Unchanged, Wanted, Who};
@@ -117,6 +118,7 @@ async fn show(place: Place, request: &Request<Incoming>, caller: Caller, desk: &
         | Place::Apply
         | Place::Confirm
         | Place::TakeBack
+        | Place::Save
         | Place::Rollback(_)
         | Place::Probe(..)
         | Place::Drill(..)
@@ -125,6 +127,8 @@ async fn show(place: Place, request: &Request<Incoming>, caller: Caller, desk: &
         Place::Pools => apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
         Place::Pool(name) => found(view::pool(state, &name)),
         Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
+        Place::Changes => json(StatusCode::OK, &records::changes(state)),
+        Place::Security => apart(state, |state| json(StatusCode::OK, &security::report(state))).await,
         Place::Configuration => apart(state, move |state| configuration(state, role)).await,
         Place::Generations => json(StatusCode::OK, &generations::history(state)),
         Place::Generation(number) => {
@@ -179,6 +183,7 @@ async fn act(
     match place {
         Place::Reload => wished(state, Wanted::Files, &body, only_over).await,
         Place::Confirm => wished(state, Wanted::Confirmed, &body, only_over).await,
+        Place::Save => wished(state, Wanted::Saved, &body, only_over).await,
         Place::TakeBack => wished(state, Wanted::TakenBack, &body, only_over).await,
         Place::Apply => apply(state, query.as_deref(), &body, form, only_over).await,
         Place::Plan => plan(state, &body, form).await,

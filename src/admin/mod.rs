@@ -19,8 +19,10 @@ pub mod orders;
 mod pace;
 mod page;
 mod place;
+pub mod records;
 mod reply;
 mod routes;
+pub mod security;
 pub mod view;
 pub mod whoami;
 pub mod why;
@@ -47,6 +49,7 @@ use crate::config::model::{Admin, NO_ADDRESS, Per, Rate};
 use crate::config::{Loaded, Problems, Source};
 use crate::control::history::History;
 use crate::control::orders::Orders;
+use crate::control::records::Records;
 use crate::control::{Life, ReloadSender};
 use crate::log::sink::Sinks;
 use crate::net::listen::Unserved;
@@ -106,6 +109,8 @@ pub struct AdminState {
     pub schedule: Schedule,
     /// The configurations that took effect.
     pub history: Arc<History>,
+    /// What changes meant.
+    pub records: Arc<Records>,
     /// Reads a configuration and judges it as a reload would.
     pub load: Load,
     /// Where to ask for a reload.

@@ -17,6 +17,8 @@ use super::openapi::OpenApi;
 use super::orders::{self, OverridesView, Verb};
 use super::page::Asset;
 use super::place::{Place, decoded};
+use super::records::ChangesView;
+use super::security::SecurityView;
 use super::view::{BackendView, Overview, PoolView};
 use super::whoami::WhoView;
 use super::why::{PoolWhy, ProbesView, Why};
@@ -154,6 +156,10 @@ pub(super) const ROUTES: &[Route] = &[
     get("/api/v1/incidents", |_| Some(Place::Incidents), "failures of backends, in figures; ?pool=NAME chooses")
         .says::<IncidentsView>()
         .query(&[("pool", "those of this pool")]),
+    get("/api/v1/changes", |_| Some(Place::Changes), "what reloads and upgrades meant for connections")
+        .says::<ChangesView>(),
+    get("/api/v1/security", |_| Some(Place::Security), "how well this process is protected, with remedies")
+        .says::<SecurityView>(),
     get("/api/v1/live", |_| Some(Place::Stream), "pools and events as they change (server-sent events)")
         .pieces("text/event-stream", &[("events", shape::<News>), ("overview", shape::<Overview>)]),
     get(
@@ -190,6 +196,7 @@ pub(super) const ROUTES: &[Route] = &[
     ]),
     post("/api/v1/confirm", |_| Some(Place::Confirm), "the one that waits for its confirmation stays"),
     post("/api/v1/take-back", |_| Some(Place::TakeBack), "what was before it is in force again"),
+    post("/api/v1/save", |_| Some(Place::Save), "what is in force is written into the file that it was started with"),
     post(
         "/api/v1/plan",
         |_| Some(Place::Plan),

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::client::{AdminPort, encoded};
 use super::order::Owner;
 use super::plan::PATIENCE;
+use super::prove::Proof;
 use super::reload::accepted;
 use super::terminal::{complain, say};
 use super::{Ending, check, source};
@@ -64,11 +65,16 @@ pub(super) struct Apply {
     /// Confirm it by itself at the end of that time, if it has not been taken back
     #[arg(long, requires = "confirm")]
     yes: bool,
+    /// Write it into the file that the process was started with, once it is to stay: the next start has it then
+    #[arg(long)]
+    save: bool,
     /// Only if what is in force has this hash (`evenkeel show --json`)
     #[arg(long, value_name = "HASH")]
     only_over: Option<String>,
     #[command(flatten)]
     signed: Signed,
+    #[command(flatten)]
+    prove: Proof,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -98,14 +104,14 @@ pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
     if let Some(guard) = &arguments.guard {
         query.extend(["&guard=", &encoded(&guard.to_string())]);
     }
-    let answer = arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?;
-    let done = serde_json::from_str::<DoneView>(&answer.body);
-    let ending = accepted(answer)?;
-    let (Ok(done), Some(time), Ending::Good) = (done, arguments.confirm, ending) else {
-        if ending == Ending::Good {
-            say(&advice(&path));
-        }
-        return Ok(ending);
+    let mut done = None;
+    let ending = arguments.prove.around(&arguments.port, || {
+        let answer = arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?;
+        done = serde_json::from_str::<DoneView>(&answer.body).ok();
+        accepted(answer)
+    })?;
+    let (Some(done), Some(time), Ending::Good) = (done, arguments.confirm, ending) else {
+        return if ending == Ending::Good { stays(arguments, &path) } else { Ok(ending) };
     };
     let until = Instant::now() + time;
     let confirmed = if arguments.yes {
@@ -113,18 +119,29 @@ pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
     } else if std::io::stdin().is_terminal() {
         say("press Enter to keep it\n");
         wait(arguments, &done, None, Some(&enter()))?
+    } else if arguments.save {
+        wait(arguments, &done, None, None)?
     } else {
         return Ok(Ending::Good);
     };
-    if confirmed == Ending::Good {
-        say(&advice(&path));
+    if confirmed == Ending::Good { stays(arguments, &path) } else { Ok(confirmed) }
+}
+
+/// It is to stay: saves it, or says how that is done.
+fn stays(arguments: &Apply, path: &std::path::Path) -> anyhow::Result<Ending> {
+    if arguments.save {
+        return accepted(arguments.port.post("/api/v1/save", &arguments.signed.body(), PATIENCE)?);
     }
-    Ok(confirmed)
+    say(&advice(path));
+    Ok(Ending::Good)
 }
 
 /// How the files come to say the same.
 fn advice(path: &std::path::Path) -> String {
-    format!("to keep it over a restart, put {} where evenkeel reads its configuration\n", path.display())
+    format!(
+        "to keep it over a restart, put {} where evenkeel reads its configuration; --save does so\n",
+        path.display()
+    )
 }
 
 /// A line from the terminal; its end comes as an error.

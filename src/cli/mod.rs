@@ -4,6 +4,7 @@
 //! line itself is wrong, or `plan` and `diff` found differences. What was asked for goes to standard output, everything else to standard error.
 
 mod apply;
+mod changes;
 mod check;
 mod client;
 mod demo;
@@ -21,9 +22,11 @@ mod plan;
 mod preset;
 mod probe;
 mod probing;
+mod prove;
 mod reference;
 mod reload;
 mod run;
+mod security;
 mod serve;
 mod source;
 mod status;
@@ -68,6 +71,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Say what of this machine is in the way of a configuration, and what to do about it
     Doctor(doctor::Arguments),
+    /// Say how well a running evenkeel is protected, and what to do about what is weak
+    Security(security::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
     /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
@@ -102,6 +107,8 @@ enum Command {
     Confirm(apply::Confirm),
     /// Take back what was applied and waits for its confirmation
     TakeBack(apply::Confirm),
+    /// Show what reloads and upgrades meant for connections
+    Changes(changes::Arguments),
     /// List the configurations that took effect
     History(history::History),
     /// Print one of them
@@ -139,6 +146,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Security(arguments) => security::security(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Why(arguments) => why::why(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),
@@ -156,6 +164,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Apply(arguments) => apply::apply(&arguments),
         Command::Confirm(arguments) => apply::confirm(&arguments),
         Command::TakeBack(arguments) => apply::take_back(&arguments),
+        Command::Changes(arguments) => changes::changes(&arguments),
         Command::History(arguments) => history::history(&arguments),
         Command::Show(arguments) => history::show(&arguments),
         Command::Diff(arguments) => history::diff(&arguments),

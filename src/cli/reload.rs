@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Ending;
 use super::apply::Signed;
 use super::client::{AdminPort, Answer};
+use super::prove::Proof;
 use super::terminal::{complain, say};
 
 /// Names are resolved and certificates read while this waits.
@@ -19,11 +20,14 @@ pub(super) struct Arguments {
     #[command(flatten)]
     signed: Signed,
     #[command(flatten)]
+    prove: Proof,
+    #[command(flatten)]
     port: AdminPort,
 }
 
 pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
-    accepted(arguments.port.post("/api/v1/reload", &arguments.signed.body(), PATIENCE)?)
+    let Arguments { signed, prove, port } = arguments;
+    prove.around(port, || accepted(port.post("/api/v1/reload", &signed.body(), PATIENCE)?))
 }
 
 /// Says what came of a wish for another configuration: a message, or the problems that it has.
