@@ -47,11 +47,8 @@ port = 3306
 "#;
 
 fn tokens(text: Option<&str>) -> Vec<Token> {
-    let token = |text: &str| Token {
-        name: "only".into(),
-        role: Role::Operate,
-        secret: TokenSecret::Plain(text.into()),
-    };
+    let token =
+        |text: &str| Token { name: "only".into(), role: Role::Operate, secret: TokenSecret::Plain(text.into()) };
     text.map(token).into_iter().collect()
 }
 
@@ -94,6 +91,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         orders,
         schedule,
         history: Arc::default(),
+        records: Arc::default(),
         load: evenkeel::server::load,
         reload,
         first,

@@ -152,7 +152,10 @@ fn a_reader_sees_everything_and_changes_nothing() {
     }
     let events = scene.get("/api/v1/overrides", &scene.reader).text();
     assert!(events.contains("\"overrides\":[]"), "nothing has happened: {events}");
-    assert_eq!(scene.ask("POST", "/api/v1/pools/p/backends/a/drain", &scene.operator, r#"{"owner": "me"}"#).status, 200);
+    assert_eq!(
+        scene.ask("POST", "/api/v1/pools/p/backends/a/drain", &scene.operator, r#"{"owner": "me"}"#).status,
+        200
+    );
 }
 
 #[test]
@@ -180,7 +183,8 @@ fn everybody_is_told_whom_the_port_takes_him_for() {
         let answer = scene.get("/api/v1/whoami", token);
         assert_eq!((answer.status, answer.header("www-authenticate").is_some()), (401, true), "{token:?}");
     }
-    let open = Process::start("[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\n[pool.p]\nbackends = ['127.0.0.1:9']\n");
+    let open =
+        Process::start("[listener.web]\nbind = '127.0.0.1:0'\npool = 'p'\n[pool.p]\nbackends = ['127.0.0.1:9']\n");
     let told: Value = serde_json::from_slice(&client::get(open.admin(), "/api/v1/whoami").body).unwrap();
     assert_eq!(told, json!({ "name": null, "by": "open", "role": "operate", "may_apply": false }));
 }
@@ -209,7 +213,9 @@ fn the_one_token_may_be_a_hash_too_and_opens_everything() {
     );
     let balancer = Process::start(&config);
     let ask = |token: &str| {
-        let request = format!("GET /api/v1/whoami HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let request = format!(
+            "GET /api/v1/whoami HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
         client::try_request(balancer.admin(), &request).unwrap()
     };
     let told: Value = serde_json::from_slice(&ask(&token).body).unwrap();
@@ -329,8 +335,7 @@ fn one_address_leaves_connections_to_others() {
     let scene = Scene::new("");
     let seen: Value = serde_json::from_slice(&scene.get("/api/v1/events", &scene.reader).body).unwrap();
     // Nothing happens to a pool that is not there.
-    let path =
-        format!("/api/v1/events?after={}&wait=30&pool=none&run={}", seen["last"], seen["run"].as_str().unwrap());
+    let path = format!("/api/v1/events?after={}&wait=30&pool=none&run={}", seen["last"], seen["run"].as_str().unwrap());
     let wait = || {
         let mut client = Client::connect(scene.balancer.admin());
         // One too many is closed, perhaps before it has said anything.

@@ -40,7 +40,9 @@ impl Scene {
         );
         let scene = Self { balancer: Process::spawn(&config), ours, config };
         eventually("it is ready", DEADLINE, || {
-            scene.try_connect(&scene.ours.client()).is_ok_and(|mut client| ask(&mut client, "GET", "/readyz").status == 200)
+            scene
+                .try_connect(&scene.ours.client())
+                .is_ok_and(|mut client| ask(&mut client, "GET", "/readyz").status == 200)
         });
         scene
     }
@@ -75,7 +77,9 @@ impl Scene {
 
 #[track_caller]
 fn ask(client: &mut Client, method: &str, path: &str) -> Response {
-    client.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Evenkeel-Request: 1\r\nContent-Length: 0\r\n\r\n"));
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Evenkeel-Request: 1\r\nContent-Length: 0\r\n\r\n"
+    ));
     client.try_read_final(method).unwrap()
 }
 
@@ -118,7 +122,8 @@ fn a_certificate_that_somebody_else_has_signed_does_not_come_in() {
     assert!(scene.try_connect(&client).is_err(), "it does not trust us either");
     let file = |name: &str| theirs.folder().join(name).display().to_string();
     let admin = format!("https://{}", scene.admin());
-    let arguments = ["status", "--admin", &admin, "--ca", &file("ours.pem"), "--cert", &file("ann.pem"), "--key", &file("ann.key")];
+    let arguments =
+        ["status", "--admin", &admin, "--ca", &file("ours.pem"), "--cert", &file("ann.pem"), "--key", &file("ann.key")];
     let refused = run(&arguments);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
     assert!(!text(&refused.stderr).contains("asks for a token"), "{}", text(&refused.stderr));

@@ -116,7 +116,9 @@ fn what_is_described_is_what_there_is() {
         })
         .collect();
     let listed = |path: &str| {
-        let words = path.split('/').map(|word| word.strip_prefix('{').map_or(word.to_owned(), |open| open.trim_end_matches('}').to_uppercase()));
+        let words = path.split('/').map(|word| {
+            word.strip_prefix('{').map_or(word.to_owned(), |open| open.trim_end_matches('}').to_uppercase())
+        });
         words.collect::<Vec<_>>().join("/")
     };
     let described = scene.operations().into_iter().map(|(method, path, _)| (method, listed(&path)));
@@ -140,7 +142,10 @@ fn each_operation_takes_the_role_that_it_says() {
             // The head alone: a stream has no end.
             let line = scene.begin(&method, &filled(&path), token, "").read_exact("HTTP/1.1 200".len());
             let status: u16 = String::from_utf8_lossy(&line[9..]).parse().unwrap();
-            assert!(operation["responses"][status.to_string()].is_object(), "{method} {path}: {status} is not described");
+            assert!(
+                operation["responses"][status.to_string()].is_object(),
+                "{method} {path}: {status} is not described"
+            );
             status
         };
         match role {
@@ -182,7 +187,8 @@ fn what_is_shown_has_the_form_that_is_described() {
 fn what_comes_in_pieces_has_the_form_that_is_described() {
     let scene = Scene::new();
     let mut live = scene.begin("GET", "/api/v1/live", READER, "");
-    let pieces = &scene.document["paths"]["/api/v1/live"]["get"]["responses"]["200"]["content"]["text/event-stream"]["x-pieces"];
+    let pieces =
+        &scene.document["paths"]["/api/v1/live"]["get"]["responses"]["200"]["content"]["text/event-stream"]["x-pieces"];
     let mut seen = BTreeMap::new();
     let mut text = String::new();
     while seen.len() < 2 {
@@ -199,7 +205,8 @@ fn what_comes_in_pieces_has_the_form_that_is_described() {
     for (kind, value) in &seen {
         assert_eq!(faults(&scene.document, &pieces[kind], value), Vec::<String>::new(), "{kind}");
     }
-    let drill = json!({ "owner": "me", "mode": "refuse", "for_seconds": 0.2, "abort_if": "errors > 50%", "force": true });
+    let drill =
+        json!({ "owner": "me", "mode": "refuse", "for_seconds": 0.2, "abort_if": "errors > 50%", "force": true });
     let path = "/api/v1/pools/{pool}/backends/{backend}/drill";
     let lines = scene.ask("POST", &filled(path), OPERATOR, &drill.to_string());
     assert_eq!(lines.status, 200, "{}", lines.text());
@@ -261,7 +268,11 @@ fn what_is_sent_is_described_as_it_is_taken() {
     let scene = Scene::new();
     for (path, good, bad) in [
         ("/api/v1/reload", json!({ "owner": "me" }), json!({ "who": "me" })),
-        ("/api/v1/pools/{pool}/backends/{backend}/drain", json!({ "owner": "me", "for_seconds": 5.0 }), json!({ "owner": 7 })),
+        (
+            "/api/v1/pools/{pool}/backends/{backend}/drain",
+            json!({ "owner": "me", "for_seconds": 5.0 }),
+            json!({ "owner": 7 }),
+        ),
         ("/api/v1/plan", json!({ "files": [] }), json!({ "files": 7 })),
     ] {
         let schema = &scene.document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];

@@ -165,5 +165,8 @@ fn a_real_browser_is_told_whom_it_shows_the_page_and_offers_that_one_no_orders()
     let style = client::get(lb.admin(), "/page/page.css").text();
     assert!(style.contains("body[data-role=\"read\"] .operate { display: none; }"), "{style}");
     let buttons = page.split("<button").filter(|button| button.contains(">Order</button>"));
-    assert!(buttons.clone().count() > 0 && buttons.clone().all(|button| button.contains("class=\"operate\"")), "{page}");
+    assert!(
+        buttons.clone().count() > 0 && buttons.clone().all(|button| button.contains("class=\"operate\"")),
+        "{page}"
+    );
 }

@@ -133,7 +133,7 @@ async fn show(place: Place, request: &Request<Incoming>, caller: Caller, desk: &
         Place::Generations => json(StatusCode::OK, &generations::history(state)),
         Place::Generation(number) => {
             apart(state, move |state| found(generations::generation(state, number, role))).await
-        },
+        }
         Place::Difference(from, to) => apart(state, move |state| found(generations::difference(state, from, to))).await,
         Place::Overrides => json(StatusCode::OK, &orders::overview(&state.orders.standing(), &state.table.load())),
         Place::Events => match events::Wanted::of(query.unwrap_or_default(), decoded) {

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::callers::{Caller, Peer};
 use super::AdminState;
+use super::callers::{Caller, Peer};
 use crate::config::model::{Per, Rate};
 use crate::route::rate::Limiter;
 
@@ -40,8 +40,7 @@ pub(super) struct Audit {
 
 impl Audit {
     pub(super) fn new() -> Self {
-        let rate =
-            Rate { per: Per::Client, requests: NonZeroU32::MIN, every: REFUSED_EVERY, burst: REFUSED_AT_ONCE };
+        let rate = Rate { per: Per::Client, requests: NonZeroU32::MIN, every: REFUSED_EVERY, burst: REFUSED_AT_ONCE };
         Self { refused: Limiter::new(&rate), left_out: AtomicU64::new(0) }
     }
 }
@@ -140,10 +139,7 @@ impl<'d> Deed<'d> {
         if is_begun {
             let outcome = if status.is_success() { Outcome::Done } else { Outcome::Failed };
             self.tell(outcome, Some(status), 0);
-        } else if matches!(
-            status,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
-        ) {
+        } else if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
             if self.peer.ask(&self.audit.refused).is_err() {
                 self.audit.left_out.fetch_add(1, Relaxed);
                 return;

@@ -173,8 +173,7 @@ pub(super) struct Callers {
 
 impl Callers {
     pub(super) fn new() -> Self {
-        let rate =
-            Rate { per: Per::Client, requests: NonZeroU32::MIN, every: UNKNOWN_EVERY, burst: UNKNOWN_AT_ONCE };
+        let rate = Rate { per: Per::Client, requests: NonZeroU32::MIN, every: UNKNOWN_EVERY, burst: UNKNOWN_AT_ONCE };
         Self {
             key: MarkKey::new(),
             known: Mutex::default(),

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use hyper::body::Bytes;
 use serde::Serialize;
 
 use super::access::Refusal;
@@ -28,7 +28,9 @@ pub(super) fn found(found: Result<impl Serialize, Refused>) -> Answer {
 /// Why somebody is not let in, or may not do what was asked for.
 pub(super) fn refused(refusal: Refusal) -> Answer {
     match refusal {
-        Refusal::Token => stranger("a bearer token is needed (admin.token_file, admin.tokens), or a certificate (admin.clients)"),
+        Refusal::Token => {
+            stranger("a bearer token is needed (admin.token_file, admin.tokens), or a certificate (admin.clients)")
+        }
         Refusal::Certificate => {
             let mut answer = stranger("no name of this certificate has a role (admin.clients), or it counts no more");
             // Whoever comes anew is judged anew.

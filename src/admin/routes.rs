@@ -104,9 +104,11 @@ fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 /// All of them. Of two rows that fit a path, the first one counts.
 pub(super) const ROUTES: &[Route] = &[
     get("/", |_| Some(Place::Index), "this list; a browser gets a page").text(&["text/plain", "text/html"]),
-    get("/page/{file}", |it| Asset::of(&it.name(0)).map(Place::Page), "a file of the page")
-        .open()
-        .text(&["text/css", "text/javascript", "image/svg+xml"]),
+    get("/page/{file}", |it| Asset::of(&it.name(0)).map(Place::Page), "a file of the page").open().text(&[
+        "text/css",
+        "text/javascript",
+        "image/svg+xml",
+    ]),
     get("/metrics", |_| Some(Place::Metrics), "for Prometheus")
         .text(&["text/plain", "application/openmetrics-text"])
         .query(&[

@@ -120,7 +120,10 @@ impl AdminPort {
         let asked = timeout(patience, exchange).await;
         let answer = asked.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
         if answer.status == StatusCode::UNAUTHORIZED {
-            bail!("{} asks for a token: give the file that holds it with --token-file (or a certificate, --cert)", self.admin);
+            bail!(
+                "{} asks for a token: give the file that holds it with --token-file (or a certificate, --cert)",
+                self.admin
+            );
         }
         Ok(answer)
     }
@@ -250,8 +253,7 @@ async fn secured(port: &AdminPort, host: &str, stream: Transport) -> anyhow::Res
         }
     };
     let protocols = ["http/1.1".into()];
-    let terms =
-        Terms { identity: identity.as_ref(), protocols: &protocols, ..Terms::new(&verify, Resume::Never) };
+    let terms = Terms { identity: identity.as_ref(), protocols: &protocols, ..Terms::new(&verify, Resume::Never) };
     let client = Client::on(host, &terms).map_err(anyhow::Error::msg)?;
     let agreed = client.handshake(stream).await;
     let agreed = agreed.with_context(|| format!("no TLS with {}; --ca says whom to trust", port.admin))?;
@@ -373,7 +375,18 @@ mod tests {
         assert_eq!("https://lb".parse::<Location>().unwrap().to_string(), "https://lb:8404");
         assert!(matches!("unix:/run/admin.sock".parse(), Ok(Location::Unix(_))));
         assert_eq!("[::1]:1".parse::<Location>().unwrap().to_string(), "[::1]:1");
-        for text in ["", "http://", "https://", "https://http://lb", "lb:http", "lb:0", "lb:70000", "a b:1", "user@lb:1", "lb/path:1"] {
+        for text in [
+            "",
+            "http://",
+            "https://",
+            "https://http://lb",
+            "lb:http",
+            "lb:0",
+            "lb:70000",
+            "a b:1",
+            "user@lb:1",
+            "lb/path:1",
+        ] {
             assert!(text.parse::<Location>().is_err(), "{text}");
         }
     }

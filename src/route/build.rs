@@ -55,7 +55,10 @@ impl Table {
                     crowd: kept.map_or_else(Arc::default, |it| it.crowd.clone()),
                     routes: Routes::new(&listener.routes),
                     gates: gates::build(listener, kept.map(AsRef::as_ref)),
-                    tls: listener.tls.as_ref().and_then(|tls| server(&listener.name, protocols(listener), tls, kept_tls(listener, kept))),
+                    tls: listener
+                        .tls
+                        .as_ref()
+                        .and_then(|tls| server(&listener.name, protocols(listener), tls, kept_tls(listener, kept))),
                     log: listener.log.as_ref().and_then(|log| open_log(log, foundation)),
                     config: listener.clone(),
                 })

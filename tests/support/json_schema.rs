@@ -52,8 +52,12 @@ fn look(document: &Value, schema: &Value, value: &Value, at: At<'_>, found: &mut
             "enum" if !wanted.as_array().is_some_and(|list| list.contains(value)) => {
                 fault(format!("{value} is none of {wanted}"));
             }
-            "minimum" if value.is_number() && value.as_f64() < wanted.as_f64() => fault(format!("{value} is less than {wanted}")),
-            "maximum" if value.is_number() && value.as_f64() > wanted.as_f64() => fault(format!("{value} is more than {wanted}")),
+            "minimum" if value.is_number() && value.as_f64() < wanted.as_f64() => {
+                fault(format!("{value} is less than {wanted}"))
+            }
+            "maximum" if value.is_number() && value.as_f64() > wanted.as_f64() => {
+                fault(format!("{value} is more than {wanted}"))
+            }
             "required" => {
                 let names = wanted.as_array().into_iter().flatten().filter_map(Value::as_str);
                 for name in names.filter(|name| value.get(name).is_none()) {
@@ -95,7 +99,8 @@ fn look(document: &Value, schema: &Value, value: &Value, at: At<'_>, found: &mut
             other => fault(format!("`{other}` is a word that the tests do not know")),
         }
     }
-    let is_whole = ["additionalProperties", "$ref", "allOf", "anyOf", "oneOf"].iter().all(|word| !words.contains_key(*word));
+    let is_whole =
+        ["additionalProperties", "$ref", "allOf", "anyOf", "oneOf"].iter().all(|word| !words.contains_key(*word));
     if words.contains_key("properties") && is_whole {
         let unknown = others(words, value).filter(|(name, _)| !beside.contains(name));
         found.extend(unknown.map(|(name, _)| format!("{place}: `{name}` is not described")));

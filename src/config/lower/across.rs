@@ -6,10 +6,10 @@ use super::super::Cx;
 use super::super::model::{PoolIndex, Protocol, Site};
 use super::super::problem::{At, Problem};
 use super::super::section::Section;
-use super::listener::ListenerRead;
-use super::pool::PoolRead;
 use super::Pools;
 use super::admin::AdminRead;
+use super::listener::ListenerRead;
+use super::pool::PoolRead;
 use crate::health::Mode;
 
 /// Addresses taken so far by one transport: exactly, by port for every address of a family, and by port for any single

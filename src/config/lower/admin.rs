@@ -146,9 +146,9 @@ fn judged(section: &Section<'_>, inner: &Section<'_>, files: &mut Vec<PathBuf>) 
 /// `clients`: whose certificates open what.
 fn certificate_roles(section: &Section<'_>) -> Vec<CertificateRole> {
     let Some(entry) = section.table.get("clients") else { return Vec::new() };
-    let is_asked = section.entry("tls").is_some_and(
-        |tls| matches!(&tls.node.value, Value::Table(table) if table.get("client_ca").is_some()),
-    );
+    let is_asked = section
+        .entry("tls")
+        .is_some_and(|tls| matches!(&tls.node.value, Value::Table(table) if table.get("client_ca").is_some()));
     if !is_asked {
         section.cx.report(
             Problem::error("missing", entry.key_at, "`clients` without `client_ca`")
@@ -162,7 +162,11 @@ fn certificate_roles(section: &Section<'_>) -> Vec<CertificateRole> {
 }
 
 /// One entry of `clients`.
-fn certificate_role<'a>(section: &Section<'a>, node: &'a Node, names: &mut Vec<(&'a str, At)>) -> Option<CertificateRole> {
+fn certificate_role<'a>(
+    section: &Section<'a>,
+    node: &'a Node,
+    names: &mut Vec<(&'a str, At)>,
+) -> Option<CertificateRole> {
     let Value::Table(table) = &node.value else {
         let help = "write clients = [{ name = \"ann\", role = \"operate\" }]";
         section.wrong_type(node, "clients", "a list of tables", help);
@@ -227,7 +231,8 @@ fn tokens(section: &Section<'_>) -> Vec<Token> {
     let only = section.entry("token_file").and_then(|entry| secret(section, entry, "token_file"));
     let mut tokens: Vec<Token> =
         only.into_iter().map(|secret| Token { name: ONLY.into(), role: Role::Operate, secret }).collect();
-    let mut names: Vec<(&str, At)> = section.entry("token_file").map(|entry| (ONLY, entry.key_at)).into_iter().collect();
+    let mut names: Vec<(&str, At)> =
+        section.entry("token_file").map(|entry| (ONLY, entry.key_at)).into_iter().collect();
     let nodes = section.one_or_more("tokens").unwrap_or_default();
     if let Some(extra) = nodes.get(MAX_TOKENS) {
         let fault = Fault::new("range", format!("{} tokens are too many", nodes.len()), "from here on");
@@ -284,7 +289,8 @@ pub(super) fn name(text: &str) -> Result<String, Fault> {
     if (1..=64).contains(&text.len()) && text.bytes().all(is_plain) {
         return Ok(text.to_owned());
     }
-    let fault = Fault::new("name", format!("`{text}` cannot be a name"), "up to 64 letters, digits, `-`, `_`, `.` and `@`");
+    let fault =
+        Fault::new("name", format!("`{text}` cannot be a name"), "up to 64 letters, digits, `-`, `_`, `.` and `@`");
     Err(fault.help("write name = \"grafana\""))
 }
 

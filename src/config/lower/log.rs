@@ -226,8 +226,9 @@ pub(super) fn target(section: &Section<'_>, key: &str) -> Option<Target> {
         }
         Value::Table(_) => in_detail(&section.section(key, &LOG_TO)?),
         _ => {
-            let help =
-                format!("write {key} = \"stdout\", {key} = {{ file = \"PATH\" }} or {key} = {{ syslog = \"/dev/log\" }}");
+            let help = format!(
+                "write {key} = \"stdout\", {key} = {{ file = \"PATH\" }} or {key} = {{ syslog = \"/dev/log\" }}"
+            );
             section.wrong_type(&entry.node, key, "a text or a table", &help);
             None
         }

@@ -87,7 +87,9 @@ impl fmt::Debug for TokenSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(text) => write!(f, "Plain({} bytes){}", text.len(), Marked(text.as_bytes())),
-            Self::Hashed(secret) => write!(f, "Hashed({} bytes){}", secret.text().len(), Marked(secret.text().as_bytes())),
+            Self::Hashed(secret) => {
+                write!(f, "Hashed({} bytes){}", secret.text().len(), Marked(secret.text().as_bytes()))
+            }
         }
     }
 }

@@ -132,7 +132,14 @@ pub(super) const ADMIN_CLIENT: Words = Words {
     place: "[admin] clients",
     keys: &["name", "role"],
     later: &["expires", "fingerprint"],
-    foreign: &[("cn", "name"), ("common_name", "name"), ("san", "name"), ("dns", "name"), ("roles", "role"), ("user", "name")],
+    foreign: &[
+        ("cn", "name"),
+        ("common_name", "name"),
+        ("san", "name"),
+        ("dns", "name"),
+        ("roles", "role"),
+        ("user", "name"),
+    ],
 };
 
 pub(super) const ADMIN_RATE: Words = Words {

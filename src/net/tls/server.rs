@@ -136,7 +136,10 @@ pub enum Replaced {
 
 impl Made {
     /// The certificate of a client, judged once more where a session was taken up again.
-    fn judged(&self, stream: &tokio_rustls::server::TlsStream<Transport>) -> io::Result<Option<Arc<ClientCertificate>>> {
+    fn judged(
+        &self,
+        stream: &tokio_rustls::server::TlsStream<Transport>,
+    ) -> io::Result<Option<Arc<ClientCertificate>>> {
         let Some(judge) = &self.judge else { return Ok(None) };
         let session = stream.get_ref().1;
         judge_again(judge, session).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
