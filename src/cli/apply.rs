@@ -1,7 +1,6 @@
 //! `evenkeel apply`, `confirm`, `take-back`: a configuration for a running evenkeel, kept only if somebody says so.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -14,11 +13,11 @@ use hyper::Method;
 use serde::Serialize;
 
 use super::client::{AdminPort, encoded};
+use super::form::Form;
 use super::order::Owner;
 use super::plan::PATIENCE;
-use super::reload::accepted;
-use super::terminal::{complain, say};
-use super::{Ending, check, source};
+use super::reload::{accepted, said};
+use super::{Ending, source};
 
 /// How often it is asked what has become of the change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -52,9 +51,8 @@ impl Signed {
 
 #[derive(Debug, Args)]
 pub(super) struct Apply {
-    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
-    #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
+    #[command(flatten)]
+    named: source::Named,
     /// Take it back after this time, such as 60s, unless somebody confirms it
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     confirm: Option<Duration>,
@@ -81,14 +79,11 @@ pub(super) struct Confirm {
     port: AdminPort,
 }
 
-pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
-    let path = source::find(arguments.path.as_deref())?;
+pub(super) fn apply(arguments: &Apply, form: Form) -> anyhow::Result<Ending> {
+    let path = arguments.named.find()?;
     let written = match Source::Path(path.clone()).written() {
         Ok(written) => written,
-        Err(problems) => {
-            complain(&check::shown(&problems, ""));
-            return Ok(Ending::Bad);
-        }
+        Err(problems) => return Ok(form.at_fault(&problems, "")),
     };
     let Body { owner, reason } = arguments.signed.body();
     let mut query = format!("/api/v1/apply?owner={}&reason={}", encoded(&owner), encoded(&reason));
@@ -99,27 +94,26 @@ pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
         query.extend(["&guard=", &encoded(&guard.to_string())]);
     }
     let answer = arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?;
-    let done = serde_json::from_str::<DoneView>(&answer.body);
-    let ending = accepted(answer)?;
-    let (Ok(done), Some(time), Ending::Good) = (done, arguments.confirm, ending) else {
-        if ending == Ending::Good {
-            say(&advice(&path));
+    let Some(done) = accepted(answer, form)? else { return Ok(Ending::Bad) };
+    let is_asked = form == Form::Words && std::io::stdin().is_terminal();
+    let ending = match arguments.confirm {
+        Some(time) if arguments.yes => {
+            form.words(&format!("{}\n", done.message.trim_end()));
+            let until = Instant::now() + time;
+            wait(arguments, &done, until.checked_sub(BEFORE_THE_END.min(time / 2)), None, form)?
         }
-        return Ok(ending);
+        Some(_) if is_asked => {
+            form.words(&format!("{}\npress Enter to keep it\n", done.message.trim_end()));
+            wait(arguments, &done, None, Some(&enter()), form)?
+        }
+        // Nobody here confirms it.
+        Some(_) => return said(Some(&done), form),
+        None => said(Some(&done), form)?,
     };
-    let until = Instant::now() + time;
-    let confirmed = if arguments.yes {
-        wait(arguments, &done, until.checked_sub(BEFORE_THE_END.min(time / 2)), None)?
-    } else if std::io::stdin().is_terminal() {
-        say("press Enter to keep it\n");
-        wait(arguments, &done, None, Some(&enter()))?
-    } else {
-        return Ok(Ending::Good);
-    };
-    if confirmed == Ending::Good {
-        say(&advice(&path));
+    if ending == Ending::Good {
+        form.words(&advice(&path));
     }
-    Ok(confirmed)
+    Ok(ending)
 }
 
 /// How the files come to say the same.
@@ -146,6 +140,7 @@ fn wait(
     done: &DoneView,
     at: Option<Instant>,
     enter: Option<&Receiver<()>>,
+    form: Form,
 ) -> anyhow::Result<Ending> {
     let mut enter = enter;
     loop {
@@ -160,29 +155,29 @@ fn wait(
             enter = None;
         }
         if pressed.is_ok() || at.is_some_and(|at| Instant::now() >= at) {
-            return confirmed(&arguments.port, &arguments.signed.body());
+            return confirmed(&arguments.port, &arguments.signed.body(), form);
         }
         let body = arguments.port.ask(Method::GET, "/api/v1/configuration", PATIENCE)?.good()?;
         let view: InForceView = serde_json::from_str(&body).context("the answer is not what an evenkeel says")?;
         if let Some(back) = view.taken_back.filter(|back| back.generation == done.generation) {
-            complain(&format!("generation {} was taken back: {}\n", back.generation, back.why));
-            return Ok(Ending::Bad);
+            return Ok(form.refused(&format!("generation {} was taken back: {}", back.generation, back.why)));
         }
         if view.awaiting.is_none() {
-            say(&format!("generation {} is confirmed\n", done.generation));
-            return Ok(Ending::Good);
+            let message = format!("generation {} is confirmed", done.generation);
+            return said(Some(&DoneView { message, generation: done.generation, hash: done.hash.clone() }), form);
         }
     }
 }
 
-pub(super) fn confirm(arguments: &Confirm) -> anyhow::Result<Ending> {
-    confirmed(&arguments.port, &arguments.signed.body())
+pub(super) fn confirm(arguments: &Confirm, form: Form) -> anyhow::Result<Ending> {
+    confirmed(&arguments.port, &arguments.signed.body(), form)
 }
 
-fn confirmed(port: &AdminPort, body: &Body) -> anyhow::Result<Ending> {
-    accepted(port.post("/api/v1/confirm", body, PATIENCE)?)
+fn confirmed(port: &AdminPort, body: &Body, form: Form) -> anyhow::Result<Ending> {
+    said(accepted(port.post("/api/v1/confirm", body, PATIENCE)?, form)?.as_ref(), form)
 }
 
-pub(super) fn take_back(arguments: &Confirm) -> anyhow::Result<Ending> {
-    accepted(arguments.port.post("/api/v1/take-back", &arguments.signed.body(), PATIENCE)?)
+pub(super) fn take_back(arguments: &Confirm, form: Form) -> anyhow::Result<Ending> {
+    let answer = arguments.port.post("/api/v1/take-back", &arguments.signed.body(), PATIENCE)?;
+    said(accepted(answer, form)?.as_ref(), form)
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
+use evenkeel::admin::changes::DoneView;
 use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::Ending;
 use super::apply::Signed;
 use super::client::{AdminPort, Answer};
-use super::terminal::{complain, say};
+use super::form::Form;
 
 /// Names are resolved and certificates read while this waits.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,16 +24,13 @@ pub(super) struct Arguments {
     port: AdminPort,
 }
 
-pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
-    accepted(arguments.port.post("/api/v1/reload", &arguments.signed.body(), PATIENCE)?)
+pub(super) fn reload(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
+    let answer = arguments.port.post("/api/v1/reload", &arguments.signed.body(), PATIENCE)?;
+    said(accepted(answer, form)?.as_ref(), form)
 }
 
-/// Says what came of a wish for another configuration: a message, or the problems that it has.
-pub(super) fn accepted(answer: Answer) -> anyhow::Result<Ending> {
-    #[derive(Deserialize)]
-    struct Accepted {
-        message: String,
-    }
+/// What came of a wish for another configuration: what was done, or nothing where the problems that it has are said.
+pub(super) fn accepted(answer: Answer, form: Form) -> anyhow::Result<Option<DoneView>> {
     #[derive(Deserialize)]
     struct Refused {
         problems: String,
@@ -40,10 +39,15 @@ pub(super) fn accepted(answer: Answer) -> anyhow::Result<Ending> {
     if answer.status == StatusCode::CONFLICT
         && let Ok(Refused { problems }) = serde_json::from_str(&answer.body)
     {
-        complain(&format!("{}\n", problems.trim_end()));
-        return Ok(Ending::Bad);
+        form.refused(&problems);
+        return Ok(None);
     }
-    let Accepted { message } = serde_json::from_str(&answer.good()?)?;
-    say(&format!("{}\n", message.trim_end()));
+    Ok(Some(serde_json::from_str(&answer.good()?).context("the answer is not what an evenkeel says")?))
+}
+
+/// Says what was done.
+pub(super) fn said(done: Option<&DoneView>, form: Form) -> anyhow::Result<Ending> {
+    let Some(done) = done else { return Ok(Ending::Bad) };
+    form.say(done, || format!("{}\n", done.message.trim_end()))?;
     Ok(Ending::Good)
 }
