@@ -58,6 +58,7 @@ const ROWS: &[Row] = &[
     // What else this machine lacks is not for this test to say.
     one("doctor evenkeel.toml", &["0.topic", "0.level", "0.what"]).ends(&[0, 1]),
     one("status", &["version", "pools.0.backends.0.state"]),
+    one("top --once", &["pools.0.up", "backends.0.state", "backends.0.requests_per_second", "events.0.kind"]),
     one("why p", &["backends.0.because"]),
     one("why p/a", &["state", "checks.0.last_good"]),
     one("probe p/a", &["probes.0.report.good"]),

@@ -72,14 +72,17 @@ impl Form {
     pub(super) fn at_fault(self, problems: &Problems, consequence: &str) -> Ending {
         match self {
             Self::Words => complain(&check::shown(problems, consequence)),
-            Self::Json => self.at_fault_by(&problems.report()),
+            Self::Json => self.at_fault_by("", &problems.report()),
         }
         Ending::Bad
     }
 
-    /// The same for problems that somebody else has found.
-    pub(super) fn at_fault_by(self, problems: &impl Serialize) {
-        say_failed("the configuration has problems", Some(problems));
+    /// The same for problems that somebody else has found, in words and as values.
+    pub(super) fn at_fault_by(self, words: &str, problems: &impl Serialize) {
+        match self {
+            Self::Words => complain(&format!("{}\n", words.trim_end())),
+            Self::Json => say_failed("the configuration has problems", Some(problems)),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod serve;
 mod source;
 mod status;
 mod terminal;
+mod top;
 mod transcript;
 mod version;
 mod why;
@@ -80,6 +81,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
+    /// Watch pools and backends live, and give orders, in a terminal
+    Top(top::Arguments),
     /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
     Why(why::Arguments),
     /// Ask the checks of a running evenkeel now
@@ -154,6 +157,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments, form),
         Command::Doctor(arguments) => doctor::doctor(&arguments, form),
         Command::Status(arguments) => status::status(&arguments, form),
+        Command::Top(arguments) => top::top(&arguments, form),
         Command::Why(arguments) => why::why(&arguments, form),
         Command::Probe(arguments) => probe::probe(&arguments, form),
         Command::Events(arguments) => events::events(&arguments, form),

@@ -56,9 +56,6 @@ fn refused(answer: &Answer, form: Form) -> anyhow::Result<Ending> {
     }
 
     let Refused { problems, reported } = serde_json::from_str(&answer.body)?;
-    match form {
-        Form::Words => complain(&format!("{}\n", problems.trim_end())),
-        Form::Json => form.at_fault_by(&reported),
-    }
+    form.at_fault_by(&problems, &reported);
     Ok(Ending::Bad)
 }

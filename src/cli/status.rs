@@ -276,6 +276,7 @@ mod tests {
             phase: "ready".into(),
             generation: 3,
             awaiting: None,
+            bounds: Vec::new(),
             uptime_seconds: 7_500.0,
             listeners: vec![ListenerView {
                 name: "front".into(),
@@ -296,6 +297,7 @@ mod tests {
                 backends_up: 1,
                 responses: BTreeMap::new(),
                 failed: BTreeMap::new(),
+                took: Vec::new(),
                 retries: 0,
                 waiting: 0,
                 backends,
