@@ -9,6 +9,7 @@ mod entries;
 
 use std::path::Path;
 
+use entries::by_others::{by_hyper, name_by_rustls};
 use entries::{ALL, Entry};
 
 /// Inputs for each parser, where nothing else is said.
@@ -111,6 +112,16 @@ fn no_parser_panics_whatever_it_gets() {
             let ended = std::panic::catch_unwind(|| (entry.run)(&input));
             assert!(ended.is_ok(), "{} in round {round} at: {}", entry.name, input.escape_ascii());
         }
+    }
+}
+
+#[test]
+fn what_others_read_is_there_to_be_compared() {
+    let seeds = |name: &str| ALL.iter().find(|entry| entry.name == name).unwrap().seeds;
+    let understood = by_hyper(seeds("request_by_hyper")[1]).unwrap();
+    assert_eq!((&*understood.method, understood.body.as_deref()), ("POST", Some(&b"hello"[..])));
+    for hello in &seeds("client_hello")[..2] {
+        assert_eq!(name_by_rustls(hello), Some("a.b".to_owned()));
     }
 }
 

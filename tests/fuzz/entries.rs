@@ -1,12 +1,15 @@
 //! What each fuzz target does with its input, and what inputs may begin with. `tests/parsers.rs` runs the same functions
 //! over mutated inputs in every run of the tests, so that no target can rot.
 
+pub mod by_others;
+
 use std::sync::Arc;
 
 use evenkeel::config::import::{Imported, haproxy, nginx};
 use evenkeel::config::{self, Color, Source};
 use evenkeel::health::Expression;
 use evenkeel::net::buffer::Buffer;
+use evenkeel::net::client_hello::{self, Hello};
 use evenkeel::net::proxy_protocol;
 use evenkeel::path::{self, Slashes, Verdict};
 use evenkeel::probe::parsers;
@@ -29,6 +32,8 @@ pub struct Entry {
 /// All of them.
 pub const ALL: &[Entry] = &[
     Entry { name: "request", run: request, seeds: REQUESTS },
+    Entry { name: "request_by_hyper", run: request_by_hyper, seeds: REQUESTS },
+    Entry { name: "client_hello", run: hello, seeds: HELLOS },
     Entry { name: "path", run: path, seeds: PATHS },
     Entry { name: "answer", run: answer, seeds: ANSWERS },
     Entry { name: "chunked", run: chunked, seeds: CHUNKS },
@@ -73,17 +78,7 @@ fn request(input: &[u8]) {
         let cut = Request::parse(&input[..read.length - 1], &mut room, LIMITS);
         assert!(!matches!(cut, Ok(Some(_))), "a head is whole before its end");
     }
-    let sender = Sender {
-        client: b"192.0.2.1",
-        scheme: b"http",
-        host: None,
-        request_id: b"0123456789abcdef0123456789abcdef",
-        fallback_host: b"fallback.example",
-        proof: Proof::Untold,
-    };
-    let mut out = Buffer::empty();
-    out.make_room(2 * input.len() + 1024);
-    read.write(&mut out, &sender, None);
+    let out = written(&read);
     let mut room = fields::room();
     let generous = Limits { head_bytes: 65_536, target_bytes: 65_536, headers: 128 };
     let again = Request::parse(out.filled(), &mut room, generous);
@@ -94,6 +89,71 @@ fn request(input: &[u8]) {
     // Without a body there is nothing that could be read in two ways.
     assert!(again.framing == read.framing || (is_empty(again.framing) && is_empty(read.framing)));
     assert_eq!(again.method, read.method);
+}
+
+/// The head as a backend gets it.
+fn written(read: &Request<'_>) -> Buffer {
+    let sender = Sender {
+        client: b"192.0.2.1",
+        scheme: b"http",
+        host: None,
+        request_id: b"0123456789abcdef0123456789abcdef",
+        fallback_host: b"fallback.example",
+        proof: Proof::Untold,
+    };
+    let mut out = Buffer::empty();
+    out.make_room(2 * read.length + 1024);
+    read.write(&mut out, &sender, None);
+    out
+}
+
+/// What a backend is sent, hyper understands as it was understood here: the same method, target and body.
+fn request_by_hyper(input: &[u8]) {
+    let mut room = fields::room();
+    let Ok(Some(read)) = Request::parse(input, &mut room, LIMITS) else { return };
+    let (head, rest) = (written(&read), &input[read.length..]);
+    let Some(body) = content(read.framing, rest) else { return };
+    let sent = [head.filled(), rest].concat();
+    let Some(understood) = by_others::by_hyper(&sent) else {
+        let named = http::Method::from_bytes(read.method.as_bytes()).is_ok();
+        let readable = read.origin_target.parse::<http::Uri>().is_ok();
+        assert!(!named || !readable, "hyper refuses: {}", sent.escape_ascii());
+        return;
+    };
+    assert_eq!(understood.method, read.method);
+    assert_eq!(understood.body.as_ref(), Some(&body), "another body in: {}", sent.escape_ascii());
+    let hosts: Vec<_> = understood.fields.iter().filter(|(name, _)| name == "host").collect();
+    assert!(hosts.len() <= 1, "more than one host in: {}", sent.escape_ascii());
+    if read.origin_target.starts_with('/') {
+        let target = read.origin_target.split('#').next().unwrap_or_default();
+        assert!(understood.target.ends_with(target), "another target in: {}", sent.escape_ascii());
+    }
+}
+
+/// The body without its framing; `None` where it is not whole, or broken.
+fn content(framing: Framing, rest: &[u8]) -> Option<Vec<u8>> {
+    match framing {
+        Framing::Empty => Some(Vec::new()),
+        Framing::Length(length) => rest.get(..usize::try_from(length).ok()?).map(<[u8]>::to_vec),
+        Framing::Chunked => {
+            let (mut chunks, mut content) = (Chunked::new(), Vec::new());
+            chunks.decode(rest, |part| content.extend_from_slice(part)).ok()?;
+            chunks.is_done().then_some(content)
+        }
+        Framing::UntilClose => None,
+    }
+}
+
+/// A hello says no more when more comes, and its name is the one that rustls finds.
+fn hello(input: &[u8]) {
+    let whole = client_hello::read(input);
+    // Where it is cut is as good as chance.
+    let at = input.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    let cut = client_hello::read(&input[..at % (input.len() + 1)]);
+    assert!(cut == Hello::Incomplete || cut == whole, "{cut:?} became {whole:?}");
+    if let (Hello::Whole(name), Some(found)) = (&whole, by_others::name_by_rustls(input)) {
+        assert_eq!(Some(&*found), name.as_deref(), "in: {}", input.escape_ascii());
+    }
 }
 
 /// The normal form of a path is its own, has no way up in it, and stays plain where it was; and so is all that is read in it.
@@ -214,6 +274,12 @@ const REQUESTS: &[&[u8]] = &[
     b"GET /live HTTP/1.1\r\nHost: [::1]\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1, 10.0.0.2\r\nForwarded: for=\"[::1]\"\r\n\r\n",
     b"GET / HTTP/1.0\r\nX-Request-ID: abc\r\nCookie: a=b; c=d\r\nTE: trailers\r\n\r\n",
+];
+
+const HELLOS: &[&[u8]] = &[
+    b"\x16\x03\x01\0\x43\x01\0\0\x3f\x03\x0301234567890123456789012345678901\0\0\x02\x13\x01\x01\0\0\x14\0\0\0\x08\0\x06\0\0\x03a.b\0\x0d\0\x04\0\x02\x04\x03",
+    b"\x16\x03\x01\0\x10\x01\0\0\x3f\x03\x030123456789\x16\x03\x01\0\x3301234567890123456789AB\0\0\x02\x13\x01\x01\0\0\x14\0\x0d\0\x04\0\x02\x04\x03\0\0\0\x08\0\x06\0\0\x03A.B",
+    b"\x16\x03\x01\0\x2d\x01\0\0\x29\x03\x0301234567890123456789012345678901\0\0\x02\x13\x01\x01\0",
 ];
 
 const ANSWERS: &[&[u8]] = &[

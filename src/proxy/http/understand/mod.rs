@@ -2,32 +2,30 @@
 //!
 //! Hot path: no allocation beyond the request's own, no lock, no formatting.
 
-use std::net::{IpAddr, SocketAddr};
+mod incoming;
+mod sender;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub(in crate::proxy) use sender::identity;
+pub(super) use sender::written;
+
+use sender::{forwarded, proof, trusts};
+
 use super::connection::Connection;
 use super::exchange::Incoming;
-use super::http1::edits::Edits;
-use super::http1::request::{Asked, Forwarded, Limits, Proof, Request, Sender};
-use super::http1::{Reject, answer, fields};
+use super::http1::request::{Asked, Limits, Request, Sender};
+use super::http1::{Reject, fields};
 use super::moved::{self, is_named};
 use super::own::{Guard, Own};
 use super::paths;
-use super::rules::{self, Meeting, Met, fill::Facts, fill::Peer};
-use super::sticky::Belongs;
-use super::trace;
-use crate::balance::{Balance, hash};
-use crate::config::model::{
-    self, Destination, Introduce, NO_ADDRESS, PoolIndex, Reads, Respond, Rules, Split, SplitBy, Told, UnknownHost,
-};
-use crate::net::buffer::{Buffer, Size};
-use crate::net::introduction::Introduction;
-use crate::net::stream::Stream;
-use crate::pool::sticky::Channel;
-use crate::pool::{Ask, Stick};
+use super::rules::{self, Meeting, fill::Facts, fill::Peer};
+use crate::balance::hash;
+use crate::config::model::{self, Destination, PoolIndex, Reads, Respond, Rules, Split, SplitBy, UnknownHost};
+use crate::pool::Ask;
 use crate::proxy::log::Line;
-use crate::proxy::worker::{Prospect, View, Worker, source_key};
+use crate::proxy::worker::{Prospect, View, source_key};
 use crate::route::Listener;
 
 /// What is in hand.
@@ -290,68 +288,6 @@ impl Connection {
         own.line = Line::of(&self.listener, &self.client, request, sender.request_id, None);
         own
     }
-
-    #[inline]
-    fn incoming(
-        &self,
-        view: &View,
-        pool: u32,
-        reads: Reads,
-        request: &Request<'_>,
-        sender: &Sender<'_>,
-        met: Option<Met>,
-    ) -> Incoming {
-        let live = view.pool(pool);
-        let (belongs, stick) = match &live.sticky {
-            None => (None, Stick::Free),
-            Some(sticky) => {
-                let channel = if sender.scheme == b"https" { Channel::Secure } else { Channel::Plain };
-                let (belongs, stick) = Belongs::of(sticky, request, self.ip, channel);
-                (Some(Box::new(belongs)), stick)
-            }
-        };
-        let mut head = Buffer::take(Size::Small);
-        let (mut edits, mut rules, gates) =
-            met.map_or((None, None, None), |met| (Some(met.edits), Some(met.applied), met.gates));
-        if let Some(applied) = &mut rules
-            && let Some((rule, _)) = applied.mirror()
-        {
-            applied.copy_key = key(&view.pool(rule.pool.0).config.balance, request, self.ip);
-        }
-        let traced = view.table.tracing.as_ref().map(|by| trace::Met::of(by, &self.worker, request));
-        if let Some(traced) = &traced {
-            traced.edit(request, edits.get_or_insert_default());
-        }
-        let id = request.write(&mut head, sender, edits.as_ref());
-        let asked = edits.as_ref().and_then(Edits::target).unwrap_or(request.origin_target.as_bytes());
-        let trace = traced.and_then(|traced| traced.written(&head));
-        Incoming {
-            pool,
-            ask: Ask { key: key(&live.config.balance, request, self.ip), reads, near: live.near(self.ip), stick },
-            asked: answer::Asked { head: request.method == "HEAD", upgrade: request.upgrade.is_some() },
-            idempotent: is_idempotent(request.method),
-            version: request.version,
-            keep_alive: request.keep_alive,
-            expects_continue: request.expects_continue,
-            framing: request.framing,
-            line: Line::of(&self.listener, &self.client, request, sender.request_id, Some(asked)),
-            id,
-            head,
-            rules,
-            trace,
-            belongs,
-            grpc: request.grpc,
-            introduction: live.config.introduce.as_ref().map(|terms| Box::new(self.introduction(terms, sender))),
-            gates,
-        }
-    }
-
-    /// What the backend is told before anything else. A client that a trusted proxy speaks for has no port that is known.
-    #[cold]
-    fn introduction(&self, terms: &Introduce, sender: &Sender<'_>) -> Introduction {
-        let port = if self.ip == self.peer { self.peer_port } else { 0 };
-        Introduction::of(terms, &self.client, SocketAddr::new(self.ip, port), sender.request_id)
-    }
 }
 
 fn respond_with(request: &Request<'_>, respond: &Respond) -> Own {
@@ -366,69 +302,4 @@ fn limits(config: &model::Listener) -> Limits {
         target_bytes: config.limits.target_bytes as usize,
         headers: usize::from(config.limits.headers).min(fields::MAX_FIELDS),
     }
-}
-
-/// RFC 9110, section 9.2.2, and the methods of other protocols over HTTP that only read.
-fn is_idempotent(method: &str) -> bool {
-    matches!(
-        method,
-        "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "LIST" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY"
-    )
-}
-
-fn key(balance: &Balance, request: &Request<'_>, client: IpAddr) -> Option<u64> {
-    match balance {
-        Balance::Source => Some(source_key(client)),
-        Balance::Uri => Some(hash(request.origin_target.as_bytes())),
-        Balance::Header(name) => request.header(name).map(hash),
-        Balance::Cookie(name) => request.cookie(name).map(hash),
-        _ => None,
-    }
-}
-
-/// What the other side says of whom it speaks for, where it is a proxy that is trusted.
-#[inline]
-fn forwarded<'b>(listener: &Listener, peer: IpAddr, request: &Request<'b>) -> Forwarded<'b> {
-    if trusts(listener, peer) {
-        request.forwarded(|address| trusts(listener, address))
-    } else {
-        Forwarded { client: None, scheme: None, host: None }
-    }
-}
-
-/// Whether it is a proxy that is trusted.
-#[inline]
-fn trusts(listener: &Listener, address: IpAddr) -> bool {
-    listener.config.trusted_proxies.iter().any(|network| network.contains(&address))
-}
-
-/// What the backend is told of the client's certificate.
-#[inline]
-fn proof<'c>(listener: &Listener, client: &'c Stream) -> Proof<'c> {
-    let clients = listener.config.tls.as_ref().and_then(|tls| tls.clients.as_ref());
-    match clients.map(|clients| clients.told) {
-        Some(Told::Headers) => {
-            client.client_certificate().map_or(Proof::None, |certificate| Proof::Certificate(certificate))
-        }
-        _ => Proof::Untold,
-    }
-}
-
-/// An address for X-Forwarded-For; nothing of who came by a unix socket: a word instead of an address would only trip
-/// who reads it.
-pub(super) fn written(client: IpAddr) -> Box<str> {
-    if client == NO_ADDRESS { Box::default() } else { client.to_string().into() }
-}
-
-/// 128 random bits in hexadecimal digits.
-pub(in crate::proxy) fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for half in 0..2 {
-        let mut bits = worker.random();
-        for place in &mut room[half * 16..half * 16 + 16] {
-            *place = DIGITS[(bits & 15) as usize];
-            bits >>= 4;
-        }
-    }
-    room
 }
