@@ -299,7 +299,7 @@ function show_pool(pool, backends) {
     const alarms = make('div', {});
     const body = make('tbody', {});
     const titles = COLUMNS.map(([title, kind]) => make('th', { class: kind, scope: 'col' }, title));
-    const table = make('table', {}, make('thead', {}, make('tr', {}, ...titles)), body);
+    const table = make('table', { class: 'cards' }, make('thead', {}, make('tr', {}, ...titles)), body);
     const section = make('section', { class: 'pool', 'aria-label': 'Pool ' + pool.name }, head, alarms, make('div', { class: 'scroll' }, table));
     kept = { section, head, alarms, body, rows: new Map() };
     overview.rows.set(pool.name, kept);
@@ -382,13 +382,15 @@ async function show_incidents() {
   const { incidents } = await answer.json();
   overview.open_incidents = incidents.some((one) => one.state === 'open');
   at('incidents-section').hidden = incidents.length === 0;
-  const figure = (text) => make('td', { class: 'number' }, String(text));
+  const figure = (title, text) => make('td', { class: 'number', 'data-label': title }, String(text));
   fill(at('incidents').tBodies[0], ...incidents.slice(-KEPT_INCIDENTS).reverse().map((one) => make('tr', {},
     make('td', {}, make('time', { datetime: one.detected }, new Date(one.detected).toLocaleTimeString())),
     make('td', {}, make('b', {}, one.pool + '/' + one.backend), one.origin === 'drill' ? ' (drill)' : ''),
     make('td', {}, badge(one.state)),
-    figure(span(one.detection_seconds)), figure(span(one.out_of_rotation_seconds)), figure(span(one.duration_seconds)),
-    figure(one.requests_failed), figure(one.requests_retried), figure(one.requests_held), figure(one.connections_cut),
+    figure('Found in', span(one.detection_seconds)), figure('Out in', span(one.out_of_rotation_seconds)),
+    figure('Lasted', span(one.duration_seconds)),
+    figure('Failed', one.requests_failed), figure('Retried', one.requests_retried), figure('Held', one.requests_held),
+    figure('Cut', one.connections_cut),
     make('td', { class: 'reason' }, one.because))));
 }
 
