@@ -1,6 +1,5 @@
 //! Each change leaves a record of what it meant for connections; canaries prove it from outside; and what was applied can be
 //! written into the file that the program was started with.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -82,8 +81,7 @@ fn a_reload_leaves_a_record_of_what_it_meant() {
     {
         assert!(text.contains(words), "{words} is not in\n{text}");
     }
-    let kept_on_disk =
-        || fs::read_to_string(process.folder().join("state.generations/changes.json")).unwrap_or_default();
+    let kept_on_disk = || fs::read_to_string(process.folder().join("state.changes.json")).unwrap_or_default();
     eventually("it is on the disk", DEADLINE, || kept_on_disk().contains("\"state\": \"done\""));
     drop(kept);
 }

@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use super::account::Account;
 use crate::config::model::{Config, Site};
 use crate::confinement::{Use, why_refused};
-use crate::control::{history, state_file};
+use crate::control::{history, records, state_file};
 use crate::log::Target;
 
 /// What is written, with the option that says so.
@@ -19,6 +19,7 @@ use crate::log::Target;
 pub(super) struct Places {
     pub(super) state: Option<PathBuf>,
     pub(super) generations: Option<PathBuf>,
+    changes: Option<PathBuf>,
     pub(super) logs: Vec<PathBuf>,
     /// The sockets that have a file.
     pub(super) sockets: Vec<(String, PathBuf)>,
@@ -45,6 +46,7 @@ impl Places {
         let upgrade = upgrade.map(|path| ("upgrade.socket".to_owned(), path.to_path_buf()));
         Self {
             generations: state.as_ref().map(history::folder_beside),
+            changes: state.as_ref().map(records::file_beside),
             state: state.map(|state| state.path().to_path_buf()),
             logs: logs.collect(),
             sockets: sockets.chain(upgrade).collect(),
@@ -56,7 +58,15 @@ impl Places {
     pub(super) fn hand_over(&self, to: &Account) {
         let kept = self.generations.as_deref().and_then(|folder| std::fs::read_dir(folder).ok());
         let kept = kept.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        for path in self.state.iter().cloned().chain(self.generations.clone()).chain(kept).chain(self.logs.clone()) {
+        for path in self
+            .state
+            .iter()
+            .chain(&self.changes)
+            .cloned()
+            .chain(self.generations.clone())
+            .chain(kept)
+            .chain(self.logs.clone())
+        {
             let opened = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&path);
             let Ok(file) = opened else { continue };
             let Ok(about) = file.metadata() else { continue };
