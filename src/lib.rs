@@ -12,6 +12,7 @@ pub mod admin;
 pub mod balance;
 pub mod clock;
 pub mod config;
+pub mod confinement;
 pub mod control;
 pub mod health;
 pub mod log;

@@ -84,6 +84,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         orders,
         schedule,
         history: Arc::default(),
+        records: Arc::default(),
         load: evenkeel::server::load,
         reload,
         first_token: token.map(Into::into),

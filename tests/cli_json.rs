@@ -84,6 +84,9 @@ const ROWS: &[Row] = &[
     one("plan bad.toml", &["error", "problems.0.message"]).ends(&[1]),
     one("plan broken.toml", &["error", "problems.0.message"]).ends(&[1]),
     one("reload --owner tester", &["message", "generation", "hash"]),
+    one("changes", &["changes.0.connections"]),
+    // Whether something is weak is of the machine, too.
+    one("security", &["findings.0.what"]).ends(&[0, 1]),
     one("apply more.toml --confirm 60s --owner tester", &["message", "generation", "hash"]),
     one("confirm --owner tester", &["message", "generation", "hash"]),
     one("confirm --owner tester", &["error"]).ends(&[1]),
@@ -99,6 +102,7 @@ const ROWS: &[Row] = &[
     one("diff 1 2", &["changes", "changes_anything"]),
     one("diff 1 3", &["changes", "changes_anything"]).ends(&[2]),
     one("rollback 1 --owner tester", &["message", "generation", "hash"]),
+    one("reload --owner tester --prove", &["message", "canaries.0.sent", "canaries.0.longest_gap_seconds"]),
     one("import uchiwa uchiwa.json", &["toml", "notes"]),
     one("import haproxy haproxy.cfg", &["toml", "lost.0.line"]),
     one("import nginx nginx.conf -o imported.toml", &["written", "lost"]),

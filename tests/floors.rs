@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// floors of its own, they import to the left. Since every arrow goes down, no circle is possible.
 const FLOORS: &[&[&str]] = &[
     &["clock"],
+    &["confinement"],
     &["metrics"],
     &["drain"],
     &["log"],
@@ -46,18 +47,22 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("h2", &["probe", "proxy/http/http2"]),
     ("bytes", &["proxy/http/http2"]),
     ("socket2", &["net"]),
-    ("nix", &["net/datagram.rs", "net/way.rs"]),
+    ("nix", &["net/datagram.rs", "net/way.rs", "server/confine"]),
+    ("landlock", &["server/confine/files.rs"]),
+    ("seccompiler", &["server/confine/calls.rs"]),
     ("md5", &["probe/postgres"]),
     (
         "rustix",
         &[
             "admin/exposition",
+            "admin/security/process.rs",
             "probe/exec.rs",
             "proxy/http/gates",
             "net/splice.rs",
             "net/tcp.rs",
             "net/handover.rs",
             "net/inherited.rs",
+            "server/confine",
             "server/supervisor.rs",
             "server/upgrade.rs",
             "cli/run.rs",

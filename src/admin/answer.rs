@@ -25,7 +25,8 @@ use super::page::{self, Asset};
 use super::place::{Place, decoded};
 use super::routes::{self, How, Missed, Route};
 use super::{
-    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, view, why,
+    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, records,
+    security, view, why,
 };
 use crate::control::orders::Refused;
 use crate::control::{Done, Phase, ReloadRequest, Unchanged, Wanted, Who};
@@ -86,6 +87,7 @@ async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer 
         | Place::Apply
         | Place::Confirm
         | Place::TakeBack
+        | Place::Save
         | Place::Rollback(_)
         | Place::Probe(..)
         | Place::Drill(..)
@@ -94,6 +96,8 @@ async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer 
         Place::Pools => apart(state, |state| json(StatusCode::OK, &view::overview(state))).await,
         Place::Pool(name) => found(view::pool(state, &name)),
         Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
+        Place::Changes => json(StatusCode::OK, &records::changes(state)),
+        Place::Security => apart(state, |state| json(StatusCode::OK, &security::report(state))).await,
         Place::Configuration => apart(state, configuration).await,
         Place::Generations => json(StatusCode::OK, &generations::history(state)),
         Place::Generation(number) => apart(state, move |state| found(generations::generation(state, number))).await,
@@ -131,6 +135,7 @@ async fn act(route: &Route, place: Place, request: Request<Incoming>, state: &Ar
     match place {
         Place::Reload => wished(state, Wanted::Files, &body, only_over).await,
         Place::Confirm => wished(state, Wanted::Confirmed, &body, only_over).await,
+        Place::Save => wished(state, Wanted::Saved, &body, only_over).await,
         Place::TakeBack => wished(state, Wanted::TakenBack, &body, only_over).await,
         Place::Apply => apply(state, query.as_deref(), &body, form, only_over).await,
         Place::Plan => plan(state, &body, form).await,

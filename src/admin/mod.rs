@@ -15,7 +15,9 @@ mod live;
 pub mod orders;
 mod page;
 mod place;
+pub mod records;
 mod routes;
+pub mod security;
 pub mod view;
 pub mod why;
 
@@ -35,6 +37,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::{Loaded, Problems, Source};
 use crate::control::history::History;
 use crate::control::orders::Orders;
+use crate::control::records::Records;
 use crate::control::{Life, ReloadSender};
 use crate::net::listen::Unserved;
 use crate::net::transport::Transport;
@@ -83,6 +86,8 @@ pub struct AdminState {
     pub schedule: Schedule,
     /// The configurations that took effect.
     pub history: Arc<History>,
+    /// What changes meant.
+    pub records: Arc<Records>,
     /// Reads a configuration and judges it as a reload would.
     pub load: Load,
     /// Where to ask for a reload.

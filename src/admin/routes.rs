@@ -87,6 +87,8 @@ pub(super) const ROUTES: &[Route] = &[
         "what happened lately; ?after=NUMBER&run=RUN&wait=SECONDS follows, ?pool=NAME chooses",
     ),
     get("/api/v1/incidents", |_| Some(Place::Incidents), "failures of backends, in figures; ?pool=NAME chooses"),
+    get("/api/v1/changes", |_| Some(Place::Changes), "what reloads and upgrades meant for connections"),
+    get("/api/v1/security", |_| Some(Place::Security), "how well this process is protected, with remedies"),
     get("/api/v1/live", |_| Some(Place::Stream), "pools and events as they change (server-sent events)"),
     get(
         "/api/v1/configuration",
@@ -113,6 +115,7 @@ pub(super) const ROUTES: &[Route] = &[
     .body(Body::Configuration),
     post("/api/v1/confirm", |_| Some(Place::Confirm), "the one that waits for its confirmation stays"),
     post("/api/v1/take-back", |_| Some(Place::TakeBack), "what was before it is in force again"),
+    post("/api/v1/save", |_| Some(Place::Save), "what is in force is written into the file that it was started with"),
     post(
         "/api/v1/plan",
         |_| Some(Place::Plan),

@@ -16,6 +16,7 @@ use super::client::{AdminPort, encoded};
 use super::form::Form;
 use super::order::Owner;
 use super::plan::PATIENCE;
+use super::prove::Proof;
 use super::reload::{accepted, said};
 use super::{Ending, source};
 
@@ -62,11 +63,16 @@ pub(super) struct Apply {
     /// Confirm it by itself at the end of that time, if it has not been taken back
     #[arg(long, requires = "confirm")]
     yes: bool,
+    /// Write it into the file that the process was started with, once it is to stay: the next start has it then
+    #[arg(long)]
+    save: bool,
     /// Only if what is in force has this hash (`evenkeel show --json`)
     #[arg(long, value_name = "HASH")]
     only_over: Option<String>,
     #[command(flatten)]
     signed: Signed,
+    #[command(flatten)]
+    prove: Proof,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -93,32 +99,57 @@ pub(super) fn apply(arguments: &Apply, form: Form) -> anyhow::Result<Ending> {
     if let Some(guard) = &arguments.guard {
         query.extend(["&guard=", &encoded(&guard.to_string())]);
     }
-    let answer = arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?;
-    let Some(done) = accepted(answer, form)? else { return Ok(Ending::Bad) };
+    let change =
+        || accepted(arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?, form);
+    let (done, proved) = arguments.prove.around(&arguments.port, change)?;
+    if form == Form::Words || done.is_none() || proved.has_failed() {
+        let ending = proved.said(done.as_ref(), form)?;
+        if ending != Ending::Good {
+            return Ok(ending);
+        }
+    }
+    let Some(done) = done else { return Ok(Ending::Bad) };
+    let Some(done) = decided(arguments, done, form)? else { return Ok(Ending::Bad) };
+    if form == Form::Json {
+        return proved.said(Some(&done), form);
+    }
+    if arguments.confirm.is_none() || arguments.yes || arguments.save || std::io::stdin().is_terminal() {
+        form.words(&if arguments.save { format!("{}\n", done.message.trim_end()) } else { advice(&path) });
+    }
+    Ok(Ending::Good)
+}
+
+/// Waits until it is to stay, where it has to be confirmed, and saves it where that is wanted: what was done last. Nothing
+/// where it was taken back, which has been said.
+fn decided(arguments: &Apply, done: DoneView, form: Form) -> anyhow::Result<Option<DoneView>> {
     let is_asked = form == Form::Words && std::io::stdin().is_terminal();
-    let ending = match arguments.confirm {
+    let done = match arguments.confirm {
         Some(time) if arguments.yes => {
-            form.words(&format!("{}\n", done.message.trim_end()));
             let until = Instant::now() + time;
             wait(arguments, &done, until.checked_sub(BEFORE_THE_END.min(time / 2)), None, form)?
         }
         Some(_) if is_asked => {
-            form.words(&format!("{}\npress Enter to keep it\n", done.message.trim_end()));
+            form.words("press Enter to keep it\n");
             wait(arguments, &done, None, Some(&enter()), form)?
         }
+        Some(_) if arguments.save => wait(arguments, &done, None, None, form)?,
         // Nobody here confirms it.
-        Some(_) => return said(Some(&done), form),
-        None => said(Some(&done), form)?,
+        Some(_) | None => Some(done),
     };
-    if ending == Ending::Good {
-        form.words(&advice(&path));
+    match done {
+        Some(_) if arguments.save => {
+            accepted(arguments.port.post("/api/v1/save", &arguments.signed.body(), PATIENCE)?, form)
+        }
+        done => Ok(done),
     }
-    Ok(ending)
 }
 
 /// How the files come to say the same.
 fn advice(path: &std::path::Path) -> String {
-    format!("to keep it over a restart, put {} where evenkeel reads its configuration\n", path.display())
+    format!(
+        "to keep it over a restart, put {} where evenkeel reads its configuration; --save does so\n",
+        path.display()
+    )
 }
 
 /// A line from the terminal; its end comes as an error.
@@ -141,7 +172,7 @@ fn wait(
     at: Option<Instant>,
     enter: Option<&Receiver<()>>,
     form: Form,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<Option<DoneView>> {
     let mut enter = enter;
     loop {
         let pressed = if let Some(receiver) = enter {
@@ -155,16 +186,20 @@ fn wait(
             enter = None;
         }
         if pressed.is_ok() || at.is_some_and(|at| Instant::now() >= at) {
-            return confirmed(&arguments.port, &arguments.signed.body(), form);
+            let done = accepted(arguments.port.post("/api/v1/confirm", &arguments.signed.body(), PATIENCE)?, form)?;
+            form.words(&done.as_ref().map_or_else(String::new, |done| format!("{}\n", done.message.trim_end())));
+            return Ok(done);
         }
         let body = arguments.port.ask(Method::GET, "/api/v1/configuration", PATIENCE)?.good()?;
         let view: InForceView = serde_json::from_str(&body).context("the answer is not what an evenkeel says")?;
         if let Some(back) = view.taken_back.filter(|back| back.generation == done.generation) {
-            return Ok(form.refused(&format!("generation {} was taken back: {}", back.generation, back.why)));
+            form.refused(&format!("generation {} was taken back: {}", back.generation, back.why));
+            return Ok(None);
         }
         if view.awaiting.is_none() {
             let message = format!("generation {} is confirmed", done.generation);
-            return said(Some(&DoneView { message, generation: done.generation, hash: done.hash.clone() }), form);
+            form.words(&format!("{message}\n"));
+            return Ok(Some(DoneView { message, generation: done.generation, hash: done.hash.clone() }));
         }
     }
 }

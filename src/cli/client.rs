@@ -90,6 +90,13 @@ impl AdminPort {
         runtime.block_on(self.exchange(asked, patience))
     }
 
+    /// The address that it is at; none where it is a socket of this machine.
+    pub(super) fn address(&self) -> anyhow::Result<Option<std::net::IpAddr>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        let sites = runtime.block_on(self.admin.sites())?;
+        Ok(sites.first().and_then(Site::ip).map(|address| address.ip()))
+    }
+
     /// The same as `ask`, for whoever has a runtime.
     pub(super) async fn asking(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
         self.exchange(Asked::new(method, path), patience).await

@@ -5,6 +5,7 @@
 //! to standard error; every command has an answer for programs, too (`form`).
 
 mod apply;
+mod changes;
 mod check;
 mod client;
 mod completions;
@@ -25,9 +26,11 @@ mod plan;
 mod preset;
 mod probe;
 mod probing;
+mod prove;
 mod reference;
 mod reload;
 mod run;
+mod security;
 mod serve;
 mod source;
 mod status;
@@ -79,6 +82,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Say what of this machine is in the way of a configuration, and what to do about it
     Doctor(doctor::Arguments),
+    /// Say how well a running evenkeel is protected, and what to do about what is weak
+    Security(security::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
     /// Watch pools and backends live, and give orders, in a terminal
@@ -115,6 +120,8 @@ enum Command {
     Confirm(apply::Confirm),
     /// Take back what was applied and waits for its confirmation
     TakeBack(apply::Confirm),
+    /// Show what reloads and upgrades meant for connections
+    Changes(changes::Arguments),
     /// List the configurations that took effect
     History(history::History),
     /// Print one of them
@@ -156,6 +163,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments, form),
         Command::Demo(arguments) => demo::demo(&arguments, form),
         Command::Doctor(arguments) => doctor::doctor(&arguments, form),
+        Command::Security(arguments) => security::security(&arguments, form),
         Command::Status(arguments) => status::status(&arguments, form),
         Command::Top(arguments) => top::top(&arguments, form),
         Command::Why(arguments) => why::why(&arguments, form),
@@ -174,6 +182,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Apply(arguments) => apply::apply(&arguments, form),
         Command::Confirm(arguments) => apply::confirm(&arguments, form),
         Command::TakeBack(arguments) => apply::take_back(&arguments, form),
+        Command::Changes(arguments) => changes::changes(&arguments, form),
         Command::History(arguments) => history::history(&arguments, form),
         Command::Show(arguments) => history::show(&arguments, form),
         Command::Diff(arguments) => history::diff(&arguments, form),

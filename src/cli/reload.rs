@@ -12,6 +12,7 @@ use super::Ending;
 use super::apply::Signed;
 use super::client::{AdminPort, Answer};
 use super::form::Form;
+use super::prove::Proof;
 
 /// Names are resolved and certificates read while this waits.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,12 +22,16 @@ pub(super) struct Arguments {
     #[command(flatten)]
     signed: Signed,
     #[command(flatten)]
+    prove: Proof,
+    #[command(flatten)]
     port: AdminPort,
 }
 
 pub(super) fn reload(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
-    let answer = arguments.port.post("/api/v1/reload", &arguments.signed.body(), PATIENCE)?;
-    said(accepted(answer, form)?.as_ref(), form)
+    let Arguments { signed, prove, port } = arguments;
+    let change = || accepted(port.post("/api/v1/reload", &signed.body(), PATIENCE)?, form);
+    let (done, proved) = prove.around(port, change)?;
+    proved.said(done.as_ref(), form)
 }
 
 /// What came of a wish for another configuration: what was done, or nothing where the problems that it has are said.

@@ -28,7 +28,10 @@ pub(super) fn until_stopped(
         Err(problems) => return Ok(form.at_fault(&problems, "evenkeel was not started")),
     };
     start_log(first.config.log);
-    let server = Server::start_from(loader(read, first), Signals::Obey, before()?)?;
+    let start = before()?;
+    // While there is one thread: what comes later inherits it.
+    server::confine(&first, &start)?;
+    let server = Server::start_from(loader(read, first), Signals::Obey, start)?;
     started(&server)?;
     Ok(match server.wait() {
         Stopped::InOrder => Ending::Good,

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::problem::{Files, Problem, Problems};
 use super::substitute::reason;
+use crate::confinement::{Use, why_refused};
 
 /// What to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +132,10 @@ fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Problems {
         std::io::ErrorKind::NotFound => {
             problem.help("name an existing file or folder; config/quickstart.toml is a small example")
         }
-        std::io::ErrorKind::PermissionDenied => problem.help("let the user who runs evenkeel read it"),
+        std::io::ErrorKind::PermissionDenied => {
+            let confined = why_refused(path, Use::Read);
+            problem.help(confined.unwrap_or_else(|| "let the user who runs evenkeel read it".into()))
+        }
         _ => problem,
     })
 }

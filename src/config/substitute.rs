@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Cx;
 use super::problem::{At, Problem};
 use super::tree::Text;
+use crate::confinement::{Use, why_refused};
 
 /// The text with everything substituted; `None` when that failed, which is then reported.
 pub(super) fn text(cx: &Cx<'_>, at: At, written: &str) -> Option<Text> {
@@ -112,10 +113,13 @@ pub(super) fn read_bytes(cx: &Cx<'_>, at: At, path: &str) -> Option<Vec<u8>> {
         Ok(content) => Some(content),
         Err(error) => {
             let why = reason(&error);
+            let confined =
+                (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| why_refused(&path, Use::Read));
+            let help = confined.flatten();
             cx.report(
                 Problem::error("unreadable-file", at, format!("cannot read `{}`: {why}", path.display()))
                     .label("named here")
-                    .help("paths are relative to the folder of the configuration file"),
+                    .help(help.unwrap_or_else(|| "paths are relative to the folder of the configuration file".into())),
             );
             None
         }

@@ -150,6 +150,7 @@ mod tests {
             "replica = { ... } of a check" => &["[pool.other.check.database]"],
             "[exec]" => &["[exec]"],
             "[upgrade]" => &["[upgrade]"],
+            "[process]" => &["[process]"],
             "[[test]]" | "expect = { ... }" => &["[[test]]"],
             "a check of type \"postgres\"" => &["[pool.web.check.home]", "[pool.web.check.database]"],
             "a check of type \"redis\"" => &["[pool.web.check.home]", "[pool.web.check.cache]"],

@@ -85,7 +85,7 @@ impl History {
     /// What is kept beside this file; without one, nothing yet.
     pub fn open(beside: Option<&StateFile>) -> Self {
         let Some(beside) = beside else { return Self::default() };
-        let folder = beside.path().with_extension("generations");
+        let folder = folder_beside(beside);
         let mut generations = read_all(&folder);
         while generations.len() > MAX_GENERATIONS {
             generations.pop_front();
@@ -188,6 +188,11 @@ impl Kept {
         }
         leaving
     }
+}
+
+/// The folder of generations that belongs to a state file.
+pub fn folder_beside(state: &StateFile) -> PathBuf {
+    state.path().with_extension("generations")
 }
 
 fn file(folder: &Path, number: u64) -> PathBuf {

@@ -3,6 +3,7 @@
 //! Layers, lowest first: what the files said when they were last read; above it what was sent, or gone back to, since
 //! then; above that the orders of operators, which `orders` has. `server` writes this, `admin` shows it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,6 +21,8 @@ pub struct InForce {
     pub awaiting: Option<Awaiting>,
     /// The last change that was taken back.
     pub taken_back: Option<TakenBack>,
+    /// The files that it was read from, with those that they name.
+    pub read: Vec<PathBuf>,
 }
 
 /// A change that waits for its confirmation.

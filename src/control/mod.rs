@@ -11,6 +11,7 @@ pub mod numbers;
 pub mod orders;
 pub mod overrides;
 pub mod plan;
+pub mod records;
 pub mod state_file;
 pub mod traces;
 
@@ -135,6 +136,8 @@ pub enum Wanted {
     Confirmed,
     /// The one before that.
     TakenBack,
+    /// What is in force, in the file as well.
+    Saved,
 }
 
 /// On which terms a configuration takes effect.

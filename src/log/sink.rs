@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::Target;
 use super::file::Lines;
 use super::syslog::Daemon;
+use crate::confinement::{Use, why_refused};
 
 /// Buffers that wait for a target at most, of some 32 KiB each: 8 MiB outlast a disk that is busy for a moment.
 const MAX_WAITING: usize = 256;
@@ -133,6 +134,15 @@ impl Sink {
             tracing::error!(log = %self.target, "the last lines of the access log could not be written in time");
         }
     }
+}
+
+/// What the system said, and what of this process's confinement is the cause.
+fn why(target: &Target, error: &io::Error) -> String {
+    let confined = match target {
+        Target::File(path) if error.kind() == io::ErrorKind::PermissionDenied => why_refused(path, Use::Write),
+        _ => None,
+    };
+    confined.map_or_else(|| error.to_string(), |why| format!("{error}; {why}"))
 }
 
 /// The head of a message (RFC 5424, section 6.2), around its time.
@@ -261,7 +271,7 @@ impl Sinks {
                 continue;
             }
             let sink = Sink::open(target, &self.dropped)
-                .map_err(|error| format!("the access log `{target}` cannot be opened: {error}"))?;
+                .map_err(|error| format!("the access log `{target}` cannot be opened: {}", why(target, &error)))?;
             open.push(sink);
         }
         Ok(())

@@ -15,6 +15,7 @@ use super::counting::Here;
 use super::given::{self, Given};
 use super::listeners::Listeners;
 use super::provisional::Changes;
+use super::record::Recording;
 use super::supervisor::Supervisor;
 use super::takeover::{LetGo, Takeover};
 use super::upgrade::Upgrades;
@@ -22,9 +23,10 @@ use super::workers::Workers;
 use super::{Loaded, Loader, Signals, Start, StartError, proof, reload};
 use crate::admin::{self, AdminState};
 use crate::config::model::{Config, ListenerTcp, Site};
-use crate::control::handover::{self, Of};
+use crate::control::handover::{self, Of, Offered};
 use crate::control::history::{Generation, History};
 use crate::control::orders::{Around, Keeper, Orders};
+use crate::control::records::{Record, Records};
 use crate::control::state_file::{self, State};
 use crate::control::traces::Exporter;
 use crate::control::{Life, ReloadRequest};
@@ -125,6 +127,8 @@ fn build(loaded: &Loaded, takeover: Option<&mut Takeover>) -> Result<(Control, B
     let past = Past::of(takeover, &table, &schedule);
     let history = Arc::new(History::open(place.as_ref()));
     history.take_up(past.generations);
+    let records = Arc::new(Records::open(place.as_ref()));
+    records.take_up(past.records);
     table.generation = history.last().max(past.generation) + 1;
     let published = Arc::new(Published::new(table));
     let around = Around {
@@ -154,6 +158,8 @@ fn build(loaded: &Loaded, takeover: Option<&mut Takeover>) -> Result<(Control, B
         seen: 0,
         certificates: Certificates::default(),
         history,
+        records,
+        recording: Recording::default(),
         upgrades: Upgrades::default(),
         supervisor: Arc::new(Supervisor::of_environment()),
         admin: None,
@@ -171,6 +177,7 @@ struct Past {
     given: Given,
     generation: u64,
     generations: Vec<Generation>,
+    records: Vec<Record>,
     state: Option<State>,
 }
 
@@ -189,6 +196,7 @@ impl Past {
             given,
             generation: offer.generation,
             generations: std::mem::take(&mut offer.generations),
+            records: std::mem::take(&mut offer.records),
             state: state
                 .inspect_err(|error| tracing::warn!(%error, "orders of operators are taken from the state file"))
                 .ok(),
@@ -227,8 +235,14 @@ fn listen_for_upgrades(control: &mut Control, config: &Config) -> Result<(), Sta
 /// This process accepts. Says so to the one before it, which lets go.
 async fn take_over(control: &mut Control, mut takeover: Takeover) -> Result<(), StartError> {
     let from = takeover.offer.hello.clone();
+    let (before, asked, handed_over) =
+        (takeover.offer.generation, takeover.asked, taken_up(&control.listeners.given.taken));
     let taken = std::mem::take(&mut control.listeners.given.taken);
-    let here = Here { published: Arc::clone(&control.published), life: Arc::clone(&control.life) };
+    let here = Here {
+        published: Arc::clone(&control.published),
+        life: Arc::clone(&control.life),
+        records: Arc::clone(&control.records),
+    };
     let said = tokio::task::spawn_blocking(move || {
         let let_go = takeover.ready(taken);
         (takeover, let_go)
@@ -237,6 +251,7 @@ async fn take_over(control: &mut Control, mut takeover: Takeover) -> Result<(), 
     match let_go {
         Ok(LetGo::Done(counted)) => {
             counted.add(&control.published.load(), &control.life);
+            control.record_upgrade(before, counted.ending.as_ref(), asked.elapsed(), handed_over);
             let message = format!("has taken over from process {}, evenkeel {}", from.pid, from.version);
             tracing::info!("{message}");
             let at = Timestamp::now();
@@ -252,6 +267,11 @@ async fn take_over(control: &mut Control, mut takeover: Takeover) -> Result<(), 
         control.upgrades.lines.add(line, &here);
     }
     Ok(())
+}
+
+/// How many addresses of listeners that are.
+fn taken_up(taken: &[Offered]) -> usize {
+    taken.iter().filter(|it| matches!(it.of, Of::Listener(_))).count()
 }
 
 /// The old process goes on: what was accepted meanwhile is finished here, and the sockets are left to it.
@@ -298,6 +318,7 @@ fn serve_admin(
         orders: control.orders.clone(),
         schedule: control.schedule.clone(),
         history: Arc::clone(&control.history),
+        records: Arc::clone(&control.records),
         load: proof::load,
         reload: wish,
         first_token: config.admin.token.clone(),

@@ -14,6 +14,7 @@ use super::begin::{Begun, begin};
 use super::certificates::Certificates;
 use super::listeners::Listeners;
 use super::provisional::Changes;
+use super::record::Recording;
 use super::reload::Cause;
 use super::supervisor::Supervisor;
 use super::upgrade::{self, Leaving, Upgrades};
@@ -21,9 +22,10 @@ use super::workers::Workers;
 use super::{Loaded, Loader, Signals, Start, StartError, Stopped};
 use crate::config::fingerprint;
 use crate::config::model::{Protocol, Site, Watch};
-use crate::control::handover::Ledger;
+use crate::control::handover::{Ending, Ledger};
 use crate::control::history::History;
 use crate::control::orders::Orders;
+use crate::control::records::Records;
 use crate::control::{Life, Phase, ReloadRequest};
 use crate::net::listen::Handles;
 use crate::net::unix::SocketFile;
@@ -69,6 +71,8 @@ pub(super) struct Control {
     pub(super) seen: u64,
     pub(super) certificates: Certificates,
     pub(super) history: Arc<History>,
+    pub(super) records: Arc<Records>,
+    pub(super) recording: Recording,
     pub(super) upgrades: Upgrades,
     pub(super) supervisor: Arc<Supervisor>,
     /// The admin port, while this process has it.
@@ -235,6 +239,7 @@ async fn live(
                 let in_force = control.in_force.as_ref().unwrap_or(read);
                 control.certificates.look(&control.published.load(), in_force);
                 control.count();
+                control.look_at_records();
                 // What changes while something waits is seen when nothing does any more.
                 if !control.is_waiting() && control.has_changed_files() {
                     control.follow_files(read, Cause::Watch).await;
@@ -254,10 +259,18 @@ async fn live(
 }
 
 /// The end, once nothing is accepted and what was open is over, or its time is.
-async fn finish(control: Control, leaving: Option<Leaving>, stopped: Stopped, told_again: impl Future<Output = ()>) {
+async fn finish(
+    mut control: Control,
+    leaving: Option<Leaving>,
+    stopped: Stopped,
+    told_again: impl Future<Output = ()>,
+) {
+    let ending = control.ending();
+    // What is open now is cut with this.
     control.workers.end();
     if let Some(mut leaving) = leaving {
-        leaving.account(Ledger::of(&control.published.load(), &control.life));
+        let ending = Ending { cut: ending.open, open: 0, ended: true, ..ending };
+        leaving.account(Ledger::of(&control.published.load(), &control.life), ending);
         leaving.answer_the_last().await;
     }
     // Lines are written while nothing else is left to do here.

@@ -10,8 +10,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::record::save;
 use crate::control::Life;
 use crate::control::handover::{MAX_OFFER_BYTES, Message};
+use crate::control::records::Records;
 use crate::route::Published;
 
 /// From the first byte of an account to its last.
@@ -35,6 +37,7 @@ struct Reading {
 pub(super) struct Here {
     pub(super) published: Arc<Published>,
     pub(super) life: Arc<Life>,
+    pub(super) records: Arc<Records>,
 }
 
 impl Lines {
@@ -105,7 +108,12 @@ async fn listen(mut line: UnixStream, mut stop: oneshot::Receiver<()>, here: Her
         };
         let frame = timeout(WHOLE, rest(&mut line, length, read)).await.ok().flatten()?;
         match Message::read(&frame) {
-            Ok(Message::Counted(ledger)) => ledger.add(&here.published.load(), &here.life),
+            Ok(Message::Counted(ledger)) => {
+                ledger.add(&here.published.load(), &here.life);
+                if ledger.ending.is_some_and(|ending| here.records.ends(&ending)) {
+                    save(&here.records);
+                }
+            }
             _ => return None,
         }
     }

@@ -89,6 +89,13 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Bound(Vec<(Key, Arc<str>, Opened)>);
 
+impl Bound {
+    /// How many addresses that are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
 fn key(listener: &Listener, site: &Site) -> Key {
     let name = site.is_any_port().then(|| Arc::clone(&listener.name));
     (Transport::of(listener.protocol), site.clone(), name)
@@ -203,6 +210,11 @@ impl Listeners {
             }
             stays
         });
+    }
+
+    /// How many addresses are accepted on.
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
     }
 
     /// Where each listener really accepts.

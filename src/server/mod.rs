@@ -4,13 +4,16 @@
 
 mod begin;
 mod certificates;
+mod confine;
 mod control;
 mod counting;
 mod given;
 mod listeners;
 mod proof;
 mod provisional;
+mod record;
 mod reload;
+mod saving;
 mod supervisor;
 mod takeover;
 mod upgrade;
@@ -24,9 +27,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::model::{Config, Site, UnixName};
 use crate::config::{self, Color, Written};
+use crate::confinement::{Use, why_refused};
 use crate::control::state_file::StateError;
 use crate::net::inherited::Inherited;
 
+pub use confine::confine;
 pub use takeover::{Takeover, TakeoverError};
 pub use upgrade::{Program, TAKEOVER};
 
@@ -88,6 +93,9 @@ pub enum StartError {
     /// What operators have ordered cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// This process cannot become what `[process]` wants; the text says why.
+    #[error("{0}")]
+    Confinement(String),
     /// The process before this one goes on; the text says why.
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
@@ -124,11 +132,17 @@ fn socket_advice(error: &std::io::Error, name: &UnixName) -> String {
         std::io::ErrorKind::NotFound => {
             "its folder is missing; make it, or have systemd do so: RuntimeDirectory=".to_owned()
         }
+        std::io::ErrorKind::PermissionDenied if confined(name).is_some() => confined(name).unwrap_or_default(),
         std::io::ErrorKind::PermissionDenied => {
             "the user that evenkeel runs as may not write in its folder, or not connect to the socket there".to_owned()
         }
         _ => error.to_string(),
     }
+}
+
+/// Why a confined process may make no socket there.
+fn confined(name: &UnixName) -> Option<String> {
+    why_refused(name.path()?, Use::Write)
 }
 
 fn bare(name: &UnixName) -> String {

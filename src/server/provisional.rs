@@ -97,6 +97,7 @@ impl Control {
             }
             (Wanted::TakenBack, None) => Err(nothing_waits()),
             (_, Some(sentence)) => Err(Unchanged::Conflict(sentence)),
+            (Wanted::Saved, None) => self.save(read, who).await,
             (Wanted::Files, None) => reload(self, read, Cause::Command(who)).await,
             (Wanted::Generation(number), None) => reload(self, read, Cause::Rollback(number, who)).await,
             (Wanted::Sent(text, terms), None) => self.apply(read, Cause::Sent(text, who), terms).await,

@@ -29,6 +29,8 @@ pub(super) enum Cause {
     Watch,
     /// By a command.
     Command(Who),
+    /// What is in force was written into the file.
+    Saved(Who),
     /// Back to an earlier generation.
     Rollback(u64, Who),
     /// One that was sent.
@@ -51,12 +53,13 @@ pub(super) struct TakingBack {
 }
 
 impl Cause {
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
             Self::Start => "start".to_owned(),
             Self::Signal => "SIGHUP".to_owned(),
             Self::Watch => "watch".to_owned(),
             Self::Command(_) => "command".to_owned(),
+            Self::Saved(_) => "save".to_owned(),
             Self::Rollback(number, _) => format!("rollback to {number}"),
             Self::Sent(..) => "apply".to_owned(),
             Self::TakingBack(back) => format!("taking back {}", back.of),
@@ -65,15 +68,15 @@ impl Cause {
 
     pub(super) fn owner(&self) -> Option<String> {
         match self {
-            Self::Command(who) | Self::Rollback(_, who) | Self::Sent(_, who) => who.owner.clone(),
+            Self::Command(who) | Self::Saved(who) | Self::Rollback(_, who) | Self::Sent(_, who) => who.owner.clone(),
             Self::TakingBack(back) => back.who.owner.clone(),
             Self::Start | Self::Signal | Self::Watch => None,
         }
     }
 
-    fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         match self {
-            Self::Command(who) | Self::Rollback(_, who) | Self::Sent(_, who) => who.reason.clone(),
+            Self::Command(who) | Self::Saved(who) | Self::Rollback(_, who) | Self::Sent(_, who) => who.reason.clone(),
             Self::TakingBack(back) => back.why.clone(),
             Self::Start | Self::Signal | Self::Watch => String::new(),
         }
@@ -131,7 +134,7 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
         Cause::Rollback(number, _) => earlier(&control.history, *number)?,
         Cause::Sent(text, _) => written(text.clone()),
         Cause::TakingBack(back) => as_it_was(back.before.clone()),
-        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) => Arc::clone(read),
+        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) | Cause::Saved(_) => Arc::clone(read),
     };
     let (previous, in_force) = (Arc::clone(&old), Arc::clone(&read));
     // Reading, judging and building take time that probes and the admin port must not wait for.
@@ -143,6 +146,7 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
     });
     let (loaded, table) = built.await.map_err(|error| format!("the configuration could not be read: {error}"))??;
     let bound = control.listeners.bind(&loaded.config, control.workers_count).map_err(|error| error.to_string())?;
+    let measured = control.measured(begun, &table, bound.count());
     // From here on nothing can fail, and nothing waits: no flip comes between the old table and the new.
     control.schedule.limit(loaded.config.probes_at_once);
     control.schedule.follow(&table.pools);
@@ -156,6 +160,7 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
         backend.reroute();
     }
     control.listeners.apply(&loaded.config, bound, &control.workers);
+    control.record_change(measured, cause, &table);
     control.foundation.sinks.reopen();
     let mut message = describe(control, &old, &table, &loaded, begun.elapsed());
     match cause {
@@ -165,7 +170,9 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
         Cause::Sent(..) => control.set_in_force(Some(in_force)),
         // Whoever takes back knows what is in force.
         Cause::TakingBack(_) => {}
-        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) => control.note_sources(&loaded),
+        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) | Cause::Saved(_) => {
+            control.note_sources(&loaded);
+        }
     }
     let hash = keep(control, &table, loaded, cause).await;
     match cause {
@@ -178,13 +185,17 @@ async fn attempt(control: &mut Control, read: &Loader, cause: &Cause) -> Result<
             message =
                 format!("generation {of} is taken back, {why}; all is as by generation {number} again; {message}");
         }
-        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) => {}
+        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) | Cause::Saved(_) => {}
     }
+    drop_later(old);
+    Ok(message)
+}
+
+fn drop_later(old: Arc<Table>) {
     tokio::spawn(async move {
         tokio::time::sleep(KEEP_OLD).await;
         drop(old);
     });
-    Ok(message)
 }
 
 /// What an earlier generation said, read again with the variables and files of now.
@@ -234,18 +245,23 @@ fn record(history: &History, life: &Life, table: &Table, loaded: Loaded, cause: 
         reason: cause.reason(),
         written: loaded.written,
     };
-    let bare = generation.bare();
+    let (bare, files) = (generation.bare(), loaded.files);
     let (masks, layer) = match cause {
         Cause::TakingBack(back) => (back.before.masks.clone(), back.before.layer),
         Cause::Rollback(..) | Cause::Sent(..) => (Masks::of(&loaded.substituted), Layer::Above),
-        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) => {
+        Cause::Start | Cause::Signal | Cause::Watch | Cause::Command(_) | Cause::Saved(_) => {
             (Masks::of(&loaded.substituted), Layer::Files)
         }
     };
     history.record(generation, masks);
-    life.note(|it| match layer {
-        Layer::Above => it.above = Some(bare),
-        Layer::Files => (it.files, it.above) = (Some(bare), None),
+    life.note(|it| {
+        if !files.is_empty() {
+            it.read = files;
+        }
+        match layer {
+            Layer::Above => it.above = Some(bare),
+            Layer::Files => (it.files, it.above) = (Some(bare), None),
+        }
     });
     hash
 }

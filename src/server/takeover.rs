@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::control::handover::{Fault, Hello, Ledger, MAX_OFFER_BYTES, Message, Offer, Offered, Ready};
 use crate::net::handover::Line;
@@ -27,6 +27,8 @@ pub struct Takeover {
     pub(super) sockets: Vec<Vec<OwnedFd>>,
     /// Where processes that drain still tell what they count.
     pub(super) lines: Vec<OwnedFd>,
+    /// Since when.
+    pub(super) asked: Instant,
 }
 
 /// Why nothing is taken over.
@@ -97,6 +99,7 @@ impl Takeover {
     }
 
     fn hear(stream: UnixStream) -> Result<Self, TakeoverError> {
+        let asked = Instant::now();
         let mut line = Line::new(stream, OFFER)?;
         line.say(&Message::Hello(Hello::here()).written())?;
         let frame = line.hear(MAX_OFFER_BYTES)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -115,7 +118,7 @@ impl Takeover {
         {
             return Err(TakeoverError::Network { theirs, ours });
         }
-        Ok(Self { line, offer, sockets, lines })
+        Ok(Self { line, offer, sockets, lines, asked })
     }
 
     /// The same line once more, to say on it why nothing came of it.

@@ -20,13 +20,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use super::Stopped;
+use super::confine;
 use super::control::{AdminPort, Control, LOOK_EVERY, flows, told_to_stop};
 use super::counting::{Here, Lines};
 use super::takeover::network;
 use crate::config::model::{Site, UnixName};
 use crate::control::Phase;
 use crate::control::handover::{
-    Fault, Hello, Ledger, MAX_GREETING_BYTES, MAX_OFFER_BYTES, Message, Of, Offer, Offered, Ready, Transport, known,
+    Ending, Fault, Hello, Ledger, MAX_GREETING_BYTES, MAX_OFFER_BYTES, Message, Of, Offer, Offered, Ready, Transport,
+    known,
 };
 use crate::net::handover::Line;
 use crate::net::unix::{self, SocketFile};
@@ -120,6 +122,7 @@ pub(super) enum News {
 pub(super) struct Leaving {
     line: Option<Line>,
     said: Ledger,
+    ending: Ending,
     /// The admin port that was ours, until all that it was asked has been answered.
     answering: Option<JoinHandle<()>>,
 }
@@ -224,7 +227,12 @@ async fn try_start_anew(control: &mut Control) -> Result<(), String> {
     for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
         command.env_remove(variable);
     }
+    if let Some(sandbox) = confine::sandbox() {
+        command.env(confine::SANDBOX, sandbox);
+    }
+    let lent = confine::Lent::to_what_is_started();
     let child = Command::from(command).spawn();
+    drop(lent);
     let child = child.map_err(|error| format!("{} cannot be started: {error}", program.path.display()))?;
     tracing::info!(program = %program.path.display(), pid = child.id(), "starts anew, and hands over to it");
     converse(control, ours, Some(child)).await;
@@ -322,6 +330,7 @@ async fn offer(control: &Control) -> (Box<Offer>, Vec<OwnedFd>) {
         lines: lines.len(),
         generation: table.generation,
         generations: control.history.in_memory(),
+        records: control.records.in_memory(),
         state: control.orders.state().written(),
         known: known(&table.pools, past),
     };
@@ -400,14 +409,17 @@ fn refused(control: &Control, why: &str) {
 /// # Errors
 /// It has gone in the last moment.
 async fn let_go(control: &mut Control, line: Line, hello: &Hello, ready: &Ready) -> Result<Leaving, String> {
-    let here = Here { published: control.published.clone(), life: control.life.clone() };
+    let here =
+        Here { published: control.published.clone(), life: control.life.clone(), records: control.records.clone() };
     let stopped = control.upgrades.lines.stop().await;
     let is_child = control.upgrades.attempt.as_ref().is_some_and(|attempt| attempt.child.is_some());
     if is_child {
         // Before the new one says anything: systemd hears the main process only.
         control.supervisor.main_is(hello.pid);
     }
-    let said = Ledger::of(&control.published.load(), &control.life);
+    let mut said = Ledger::of(&control.published.load(), &control.life);
+    let ending = control.ending();
+    said.ending = Some(ending);
     let frame = Message::Done(Box::new(said.clone())).written();
     let told = spawn_blocking(move || {
         let mut line = line;
@@ -445,7 +457,7 @@ async fn let_go(control: &mut Control, line: Line, hello: &Hello, ready: &Ready)
     }
     let open = control.workers.open.load(Relaxed);
     tracing::info!(pid = hello.pid, version = %hello.version, open, "another process has taken over; what is open finishes here");
-    Ok(Leaving { line: Some(line), said, answering })
+    Ok(Leaving { line: Some(line), said, ending, answering })
 }
 
 impl Leaving {
@@ -457,9 +469,12 @@ impl Leaving {
     }
 
     /// Tells the new process what has been counted since it was last told.
-    pub(super) fn account(&mut self, now: Ledger) {
+    pub(super) fn account(&mut self, now: Ledger, ending: Ending) {
         let Some(line) = &mut self.line else { return };
-        let more = now.since(&self.said);
+        let mut more = now.since(&self.said);
+        let is_news = (self.ending.open, self.ending.ended) != (ending.open, ending.ended);
+        more.ending = is_news.then_some(ending);
+        self.ending = ending;
         if more.is_empty() {
             return;
         }
@@ -494,7 +509,8 @@ pub(super) async fn leave(
         }
         if accounted.elapsed() >= ACCOUNTS {
             accounted = Instant::now();
-            leaving.account(Ledger::of(&table, &control.life));
+            let ending = Ending { open, ..leaving.ending };
+            leaving.account(Ledger::of(&table, &control.life), ending);
         }
         if timeout(LOOK_EVERY, told_to_stop(calls, stops)).await.is_ok() {
             if std::mem::replace(&mut told, true) {

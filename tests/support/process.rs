@@ -42,21 +42,30 @@ impl Process {
     /// Runs with `config` and waits until `/readyz` says yes. Without an `[admin]` table, one is added.
     #[track_caller]
     pub fn start(config: &str) -> Self {
-        let mut process = Self::spawn(config);
-        let admin = process.admin;
+        Self::spawn(config).ready()
+    }
+
+    /// Waits until `/readyz` says yes.
+    #[track_caller]
+    pub fn ready(mut self) -> Self {
+        let admin = self.admin;
         eventually_some("the program is ready", DEADLINE, || {
-            process.assert_running();
+            self.assert_running();
             client::try_get(admin, "/readyz").ok().filter(|response| response.status == 200)
         });
-        process
+        self
     }
 
     /// Runs with `config` and waits for nothing.
     pub fn spawn(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::spawn_in(tempfile::tempdir().unwrap(), Path::new(PROGRAM), config)
+    }
+
+    /// The same in a folder that is there already, by this file of the program.
+    pub fn spawn_in(folder: TempDir, program: &Path, config: &str) -> Self {
         let admin = admin_of(config).unwrap_or_else(free_address);
         write_config(folder.path(), config, admin);
-        let child = Command::new(PROGRAM)
+        let child = Command::new(program)
             .args(["run", "--config"])
             .arg(folder.path().join("evenkeel.toml"))
             .current_dir(folder.path())

@@ -19,6 +19,7 @@ use crate::config::substitute;
 use crate::config::tree::{Node, Value};
 use crate::config::units::Fault;
 use crate::config::vocabulary::{CERTIFICATE, LISTENER_TLS};
+use crate::confinement::{Use, why_refused};
 
 /// Most certificates of a listener: each is kept in memory with its key.
 const MAX_CERTIFICATES: usize = 10_000;
@@ -102,7 +103,9 @@ fn folder(tls: &Section<'_>, node: &Node, folder: &Path) -> Option<Vec<ServerCer
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => {
-            fault(substitute::reason(&error));
+            let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+            let confined = denied.then(|| why_refused(folder, Use::Read)).flatten();
+            fault(confined.unwrap_or_else(|| substitute::reason(&error)));
             return None;
         }
     };

@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 mod paths;
 mod pool;
+mod process;
 mod route;
 mod route_test;
 mod rules;
@@ -136,6 +137,8 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
         limits: limits.process,
         shutdown,
         upgrade: upgrade::upgrade(&top),
+        process: process::process(&top),
+        exec_allowed: cx.exec_allowed.get().cloned().unwrap_or_default(),
         workers: workers(&top),
         state_file: state_file(&top),
         probes_at_once: limits.probes,

@@ -15,6 +15,7 @@ mod mirror;
 mod mysql;
 mod pages;
 mod paths;
+mod process;
 mod rewrite;
 mod route_test;
 mod rules;
@@ -28,7 +29,7 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub use mirror::*;
 pub use mysql::*;
 pub use pages::*;
 pub use paths::*;
+pub use process::*;
 pub use rewrite::*;
 pub use route_test::*;
 pub use rules::*;
@@ -79,6 +81,10 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// How another process takes over.
     pub upgrade: Upgrade,
+    /// As whom the program runs, and what it can reach.
+    pub process: Process,
+    /// `[exec] allow`: folders whose commands checks may run; empty: none.
+    pub exec_allowed: Vec<PathBuf>,
     /// Data-path threads; `None` means one for each usable CPU.
     pub workers: Option<NonZeroU32>,
     /// Where what must survive a restart is kept: overrides by operators, and who is the active one.

@@ -44,12 +44,13 @@ pub(super) const ROOT: Words = Words {
         "limits",
         "shutdown",
         "upgrade",
+        "process",
         "exec",
         "listener",
         "pool",
         "test",
     ],
-    later: &["discovery", "pair", "zone", "zones", "user", "security", "include"],
+    later: &["discovery", "pair", "zone", "zones", "include"],
     foreign: &[
         ("listeners", "[listener.NAME]"),
         ("pools", "[pool.NAME]"),
@@ -70,6 +71,11 @@ pub(super) const ROOT: Words = Words {
         ("telemetry", "[tracing]"),
         ("traces", "[tracing]"),
         ("tests", "[[test]]"),
+        ("user", "[process] user = \"evenkeel\""),
+        ("group", "[process] group = \"evenkeel\""),
+        ("security", "[process]"),
+        ("sandbox", "[process] with landlock = \"best-effort\" and seccomp = \"best-effort\""),
+        ("chroot", "[process] landlock = \"best-effort\""),
         ("state", "state_file"),
         ("server_state_file", "state_file"),
     ],
@@ -211,6 +217,21 @@ pub(super) const UPGRADE: Words = Words {
     ],
 };
 
+pub(super) const PROCESS: Words = Words {
+    place: "[process]",
+    keys: &["user", "group", "landlock", "seccomp"],
+    later: &["chroot", "capabilities"],
+    foreign: &[
+        ("uid", "user = \"65532\" with group = \"65532\""),
+        ("gid", "group"),
+        ("run_as", "user"),
+        ("setuid", "user"),
+        ("sandbox", "landlock = \"best-effort\" and seccomp = \"best-effort\""),
+        ("no_new_privileges", "any of user, landlock and seccomp: each of them sees to it"),
+        ("workers", "workers, at the top of the file"),
+    ],
+};
+
 pub(super) const EXEC: Words = Words {
     place: "[exec]",
     keys: &["allow"],
@@ -236,6 +257,7 @@ pub(super) const EVERY: &[&Words] = &[
     &LIMITS,
     &SHUTDOWN,
     &UPGRADE,
+    &PROCESS,
     &EXEC,
     &TEST,
     &EXPECT,

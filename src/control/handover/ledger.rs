@@ -17,6 +17,27 @@ pub struct Ledger {
     program: Sums,
     listeners: BTreeMap<String, Sums>,
     pools: BTreeMap<String, Counted>,
+    /// How far the process that says so is with its end; older programs say nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+}
+
+/// How a process ends that has handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ending {
+    /// Its last generation, by which it is known.
+    pub generation: u64,
+    /// Connections that it still has.
+    pub open: u32,
+    /// Those that it has cut, because their time was over.
+    pub cut: u32,
+    /// Whether it says nothing more.
+    pub ended: bool,
+    /// Connections that it has accepted in the last seconds before it let go …
+    pub accepted: u64,
+    /// … which were so many.
+    pub accepted_seconds: u64,
 }
 
 /// Of one pool.
@@ -66,6 +87,7 @@ impl Ledger {
             program: program.into_iter().filter(|it| it.1 > 0).collect(),
             listeners: filled(listeners),
             pools: pools.collect(),
+            ending: None,
         }
     }
 
@@ -87,6 +109,7 @@ impl Ledger {
             program: more(&self.program, &before.program),
             listeners: more_each(&self.listeners, &before.listeners),
             pools: pools.collect(),
+            ending: None,
         }
     }
 

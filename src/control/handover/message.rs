@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Known, Ledger};
 use crate::control::history::Generation;
+use crate::control::records::Record;
 
 /// The form of the messages. It changes where an older program would misunderstand them.
 pub const FORM: u64 = 1;
@@ -66,6 +67,9 @@ pub struct Offer {
     pub generation: u64,
     /// Configurations that took effect, where they are kept in memory only.
     pub generations: Vec<Generation>,
+    /// Records of changes, the same.
+    #[serde(default)]
+    pub records: Vec<Record>,
     /// What operators have ordered, and who is the active one of each pool: as in a state file.
     pub state: Value,
     /// What is known of the backends.

@@ -10,7 +10,7 @@ mod ledger;
 mod message;
 
 pub use health::{Known, known, take_up};
-pub use ledger::Ledger;
+pub use ledger::{Ending, Ledger};
 pub use message::{
     FORM, Fault, Hello, MAX_GREETING_BYTES, MAX_OFFER_BYTES, Message, Of, Offer, Offered, Ready, Transport,
 };

@@ -207,7 +207,7 @@ fn processes(was: &Said, is: &Said, masks: &Masks, plan: &mut Plan) {
 
 /// Whether a running process cannot change it.
 fn waits(difference: &str) -> bool {
-    ["admin.bind", "admin.socket_mode", "workers", "log", "upgrade.socket", "state_file"]
+    ["admin.bind", "admin.socket_mode", "workers", "log", "upgrade.socket", "state_file", "process"]
         .iter()
         .any(|key| difference.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', '.'])))
 }
@@ -232,6 +232,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     }
     if old.state_file != new.state_file {
         named.push("`state_file`");
+    }
+    if old.process != new.process {
+        named.push("`process`");
     }
     named
 }

@@ -6,6 +6,7 @@
 //! Hot path: no allocation, no lock, no formatting.
 
 use super::Reject;
+use super::bytes::Bytes;
 use super::fields::is_alike;
 
 /// Longest chunk-size line (extensions included).
@@ -211,7 +212,8 @@ fn is_trailer(line: &[u8]) -> bool {
 /// A byte of a token (RFC 9110, section 5.6.2).
 #[inline]
 pub fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    static TOKEN: Bytes = Bytes::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+    TOKEN.has(byte)
 }
 
 #[cfg(test)]

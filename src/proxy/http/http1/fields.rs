@@ -47,7 +47,12 @@ impl Left {
 /// Whether every line of a head, which `httparse` has accepted, ends in CR LF: it accepts LF alone, this program does not.
 #[inline]
 pub fn all_lines_end_in_crlf(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
+    // Every pair is looked at, and the result is known at the end only: that is what a compiler makes vectors of.
+    let alone = head
+        .iter()
+        .zip(head.iter().skip(1))
+        .fold(false, |alone, (before, byte)| alone | ((*byte == b'\n') & (*before != b'\r')));
+    !alone && head.first() != Some(&b'\n')
 }
 
 /// Elements of a comma-separated list (RFC 9110, section 5.6.1), white space trimmed, empty ones left out.

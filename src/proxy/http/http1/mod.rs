@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod bytes;
 pub mod chunked;
 pub mod edits;
 pub mod fields;

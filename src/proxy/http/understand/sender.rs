@@ -44,13 +44,32 @@ pub(in crate::proxy::http) fn written(client: IpAddr) -> Box<str> {
 
 /// 128 random bits in hexadecimal digits.
 pub(in crate::proxy) fn identity<'a>(worker: &Worker, room: &'a mut [u8; 32]) -> &'a [u8] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for half in 0..2 {
-        let mut bits = worker.random();
-        for place in &mut room[half * 16..half * 16 + 16] {
-            *place = DIGITS[(bits & 15) as usize];
-            bits >>= 4;
-        }
+    for half in room.chunks_exact_mut(16) {
+        let bits = worker.random();
+        half[..8].copy_from_slice(&digits(bits as u32));
+        half[8..].copy_from_slice(&digits((bits >> 32) as u32));
     }
     room
+}
+
+/// Eight hexadecimal digits, all at once: each four bits get a byte of a word, which becomes a digit or a letter.
+fn digits(bits: u32) -> [u8; 8] {
+    let mut spread = u64::from(bits);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // Ten and more carry into the upper half of their byte when six is added.
+    let letters = ((spread + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (spread + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'9' - 1)).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_bits_become_a_digit_each() {
+        assert_eq!(&digits(0x7654_3210), b"01234567");
+        assert_eq!(&digits(0xfedc_ba98), b"89abcdef");
+    }
 }

@@ -3,6 +3,7 @@
 //! Hot path: no allocation, no lock, no formatting.
 
 use crate::proxy::http::http1::Reject;
+use crate::proxy::http::http1::bytes::Bytes;
 use crate::proxy::http::http1::chunked::is_token;
 
 /// In which form a target came (RFC 9112, section 3.2).
@@ -66,13 +67,21 @@ pub(super) fn is_host(host: &[u8]) -> bool {
     port_fits && is_reg_name(name)
 }
 
+/// What may stand in a name by itself: unreserved, or a delimiter (RFC 3986, sections 2.2 and 2.3).
+static IN_NAME: Bytes = Bytes::alphanumeric_and(b"-._~!$&'()*+,;=");
+
 #[inline]
 fn is_reg_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| IN_NAME.has(*byte)) || is_encoded_name(name)
+}
+
+#[cold]
+fn is_encoded_name(name: &[u8]) -> bool {
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
         let fits = match byte {
             b'%' => bytes.next().is_some_and(u8::is_ascii_hexdigit) && bytes.next().is_some_and(u8::is_ascii_hexdigit),
-            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte),
+            _ => IN_NAME.has(*byte),
         };
         if !fits {
             return false;
