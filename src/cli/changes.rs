@@ -28,10 +28,9 @@ pub(super) fn changes(arguments: &Arguments, form: Form) -> anyhow::Result<Endin
     let mut view: ChangesView = serde_json::from_str(&body)?;
     let surplus = view.changes.len().saturating_sub(arguments.count);
     view.changes.drain(..surplus);
-    form.say(&view, || match view.changes.is_empty() {
-        true => "nothing has changed since the start\n".to_owned(),
-        false => view.changes.iter().map(told).collect(),
-    })?;
+    let words = || view.changes.iter().map(told).collect::<String>();
+    let nothing = "nothing has changed since the start\n";
+    form.say(&view, || if view.changes.is_empty() { nothing.to_owned() } else { words() })?;
     Ok(Ending::Good)
 }
 
