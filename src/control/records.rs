@@ -203,6 +203,15 @@ impl Records {
         ending.ended
     }
 
+    /// The process with this last generation, which has handed over, has gone without a last word.
+    pub fn lost(&self, generation: u64) {
+        let mut kept = self.kept();
+        let found = kept.iter_mut().rev().find(|it| it.why == UPGRADE && it.before == generation);
+        if let Some(record) = found.filter(|record| record.state == State::Draining) {
+            record.state = State::Unknown;
+        }
+    }
+
     /// Puts them on the disk, where there is a place for them. Blocks.
     pub fn save(&self) {
         let Some(file) = &self.file else { return };
@@ -287,6 +296,11 @@ mod tests {
         let found = &records.list()[0];
         assert_eq!((found.connections.drained, found.connections.cut, found.state), (7, 2, State::Done));
         assert!(found.drained_after_ms.is_some());
+        records.lost(4);
+        assert_eq!(records.list()[0].state, State::Done, "it had said its last word");
+        assert!(!records.ends(&ending(1, 0, false)));
+        records.lost(4);
+        assert_eq!(records.list()[0].state, State::Unknown);
         assert!(!records.ends(&Ending { generation: 9, ended: true, ..Ending::default() }), "of nobody here");
     }
 }
