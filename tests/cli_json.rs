@@ -111,6 +111,7 @@ const ROWS: &[Row] = &[
     one("preset grafana", &["name", "text"]),
     one("preset nosuch", &["error"]).ends(&[1]),
     one("reference", &["0.key", "0.written.0", "0.text.0"]),
+    one("token alice", &["name", "role", "token", "hash"]),
     one("reference token_file", &["0.table"]),
     one("completions bash", &["shell", "script"]),
     one("man", &["pages.0.command", "pages.0.text"]),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::Relaxed;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
@@ -23,7 +24,7 @@ use crate::pool::{Backend, Override, Pool};
 use crate::route::Table;
 
 /// `GET /api/v1/pools`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     /// The program's version.
     pub version: String,
@@ -50,7 +51,7 @@ pub struct Overview {
 }
 
 /// A listener.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerView {
     /// Its name.
     pub name: String,
@@ -68,7 +69,7 @@ pub struct ListenerView {
 }
 
 /// `GET /api/v1/pools/NAME`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolView {
     /// Its name.
     pub name: String,
@@ -104,7 +105,7 @@ pub struct PoolView {
 
 /// A backend.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the JSON")]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendView {
     /// Its name.
     pub name: String,
@@ -164,7 +165,7 @@ pub struct BackendView {
 }
 
 /// What a check last said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckView {
     /// Its name.
     pub name: String,

@@ -35,6 +35,7 @@ mod serve;
 mod source;
 mod status;
 mod terminal;
+mod token;
 mod top;
 mod transcript;
 mod version;
@@ -136,6 +137,8 @@ enum Command {
     Preset(preset::Arguments),
     /// Print every option with its default and its meaning, or those of a name
     Reference(reference::Arguments),
+    /// Make a token for the admin port, with the hash of it that the balancer keeps
+    Token(token::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
     /// Print what a shell needs to complete the command line
@@ -190,6 +193,7 @@ pub(crate) fn start() -> ExitCode {
         Command::Import(arguments) => import::import(&arguments, form),
         Command::Preset(arguments) => preset::preset(&arguments, form),
         Command::Reference(arguments) => reference::reference(&arguments, form),
+        Command::Token(arguments) => token::token(&arguments, form),
         Command::Health(arguments) => health::health(&arguments, form),
         Command::Completions(arguments) => completions::completions(&arguments, form),
         Command::Man(arguments) => man::man(&arguments, form),

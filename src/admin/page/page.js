@@ -83,6 +83,15 @@ function log_in() {
   return logging_in;
 }
 
+// Whom the port takes us for; what a reader may not do is not offered.
+async function introduce() {
+  const answer = await ask('/api/v1/whoami');
+  if (!answer.ok) throw new Error('status ' + answer.status + ': ' + ((await answer.json().catch(() => ({}))).error || ''));
+  const who = await answer.json();
+  document.body.dataset.role = who.role;
+  fill(at('who'), who.name ? who.name + ' (' + who.role + ')' : '');
+}
+
 async function act(where, body) {
   const answer = await ask(where, {
     method: 'POST',
@@ -99,6 +108,7 @@ async function act(where, body) {
 async function follow() {
   for (;;) {
     try {
+      await introduce();
       const answer = await ask('/api/v1/live');
       if (!answer.ok) throw new Error('status ' + answer.status + ': ' + (await answer.text()).slice(0, 200));
       await read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
@@ -324,7 +334,7 @@ function show_pool(pool, backends) {
       cells.at(-1).className = 'buttons-cell';
       cells.at(-1).append(
         make('button', { onclick: () => why(pool.name, backend.name), 'aria-label': 'Why is ' + backend.name + ' what it is?' }, 'Why'), ' ',
-        make('button', { onclick: () => order(pool.name, backend.name), 'aria-label': 'Order something for ' + backend.name }, 'Order'));
+        make('button', { class: 'operate', onclick: () => order(pool.name, backend.name), 'aria-label': 'Order something for ' + backend.name }, 'Order'));
       row = { element: make('tr', {}, ...cells), cells };
       kept.rows.set(backend.name, row);
     }
@@ -399,7 +409,7 @@ async function show_incidents() {
 async function why(pool, backend) {
   const dialog = at('why');
   const close = make('button', { onclick: () => dialog.close() }, 'Close');
-  const probe = make('button', { onclick: () => look('/probe') }, 'Probe now');
+  const probe = make('button', { class: 'operate', onclick: () => look('/probe') }, 'Probe now');
   const body = make('div', {}, 'asking …');
   dialog.replaceChildren(make('h2', { id: 'why-title' }, pool + '/' + backend), body, make('p', { class: 'buttons' }, probe, close));
   dialog.showModal();
