@@ -123,6 +123,24 @@ fn it_becomes_the_user_that_is_named_and_goes_on_reloading() {
 }
 
 #[test]
+fn what_somebody_put_there_as_a_trap_is_not_handed_over() {
+    let (folder, elsewhere) = (folder(), tempfile::tempdir_in("/tmp").unwrap());
+    let own = folder.path().join("own");
+    let precious = elsewhere.path().join("7.json");
+    fs::write(&precious, "").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), own.join("state.generations")).unwrap();
+    std::os::unix::fs::symlink(&precious, own.join("access.log")).unwrap();
+    let twice = own.join("state.changes.json");
+    fs::hard_link(&precious, &twice).unwrap();
+    let text = config(BECOME, free_address(), &pool(free_address()));
+    let process = Process::spawn_in(folder, Path::new(PROGRAM), &text);
+    // It cannot write there, which is said.
+    refuses(process, &[if is_root() { "the access log: `" } else { "cannot become another one" }]);
+    let about = fs::metadata(&precious).unwrap();
+    assert_eq!((about.uid(), about.nlink()), (nix::unistd::geteuid().as_raw(), 1 + u64::from(twice.exists())));
+}
+
+#[test]
 fn what_only_root_can_read_is_told_at_the_start_and_at_the_reload() {
     let folder = folder();
     let secret = folder.path().join("password");

@@ -19,7 +19,7 @@ use crate::config::model::{self, PoolIndex, ZoneIndex};
 use crate::control::Phase;
 use crate::control::orders::{Refused, Standing, find, find_pool};
 use crate::health::{Expression, Mode, State};
-use crate::metrics::{FAILURES, STATUS_CLASSES};
+use crate::metrics::{FAILURES, STATUS_CLASSES, bounds_micros};
 use crate::pool::{Backend, Override, Pool};
 use crate::route::Table;
 
@@ -37,6 +37,9 @@ pub struct Overview {
     /// Whether that configuration is taken back unless somebody confirms it.
     #[serde(default)]
     pub awaiting: Option<AwaitingView>,
+    /// Upper bounds of `took` of pools, seconds, ascending.
+    #[serde(default, rename = "bounds_seconds")]
+    pub bounds: Vec<f64>,
     /// Listeners in the order of the configuration.
     pub listeners: Vec<ListenerView>,
     /// Pools in the order of the configuration.
@@ -88,6 +91,10 @@ pub struct PoolView {
     pub responses: BTreeMap<String, u64>,
     /// Requests and connections that failed, by cause; causes never seen are left out.
     pub failed: BTreeMap<String, u64>,
+    /// How many answers took up to each bound and longer than the one before it; then, those longer than all bounds. What
+    /// comes after the last one that is not zero is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took: Vec<u64>,
     /// Further attempts made.
     pub retries: u64,
     /// Requests that wait now, for a backend that serves or for a place at one that is full.
@@ -184,6 +191,7 @@ pub fn overview(state: &AdminState) -> Overview {
         generation: table.generation,
         awaiting: changes::awaiting(state),
         uptime_seconds: (jiff::Timestamp::now() - state.started).total(jiff::Unit::Second).unwrap_or_default(),
+        bounds: bounds_micros().iter().map(|micros| *micros as f64 / 1e6).collect(),
         listeners: table.listeners.iter().map(|listener| listener_view(listener)).collect(),
         pools: table.pools.iter().map(|pool| pool_view(pool, &table, &around)).collect(),
         orders_warning: all.warning.filter(|_| !all.overrides.is_empty()),
@@ -260,6 +268,7 @@ fn pool_view(pool: &Pool, table: &Table, around: &Around<'_>) -> PoolView {
         backends_up: pool.backends.iter().filter(|backend| backend.state() == State::Up).count(),
         responses: seen(&STATUS_CLASSES, |at| pool.stats.sum(|it| &it.responses[at])),
         failed: seen(&FAILURES, |at| pool.stats.sum(|it| &it.failed[at])),
+        took: took(pool),
         retries: pool.stats.sum(|it| &it.retries),
         waiting: pool.waiting(),
         backends: pool
@@ -272,6 +281,17 @@ fn pool_view(pool: &Pool, table: &Table, around: &Around<'_>) -> PoolView {
             })
             .collect(),
     }
+}
+
+/// The answers of a pool by how long they took, without empty ones at the end.
+fn took(pool: &Pool) -> Vec<u64> {
+    let mut took = vec![0; bounds_micros().len() + 1];
+    for copy in pool.stats.copies() {
+        took.iter_mut().zip(&copy.response.buckets).for_each(|(sum, count)| *sum += count.get());
+    }
+    let used = took.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+    took.truncate(used);
+    took
 }
 
 fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>, around: &Around<'_>) -> BackendView {

@@ -17,7 +17,6 @@ use evenkeel::net::transport::Transport;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
-use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -32,7 +31,7 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
 /// Where the admin port is and what opens it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct AdminPort {
     /// The admin port: ADDRESS:PORT, http://HOST:PORT, https://HOST:PORT, or unix: and a path
     #[arg(long, env = "EVENKEEL_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8404")]
@@ -58,15 +57,34 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// One request.
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    body: Bytes,
+    /// The hash that what is in force must have.
+    over: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, body: Bytes::new(), over: None }
+    }
+
+    fn post(path: &'a str, body: &impl Serialize) -> anyhow::Result<Self> {
+        Ok(Self { body: serde_json::to_vec(body)?.into(), ..Self::new(Method::POST, path) })
+    }
+}
+
 impl AdminPort {
     /// Sends one request and waits for the whole answer, at most `patience` long.
     pub(super) fn ask(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        self.send(method, path, Bytes::new(), None, patience)
+        self.send(Asked::new(method, path), patience)
     }
 
     /// Sends a value to a path that acts.
     pub(super) fn post(&self, path: &str, body: &impl Serialize, patience: Duration) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), None, patience)
+        self.send(Asked::post(path, body)?, patience)
     }
 
     /// The same, only where what is in force has this hash.
@@ -77,19 +95,12 @@ impl AdminPort {
         hash: Option<&str>,
         patience: Duration,
     ) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), hash, patience)
+        self.send(Asked { over: hash, ..Asked::post(path, body)? }, patience)
     }
 
-    fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-        over: Option<&str>,
-        patience: Duration,
-    ) -> anyhow::Result<Answer> {
+    fn send(&self, asked: Asked<'_>, patience: Duration) -> anyhow::Result<Answer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        runtime.block_on(self.exchange(method, path, body, over, patience))
+        runtime.block_on(self.exchange(asked, patience))
     }
 
     /// The address that it is at; none where it is a socket of this machine.
@@ -101,24 +112,29 @@ impl AdminPort {
 
     /// The same as `ask`, for whoever has a runtime.
     pub(super) async fn asking(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        self.exchange(method, path, Bytes::new(), None, patience).await
+        self.exchange(Asked::new(method, path), patience).await
     }
 
-    async fn exchange(
+    /// The same as `post`, for whoever has a runtime.
+    pub(super) async fn posting(
         &self,
-        method: Method,
         path: &str,
-        body: Bytes,
-        over: Option<&str>,
+        body: &impl Serialize,
         patience: Duration,
     ) -> anyhow::Result<Answer> {
-        let mut request = Request::builder().method(method).uri(path);
-        if let Some(hash) = over {
-            request = request.header(IF_MATCH, format!("\"{hash}\""));
-        }
-        let exchange = exchange(self, request, self.token()?, body);
-        let asked = timeout(patience, exchange).await;
-        let answer = asked.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
+        self.exchange(Asked::post(path, body)?, patience).await
+    }
+
+    async fn exchange(&self, asked: Asked<'_>, patience: Duration) -> anyhow::Result<Answer> {
+        let whole = async {
+            let answer = request(self, asked, self.token()?).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
+            anyhow::Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        let answer = timeout(patience, whole).await;
+        let answer = answer.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
         if answer.status == StatusCode::UNAUTHORIZED {
             bail!(
                 "{} asks for a token: give the file that holds it with --token-file (or a certificate, --cert)",
@@ -134,21 +150,42 @@ impl AdminPort {
         &self,
         path: &str,
         body: &impl Serialize,
+        hear: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        self.lines(Asked::post(path, body)?, hear).await
+    }
+
+    /// The same for a path that only shows something.
+    pub(super) async fn listen(
+        &self,
+        path: &str,
+        hear: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        self.lines(Asked::new(Method::GET, path), hear).await
+    }
+
+    async fn lines(
+        &self,
+        asked: Asked<'_>,
         mut hear: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<Answer> {
-        let body = serde_json::to_vec(body)?.into();
-        let asked = Request::builder().method(Method::POST).uri(path);
-        let mut answer = timeout(BEGIN_TIMEOUT, request(self, asked, self.token()?, body))
+        let mut answer = timeout(BEGIN_TIMEOUT, request(self, asked, self.token()?))
             .await
             .with_context(|| format!("{} did not answer within {BEGIN_TIMEOUT:?}", self.admin))??;
         let status = answer.status();
         let mut rest = Vec::new();
         while let Some(frame) = answer.frame().await {
             let frame = frame.context("the answer broke off: the balancer, or the way to it, is gone")?;
+            // What has come before has no end of a line in it.
+            let mut from = rest.len();
             rest.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success()) {
-                let line: Vec<u8> = rest.drain(..=end).collect();
+            if !status.is_success() {
+                continue;
+            }
+            while let Some(end) = rest[from..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=from + end).collect();
                 hear(String::from_utf8_lossy(&line).trim())?;
+                from = 0;
             }
         }
         Ok(Answer { status, body: String::from_utf8_lossy(&rest).into_owned() })
@@ -177,21 +214,8 @@ impl Answer {
     }
 }
 
-async fn exchange(port: &AdminPort, asked: Builder, token: Option<String>, body: Bytes) -> anyhow::Result<Answer> {
-    let answer = request(port, asked, token, body).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
-}
-
 /// Asks, and gives the answer when it has begun.
-async fn request(
-    port: &AdminPort,
-    asked: Builder,
-    token: Option<String>,
-    body: Bytes,
-) -> anyhow::Result<Response<Incoming>> {
+async fn request(port: &AdminPort, asked: Asked<'_>, token: Option<String>) -> anyhow::Result<Response<Incoming>> {
     let admin = &port.admin;
     let stream = connected(admin).await?;
     let stream = match admin {
@@ -199,14 +223,18 @@ async fn request(
         Location::Host(..) | Location::Unix(_) => Box::new(stream),
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = asked.header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
-    if !body.is_empty() {
+    let mut request = Request::builder().method(asked.method).uri(asked.path);
+    request = request.header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
+    if !asked.body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(hash) = asked.over {
+        request = request.header(IF_MATCH, format!("\"{hash}\""));
     }
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Full::new(body)).context("the token has characters that a header cannot carry")?;
+    let request = request.body(Full::new(asked.body)).context("the token has characters that a header cannot carry")?;
     tokio::spawn(connection);
     let what = if matches!(admin, Location::Secure(..)) { "" } else { "; if it speaks TLS, write https://" };
     sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP{what}"))

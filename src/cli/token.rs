@@ -11,7 +11,7 @@ use evenkeel::config::users::Secret;
 use serde::Serialize;
 
 use super::Ending;
-use super::terminal::say;
+use super::form::Form;
 
 /// Nobody guesses it: the hash only keeps whoever reads the file from using it.
 const RANDOM_BYTES: usize = 32;
@@ -31,9 +31,6 @@ pub(super) struct Arguments {
     /// Hash the token that stands on standard input, instead of making one
     #[arg(long)]
     stdin: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,7 +47,7 @@ struct Made<'m> {
     hash: &'m str,
 }
 
-pub(super) fn token(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn token(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
     if !(1..=64).contains(&arguments.name.len()) || !arguments.name.bytes().all(is_plain) {
         bail!("{:?} cannot be a name: up to 64 letters, digits, `-`, `_`, `.` and `@`", arguments.name);
@@ -67,13 +64,7 @@ pub(super) fn token(arguments: &Arguments) -> anyhow::Result<Ending> {
         writeln!(file.with_context(cannot)?, "{}", secret.text()).with_context(cannot)?;
     }
     let made = Made { name: &arguments.name, role, token: &token, hash: secret.text() };
-    if arguments.json {
-        say(&(serde_json::to_string_pretty(&made)? + "\n"));
-    } else if arguments.hash_file.is_some() {
-        say(&format!("{token}\n"));
-    } else {
-        say(&in_words(&made));
-    }
+    form.say(&made, || if arguments.hash_file.is_some() { format!("{token}\n") } else { in_words(&made) })?;
     Ok(Ending::Good)
 }
 

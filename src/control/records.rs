@@ -1,7 +1,7 @@
 //! Records of changes: what each reload, apply, rollback and upgrade that took effect meant for connections.
 //!
 //! `server` writes them: what is known when the change takes effect at once, and the rest as what drains comes to its end.
-//! Kept beside the generations, in one file that is written whole; without a state file in memory.
+//! Kept beside the state file, in one file that is written whole; without one in memory.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -13,7 +13,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handover::Ending;
-use super::history;
 use super::state_file::{StateFile, write_whole};
 
 /// So many are kept.
@@ -128,6 +127,8 @@ pub enum State {
 pub struct Records {
     file: Option<PathBuf>,
     kept: Mutex<VecDeque<Record>>,
+    /// One write at a time: they share the file that is renamed.
+    writing: Mutex<()>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,8 +141,8 @@ impl Records {
     /// What is kept beside this file; without one, nothing yet.
     pub fn open(beside: Option<&StateFile>) -> Self {
         let Some(beside) = beside else { return Self::default() };
-        let file = history::folder_beside(beside).join("changes.json");
-        let records = Self { kept: Mutex::new(VecDeque::new()), file: Some(file.clone()) };
+        let file = file_beside(beside);
+        let records = Self { file: Some(file.clone()), ..Self::default() };
         match read(&file) {
             Ok(changes) => records.take_up(changes.into()),
             Err(why) => {
@@ -204,15 +205,22 @@ impl Records {
         ending.ended
     }
 
+    /// The process with this last generation, which has handed over, has gone without a last word.
+    pub fn lost(&self, generation: u64) {
+        let mut kept = self.kept();
+        let found = kept.iter_mut().rev().find(|it| it.why == UPGRADE && it.before == generation);
+        if let Some(record) = found.filter(|record| record.state == State::Draining) {
+            record.state = State::Unknown;
+        }
+    }
+
     /// Puts them on the disk, where there is a place for them. Blocks.
     pub fn save(&self) {
         let Some(file) = &self.file else { return };
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = Stored { version: VERSION, changes: self.kept().clone() };
-        let written = fs::create_dir_all(file.parent().unwrap_or(Path::new("."))).and_then(|()| {
-            let bytes = serde_json::to_vec_pretty(&stored)?;
-            write_whole(file, &bytes)
-        });
-        if let Err(error) = written {
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(std::io::Error::from);
+        if let Err(error) = bytes.and_then(|bytes| write_whole(file, &bytes)) {
             tracing::error!(path = %file.display(), %error, "the record of this change is in memory only");
         }
     }
@@ -220,6 +228,11 @@ impl Records {
     fn kept(&self) -> MutexGuard<'_, VecDeque<Record>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The file that belongs to a state file.
+pub fn file_beside(state: &StateFile) -> PathBuf {
+    state.path().with_extension("changes.json")
 }
 
 /// Why a record is one of an upgrade.
@@ -259,7 +272,7 @@ mod tests {
         let again = Records::open(at.as_ref()).list();
         assert_eq!((again.len(), again[0].generation), (MAX_RECORDS, 12));
         assert_eq!((again[49].state, again[48].connections.kept), (State::Unknown, 7), "nobody has counted to the end");
-        fs::write(folder.path().join("state.generations/changes.json"), "{").unwrap();
+        fs::write(folder.path().join("state.changes.json"), "{").unwrap();
         assert_eq!(Records::open(at.as_ref()).list(), [], "a broken one is in nobody's way");
     }
 
@@ -285,6 +298,11 @@ mod tests {
         let found = &records.list()[0];
         assert_eq!((found.connections.drained, found.connections.cut, found.state), (7, 2, State::Done));
         assert!(found.drained_after_ms.is_some());
+        records.lost(4);
+        assert_eq!(records.list()[0].state, State::Done, "it had said its last word");
+        assert!(!records.ends(&ending(1, 0, false)));
+        records.lost(4);
+        assert_eq!(records.list()[0].state, State::Unknown);
         assert!(!records.ends(&Ending { generation: 9, ended: true, ..Ending::default() }), "of nobody here");
     }
 }

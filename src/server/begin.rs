@@ -263,8 +263,9 @@ async fn take_over(control: &mut Control, mut takeover: Takeover) -> Result<(), 
             return Err(error.into());
         }
     }
-    for line in takeover.further().into_iter().map(Into::into).chain(takeover.lines) {
-        control.upgrades.lines.add(line, &here);
+    let own = takeover.further().map(|line| (line.into(), Some(before)));
+    for (line, of) in own.into_iter().chain(takeover.lines.into_iter().map(|line| (line, None))) {
+        control.upgrades.lines.add(line, of, &here);
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ struct Reading {
     task: JoinHandle<Option<UnixStream>>,
     /// The same, for the process after this one.
     copy: OwnedFd,
+    /// The last generation of whoever speaks there, where that is known from the start.
+    of: Option<u64>,
 }
 
 /// Who counts here.
@@ -41,20 +43,20 @@ pub(super) struct Here {
 }
 
 impl Lines {
-    /// Listens to one more.
-    pub(super) fn add(&mut self, line: OwnedFd, here: &Here) {
+    /// Listens to one more, of a process with this last generation, where that is known.
+    pub(super) fn add(&mut self, line: OwnedFd, of: Option<u64>, here: &Here) {
         let stream = std::os::unix::net::UnixStream::from(line);
         // One that cannot be listened to costs the last counts of a process that ends.
         let Ok(copy) = stream.as_fd().try_clone_to_owned() else { return };
         if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)) {
-            self.listen(stream, copy, here);
+            self.listen(stream, copy, of, here);
         }
     }
 
-    fn listen(&mut self, stream: UnixStream, copy: OwnedFd, here: &Here) {
+    fn listen(&mut self, stream: UnixStream, copy: OwnedFd, of: Option<u64>, here: &Here) {
         let (stop, stopped) = oneshot::channel();
         self.0.retain(|reading| !reading.task.is_finished());
-        self.0.push(Reading { stop, task: tokio::spawn(listen(stream, stopped, here.clone())), copy });
+        self.0.push(Reading { stop, task: tokio::spawn(listen(stream, stopped, of, here.clone())), copy, of });
     }
 
     /// Those that are still told something, for the process after this one.
@@ -70,7 +72,7 @@ impl Lines {
             // It may have ended.
             let _ = reading.stop.send(());
             if let Ok(Some(stream)) = reading.task.await {
-                stopped.push((stream, reading.copy));
+                stopped.push((stream, reading.copy, reading.of));
             }
         }
         Stopped(stopped)
@@ -78,18 +80,23 @@ impl Lines {
 
     /// Nobody else has: goes on.
     pub(super) fn resume(&mut self, stopped: Stopped, here: &Here) {
-        for (stream, copy) in stopped.0 {
-            self.listen(stream, copy, here);
+        for (stream, copy, of) in stopped.0 {
+            self.listen(stream, copy, of, here);
         }
     }
 }
 
 /// Lines that nobody listens to for the moment.
 #[derive(Debug)]
-pub(super) struct Stopped(Vec<(UnixStream, OwnedFd)>);
+pub(super) struct Stopped(Vec<(UnixStream, OwnedFd, Option<u64>)>);
 
 /// Adds what is told until its end, or until told to stop in between two accounts.
-async fn listen(mut line: UnixStream, mut stop: oneshot::Receiver<()>, here: Here) -> Option<UnixStream> {
+async fn listen(
+    mut line: UnixStream,
+    mut stop: oneshot::Receiver<()>,
+    mut of: Option<u64>,
+    here: Here,
+) -> Option<UnixStream> {
     loop {
         let mut length = [0; 4];
         let begun = tokio::select! {
@@ -101,7 +108,10 @@ async fn listen(mut line: UnixStream, mut stop: oneshot::Receiver<()>, here: Her
             },
         };
         let read = match begun {
-            Ok(0) => return None,
+            Ok(0) => {
+                of.into_iter().for_each(|generation| here.records.lost(generation));
+                return None;
+            }
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
             Err(_broken) => return None,
@@ -110,6 +120,7 @@ async fn listen(mut line: UnixStream, mut stop: oneshot::Receiver<()>, here: Her
         match Message::read(&frame) {
             Ok(Message::Counted(ledger)) => {
                 ledger.add(&here.published.load(), &here.life);
+                of = ledger.ending.map_or(of, |ending| Some(ending.generation));
                 if ledger.ending.is_some_and(|ending| here.records.ends(&ending)) {
                     save(&here.records);
                 }

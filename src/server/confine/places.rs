@@ -2,16 +2,17 @@
 //! and tried as that user before anything else begins.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::{AccessFlags, access};
 
 use super::account::Account;
 use crate::config::model::{Config, Site};
 use crate::confinement::{Use, why_refused};
-use crate::control::{history, state_file};
+use crate::control::{history, records, state_file};
 use crate::log::Target;
 
 /// What is written, with the option that says so.
@@ -19,6 +20,7 @@ use crate::log::Target;
 pub(super) struct Places {
     pub(super) state: Option<PathBuf>,
     pub(super) generations: Option<PathBuf>,
+    changes: Option<PathBuf>,
     pub(super) logs: Vec<PathBuf>,
     /// The sockets that have a file.
     pub(super) sockets: Vec<(String, PathBuf)>,
@@ -45,24 +47,31 @@ impl Places {
         let upgrade = upgrade.map(|path| ("upgrade.socket".to_owned(), path.to_path_buf()));
         Self {
             generations: state.as_ref().map(history::folder_beside),
+            changes: state.as_ref().map(records::file_beside),
             state: state.map(|state| state.path().to_path_buf()),
             logs: logs.collect(),
             sockets: sockets.chain(upgrade).collect(),
         }
     }
 
-    /// Gives that user what the program has made as root. What belongs to somebody else, is linked or has a second name
-    /// is left alone: it may be a trap.
+    /// Gives that user what the program has made as root. What belongs to somebody else, is a link or has a second name is
+    /// left alone: whoever owns the folder may have put it there as a trap.
     pub(super) fn hand_over(&self, to: &Account) {
-        let kept = self.generations.as_deref().and_then(|folder| std::fs::read_dir(folder).ok());
-        let kept = kept.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        for path in self.state.iter().cloned().chain(self.generations.clone()).chain(kept).chain(self.logs.clone()) {
-            let opened = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&path);
-            let Ok(file) = opened else { continue };
-            let Ok(about) = file.metadata() else { continue };
-            let is_ours = about.uid() == 0 && (about.is_dir() || (about.is_file() && about.nlink() == 1));
-            if is_ours && fchown(&file, Some(to.uid.as_raw()), Some(to.gid.as_raw())).is_ok() {
-                tracing::info!(path = %path.display(), user = %to.name, "handed to the user that this process becomes");
+        for path in self.state.iter().chain(&self.changes).chain(&self.logs) {
+            if let Some(file) = itself(path, 0) {
+                give(&file, path, to);
+            }
+        }
+        let Some(path) = &self.generations else { return };
+        let Some(folder) = itself(path, O_DIRECTORY) else { return };
+        give(&folder, path, to);
+        // By the folder that is open, not by its name: that may be another one by now.
+        let open = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        for entry in std::fs::read_dir(&open).into_iter().flatten().filter_map(Result::ok) {
+            let name = entry.file_name();
+            let is_ours = name.to_str().and_then(|name| name.strip_suffix(".json")).is_some_and(is_number);
+            if let Some(file) = is_ours.then(|| itself(&open.join(&name), 0)).flatten() {
+                give(&file, &path.join(&name), to);
             }
         }
     }
@@ -98,6 +107,23 @@ impl Places {
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
     }
+}
+
+/// What has this name, where that is no link.
+fn itself(path: &Path, further: i32) -> Option<File> {
+    OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK | further).open(path).ok()
+}
+
+fn give(file: &File, path: &Path, to: &Account) {
+    let Ok(about) = file.metadata() else { return };
+    let is_ours = about.uid() == 0 && (about.is_dir() || (about.is_file() && about.nlink() == 1));
+    if is_ours && fchown(file, Some(to.uid.as_raw()), Some(to.gid.as_raw())).is_ok() {
+        tracing::info!(path = %path.display(), user = %to.name, "handed to the user that this process becomes");
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The folder that a file lies in.
