@@ -9,7 +9,7 @@ use std::time::Duration;
 use evenkeel::admin::events::EventsView;
 use evenkeel::admin::view::{Overview, PoolView};
 use evenkeel::admin::{self, AdminState, Asked, Exposition, Form, Names};
-use evenkeel::config::model::Breadth;
+use evenkeel::config::model::{Admin, Breadth, Role, Token, TokenSecret};
 use evenkeel::config::{self, Color, Source};
 use evenkeel::control::orders::{Around, Orders};
 use evenkeel::control::{Done, Life, Phase, ReloadRequest, Unchanged};
@@ -46,12 +46,21 @@ type = "tcp"
 port = 3306
 "#;
 
+fn tokens(text: Option<&str>) -> Vec<Token> {
+    let token = |text: &str| Token {
+        name: "only".into(),
+        role: Role::Operate,
+        secret: TokenSecret::Plain(text.into()),
+    };
+    text.map(token).into_iter().collect()
+}
+
 fn table(token: Option<&str>, backends: usize) -> Table {
     let backends = (1..=backends).map(|number| format!("{{ name = 'b{number}', address = '10.0.0.1:{number}' }}"));
     let text = CONFIGURATION.replace("BACKENDS", &backends.collect::<Vec<_>>().join(", "));
     let loaded = config::load(&Source::text(text)).map_err(|problems| problems.render(Color::Plain, ""));
     let mut config = loaded.unwrap().config;
-    config.admin.token = token.map(Into::into);
+    config.admin = Arc::new(Admin { tokens: tokens(token), ..Admin::clone(&config.admin) });
     let (evidence, _) = mpsc::unbounded_channel();
     Table::build(
         Arc::new(config),
@@ -77,6 +86,7 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         life: Arc::clone(&life),
     };
     let (orders, _) = Orders::start(around, None, None).unwrap();
+    let first = Arc::clone(&table.load().config.admin);
     let state = AdminState {
         table,
         life,
@@ -87,7 +97,9 @@ fn program(token: Option<&str>, backends: usize) -> Program {
         records: Arc::default(),
         load: evenkeel::server::load,
         reload,
-        first_token: token.map(Into::into),
+        first,
+        first_tls: None,
+        sinks: Arc::default(),
         started: Timestamp::from_second(1_700_000_000).unwrap(),
         version: "1.2.3",
     };

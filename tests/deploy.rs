@@ -499,8 +499,17 @@ fn the_debian_package_installs_keeps_what_was_edited_and_leaves_nothing() {
         "./usr/share/doc/evenkeel/copyright",
         "./usr/share/doc/evenkeel/changelog.gz",
         "./usr/share/doc/evenkeel/reference.toml",
+        "./usr/share/man/man1/evenkeel.1.gz",
+        "./usr/share/man/man1/evenkeel-status.1.gz",
+        "./usr/share/man/man1/evenkeel-import-nginx.1.gz",
+        "./usr/share/bash-completion/completions/evenkeel",
+        "./usr/share/zsh/vendor-completions/_evenkeel",
+        "./usr/share/fish/vendor_completions.d/evenkeel.fish",
     ] {
-        let line = listed.lines().find(|line| line.ends_with(file)).unwrap_or_else(|| panic!("no {file} in\n{listed}"));
+        let line = listed
+            .lines()
+            .find(|line| line.ends_with(&format!(" {file}")))
+            .unwrap_or_else(|| panic!("no {file} in\n{listed}"));
         assert!(line.contains(" root/root "), "{line}");
         let rights = if file.ends_with("bin/evenkeel") {
             "-rwxr-xr-x"
@@ -513,6 +522,8 @@ fn the_debian_package_installs_keeps_what_was_edited_and_leaves_nothing() {
     }
     let out = folder.path().join("out");
     done(Command::new("dpkg-deb").args(["--raw-extract", package]).arg(&out));
+    let page = done(Command::new("gzip").args(["-dc"]).arg(out.join("usr/share/man/man1/evenkeel-status.1.gz")));
+    assert!(page.contains(".SH NAME\nevenkeel\\-status \\- "), "{page}");
     let conffiles = fs::read_to_string(out.join("DEBIAN/conffiles")).unwrap();
     assert_eq!(conffiles, "/etc/evenkeel/evenkeel.toml\n");
     let unit = fs::read_to_string(out.join("usr/lib/systemd/system/evenkeel.service")).unwrap();

@@ -46,10 +46,13 @@ fn configurations_in_the_documents_load() {
     let ca = Authority::new("CA");
     let folder = ca.folder();
     std::fs::create_dir(folder.join("sites")).unwrap();
-    for file in ["web", "sites/more"] {
+    for file in ["web", "sites/more", "admin"] {
         ca.issue(file, &["web.example.com"]);
     }
     ca.revoke("ca.crl", &[], 30);
+    for name in ["grafana", "ann"] {
+        std::fs::write(folder.join(format!("{name}.token")), "a-token-that-is-long-enough").unwrap();
+    }
     let mut loaded = 0;
     for document in documents() {
         for (number, block) in toml_blocks(&read(&document)).into_iter().enumerate() {

@@ -139,3 +139,31 @@ fn a_real_browser_shows_pools_backends_and_events() {
     }
     assert!(!page.contains("no connection to the balancer"), "{page}");
 }
+
+#[test]
+fn a_real_browser_is_told_whom_it_shows_the_page_and_offers_that_one_no_orders() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, token) in [("reader", "the-token-of-a-reader"), ("operator", "the-token-of-an-operator")] {
+        std::fs::write(folder.path().join(name), token).expect("a file");
+    }
+    let (admin, front) = (support::process::free_address(), support::process::free_address());
+    // A browser that has a token in its hand, as far as the port can tell.
+    let lb = Process::start(&format!(
+        "[admin]\nbind = \"{admin}\"\ntokens = [\n  {{ name = 'grafana', role = 'read', file = '{0}/reader' }},\n  \
+         {{ name = 'ann', role = 'operate', file = '{0}/operator' }},\n]\n\
+         [listener.front]\nbind = '{front}'\npool = 'portal'\n\
+         request_headers = {{ set = {{ Authorization = 'Bearer the-token-of-a-reader' }} }}\n\
+         [pool.portal]\nbackends = ['{admin}']\n",
+        folder.path().display()
+    ));
+    let mut page = String::new();
+    eventually("the page is filled", Duration::from_mins(2), || {
+        page = seen_by_chromium(front);
+        page.contains("1 of 1 up")
+    });
+    assert!(page.contains("grafana (read)") && page.contains("data-role=\"read\""), "{page}");
+    let style = client::get(lb.admin(), "/page/page.css").text();
+    assert!(style.contains("body[data-role=\"read\"] .operate { display: none; }"), "{style}");
+    let buttons = page.split("<button").filter(|button| button.contains(">Order</button>"));
+    assert!(buttons.clone().count() > 0 && buttons.clone().all(|button| button.contains("class=\"operate\"")), "{page}");
+}

@@ -181,3 +181,31 @@ fn the_program_starts_reloads_and_stops() {
     assert!(program.stop().success(), "{}", program.stderr());
     assert!(process::run(&["version"]).status.success());
 }
+
+#[test]
+fn a_schema_is_held_to_the_letter() {
+    let document = serde_json::json!({ "schemas": { "inner": {
+        "type": "object", "properties": { "b": { "type": ["integer", "null"], "minimum": 1 } }, "required": ["b"],
+    } } });
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": { "a": { "const": "x" } },
+        "required": ["a"],
+        "$ref": "#/schemas/inner",
+    });
+    for (value, faults) in [
+        (serde_json::json!({ "a": "x", "b": 1 }), 0),
+        (serde_json::json!({ "a": "x", "b": null }), 0),
+        (serde_json::json!({ "a": "y", "b": 1 }), 1),
+        (serde_json::json!({ "a": "x", "b": 0 }), 1),
+        (serde_json::json!({ "a": "x", "b": "1" }), 1),
+        (serde_json::json!({ "a": "x" }), 1),
+        (serde_json::json!({ "a": "x", "b": 1, "c": 2 }), 1),
+        (serde_json::json!([]), 4),
+    ] {
+        let found = support::json_schema::faults(&document, &schema, &value);
+        assert_eq!(found.len(), faults, "{value}: {found:?}");
+    }
+    let unknown = serde_json::json!({ "pattern": "x" });
+    assert_eq!(support::json_schema::faults(&document, &unknown, &serde_json::json!("x")).len(), 1);
+}

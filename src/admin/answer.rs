@@ -5,37 +5,37 @@
 
 use std::sync::Arc;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
-};
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::header::{ALLOW, CONTENT_SECURITY_POLICY, ETAG, HeaderValue, REFERRER_POLICY};
+use hyper::{HeaderMap, Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::access::{self, Refusal};
+use super::audit::Deed;
+use super::callers::{Caller, Peer};
 use super::changes;
 use super::exposition::Asked;
 use super::generations::{self, Form};
-use super::live::{self, Body};
+use super::live;
 use super::page::{self, Asset};
 use super::place::{Place, decoded};
-use super::routes::{self, How, Missed, Route};
+use super::reply::{Answer, found, json, problem, refused, text, typed, with_type};
+use super::routes::{self, How, Missed, Right, Route};
+use super::whoami::whoami;
 use super::{
-    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, orders, records,
-    security, view, why,
+    AdminState, Desk, MAX_BODY_BYTES, MAX_CONFIG_BYTES, READ_TIMEOUT, drills, events, incidents, openapi, orders,
+    records, security, view, why,
 };
-use crate::control::orders::Refused;
+use crate::config::model::Role;
 use crate::control::{Done, Phase, ReloadRequest, Unchanged, Wanted, Who};
 use crate::health::State;
 
-type Answer = Response<Body>;
-
 /// Answers one request.
-pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
+pub(super) async fn answer(request: Request<Incoming>, peer: &Peer, desk: &Desk) -> Answer {
     let (route, place) = match routes::find(request.method(), request.uri().path()) {
         Ok(found) => found,
         Err(missed) => return nowhere(&missed),
@@ -48,18 +48,47 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
         Place::Index if page::is_wanted(request.headers()) => return page(Asset::Page),
         _ => {}
     }
-    let in_force = desk.state.table.load().config.admin.token.clone();
-    let token = in_force.or_else(|| desk.state.first_token.clone());
-    if let Err(refusal) = access::may_read(request.headers(), token.as_deref()) {
-        return refused(refusal);
+    let known = desk.callers.recognize(request.headers(), peer, &desk.state);
+    let name = known.as_ref().and_then(Caller::name);
+    if let Err(wait) = desk.pace.ask(desk.state.admin().rate.as_ref(), peer, name) {
+        return refused(Refusal::TooOften(wait));
+    }
+    let mut deed = Deed::new(&request, peer, &desk.audit, &desk.state);
+    let answer = attend(route, place, request, known, desk, &mut deed).await;
+    deed.end(answer.status());
+    answer
+}
+
+/// Answers whoever has to say who it is.
+async fn attend(
+    route: &Route,
+    place: Place,
+    request: Request<Incoming>,
+    known: Option<Caller>,
+    desk: &Desk,
+    deed: &mut Deed<'_>,
+) -> Answer {
+    let caller = match known {
+        Some(caller) => caller,
+        None => match desk.callers.identify(request.headers(), deed.peer, &desk.state).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refused(refusal),
+        },
+    };
+    deed.by(&caller);
+    if route.right == Right::Operate && !caller.may_operate() {
+        return refused(Refusal::Role);
     }
     if route.how == How::Post {
         return match access::may_act(request.headers()) {
-            Ok(()) => act(route, place, request, &desk.state).await,
+            Ok(()) => {
+                deed.begin();
+                act(route, place, request, caller, &desk.state, deed).await
+            }
             Err(refusal) => refused(refusal),
         };
     }
-    show(place, &request, desk).await
+    show(place, &request, caller, desk).await
 }
 
 fn nowhere(missed: &Missed) -> Answer {
@@ -74,10 +103,12 @@ fn nowhere(missed: &Missed) -> Answer {
 }
 
 /// Shows what there is at a place.
-async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer {
-    let (state, query) = (&desk.state, request.uri().query());
+async fn show(place: Place, request: &Request<Incoming>, caller: Caller, desk: &Desk) -> Answer {
+    let (state, query, role) = (&desk.state, request.uri().query(), caller.role);
     match place {
-        Place::Stream => live(desk),
+        Place::Stream => live(desk, caller),
+        Place::OpenApi => with_type("application/json", StatusCode::OK, openapi::DOCUMENT.clone()),
+        Place::WhoAmI => json(StatusCode::OK, &whoami(&caller, state)),
         Place::Live
         | Place::Ready
         | Place::Index
@@ -98,13 +129,20 @@ async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer 
         Place::Backend(pool, backend) => found(view::backend(state, &pool, &backend)),
         Place::Changes => json(StatusCode::OK, &records::changes(state)),
         Place::Security => apart(state, |state| json(StatusCode::OK, &security::report(state))).await,
-        Place::Configuration => apart(state, configuration).await,
+        Place::Configuration => apart(state, move |state| configuration(state, role)).await,
         Place::Generations => json(StatusCode::OK, &generations::history(state)),
-        Place::Generation(number) => apart(state, move |state| found(generations::generation(state, number))).await,
+        Place::Generation(number) => {
+            apart(state, move |state| found(generations::generation(state, number, role))).await
+        },
         Place::Difference(from, to) => apart(state, move |state| found(generations::difference(state, from, to))).await,
         Place::Overrides => json(StatusCode::OK, &orders::overview(&state.orders.standing(), &state.table.load())),
         Place::Events => match events::Wanted::of(query.unwrap_or_default(), decoded) {
-            Ok(wanted) => json(StatusCode::OK, &events::events(state, &wanted).await),
+            Ok(wanted) => tokio::select! {
+                // An event may be what ends it.
+                biased;
+                () = caller.revoked(Arc::clone(state)) => refused(Refusal::Token),
+                events = events::events(state, &wanted) => json(StatusCode::OK, &events),
+            },
             Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
         },
         Place::Incidents => match query.unwrap_or_default() {
@@ -120,7 +158,14 @@ async fn show(place: Place, request: &Request<Incoming>, desk: &Desk) -> Answer 
 }
 
 /// Does what is asked for at a place.
-async fn act(route: &Route, place: Place, request: Request<Incoming>, state: &Arc<AdminState>) -> Answer {
+async fn act(
+    route: &Route,
+    place: Place,
+    request: Request<Incoming>,
+    caller: Caller,
+    state: &Arc<AdminState>,
+    deed: &mut Deed<'_>,
+) -> Answer {
     let form = Form::of(request.headers());
     let only_over = match changes::only_over(request.headers()) {
         Ok(only_over) => only_over,
@@ -132,6 +177,9 @@ async fn act(route: &Route, place: Place, request: Request<Incoming>, state: &Ar
         Ok(body) => body,
         Err(answer) => return answer,
     };
+    if route.body != routes::Body::Configuration {
+        deed.say(&body);
+    }
     match place {
         Place::Reload => wished(state, Wanted::Files, &body, only_over).await,
         Place::Confirm => wished(state, Wanted::Confirmed, &body, only_over).await,
@@ -146,7 +194,7 @@ async fn act(route: &Route, place: Place, request: Request<Incoming>, state: &Ar
         Place::Probe(pool, backend) => found(why::probe(state, &pool, backend.as_deref()).await),
         Place::Drill(pool, backend) => match drills::wish(pool, backend, &body) {
             Ok(wish) => match drills::begin(state, wish) {
-                Ok(lines) => typed("application/x-ndjson", StatusCode::OK, live::lines(lines)),
+                Ok(lines) => typed("application/x-ndjson", StatusCode::OK, live::lines(lines, caller, state)),
                 Err(refused) => found(Err::<(), _>(refused)),
             },
             Err(fault) => problem(StatusCode::BAD_REQUEST, &fault),
@@ -157,16 +205,6 @@ async fn act(route: &Route, place: Place, request: Request<Incoming>, state: &Ar
         },
         // Nothing else acts.
         _ => problem(StatusCode::NOT_FOUND, "nothing is done here"),
-    }
-}
-
-/// What was found or done, or why not.
-fn found(found: Result<impl Serialize, Refused>) -> Answer {
-    match found {
-        Ok(value) => json(StatusCode::OK, &value),
-        Err(Refused::Unknown(what)) => problem(StatusCode::NOT_FOUND, &what),
-        Err(Refused::Conflict(what)) => problem(StatusCode::CONFLICT, &what),
-        Err(Refused::Stopping) => problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping"),
     }
 }
 
@@ -199,8 +237,8 @@ fn ready(state: &AdminState, query: Option<&str>) -> Answer {
     text(StatusCode::OK, "ready\n")
 }
 
-fn live(desk: &Desk) -> Answer {
-    match live::follow(&desk.state, &desk.streams) {
+fn live(desk: &Desk, caller: Caller) -> Answer {
+    match live::follow(&desk.state, &desk.streams, caller) {
         Some(body) => typed("text/event-stream", StatusCode::OK, body),
         None => problem(StatusCode::SERVICE_UNAVAILABLE, "too many follow already"),
     }
@@ -246,8 +284,8 @@ async fn plan(state: &Arc<AdminState>, body: &Bytes, form: Form) -> Answer {
 }
 
 /// What is in force, with its hash as the tag by which changes can be made over it alone.
-fn configuration(state: &AdminState) -> Answer {
-    let view = changes::in_force(state);
+fn configuration(state: &AdminState, role: Role) -> Answer {
+    let view = changes::in_force(state, role);
     let mut answer = json(StatusCode::OK, &view);
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.hash)) {
         answer.headers_mut().insert(ETAG, tag);
@@ -293,54 +331,4 @@ async fn grant(state: &AdminState, wanted: Wanted, who: Who, only_over: Option<V
         Ok(Err(Unchanged::Stale(why))) => problem(StatusCode::PRECONDITION_FAILED, &why),
         Err(_dropped) => problem(StatusCode::SERVICE_UNAVAILABLE, "the program is stopping"),
     }
-}
-
-fn refused(refusal: Refusal) -> Answer {
-    match refusal {
-        Refusal::Token => {
-            let mut answer = problem(StatusCode::UNAUTHORIZED, "a bearer token is needed (admin.token_file)");
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"evenkeel\""));
-            answer
-        }
-        Refusal::Host => problem(
-            StatusCode::FORBIDDEN,
-            "without a token this port answers only to localhost or an address as its Host; set admin.token_file",
-        ),
-        Refusal::Page => problem(
-            StatusCode::FORBIDDEN,
-            "send the header X-Evenkeel-Request: 1, so that no web page can do this in your name",
-        ),
-    }
-}
-
-fn problem(status: StatusCode, error: &str) -> Answer {
-    #[derive(Serialize)]
-    struct Problem<'e> {
-        error: &'e str,
-    }
-    json(status, &Problem { error })
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    let mut body = serde_json::to_vec(value).expect("views are plain values with string keys");
-    body.push(b'\n');
-    with_type("application/json", status, body.into())
-}
-
-fn text(status: StatusCode, body: &str) -> Answer {
-    with_type("text/plain; charset=utf-8", status, Bytes::copy_from_slice(body.as_bytes()))
-}
-
-fn with_type(content_type: &'static str, status: StatusCode, body: Bytes) -> Answer {
-    typed(content_type, status, Body::Left(Full::new(body)))
-}
-
-fn typed(content_type: &'static str, status: StatusCode, body: Body) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    answer
 }

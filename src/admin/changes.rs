@@ -5,12 +5,14 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::IF_MATCH;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generations::{FileView, GenerationView, seen, shown};
 use super::orders::{self, MAX_OWNER, MAX_REASON, OverrideView, line};
 use super::place::decoded;
 use super::{AdminState, generations};
+use crate::config::model::Role;
 use crate::control::guard::Guard;
 use crate::control::{Terms, Who};
 
@@ -20,7 +22,7 @@ const CONFIRM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const CONFIRM_MIN: Duration = Duration::from_secs(1);
 
 /// `GET /api/v1/configuration`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InForceView {
     /// The generation in force.
     pub generation: u64,
@@ -34,12 +36,13 @@ pub struct InForceView {
     pub taken_back: Option<TakenBackView>,
     /// Its texts as they are written, where they are kept.
     pub files: Vec<FileView>,
-    /// How many secrets are hidden in them; none where a token or a socket's rights keep strangers out.
+    /// How many secrets are hidden in them; none for who may operate, where a token or a socket's
+    /// rights keep strangers out.
     pub hidden: usize,
 }
 
 /// One layer of what is in force.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "layer", rename_all = "lowercase")]
 pub enum LayerView {
     /// What the files said when they were last read.
@@ -51,7 +54,7 @@ pub enum LayerView {
 }
 
 /// A change that waits for its confirmation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AwaitingView {
     /// Its number.
     pub generation: u64,
@@ -68,7 +71,7 @@ pub struct AwaitingView {
 }
 
 /// A change that was taken back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TakenBackView {
     /// Its number.
     pub generation: u64,
@@ -79,7 +82,7 @@ pub struct TakenBackView {
 }
 
 /// What a wish that was granted is answered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DoneView {
     /// For people.
     pub message: String,
@@ -102,12 +105,12 @@ pub(super) fn awaiting(state: &AdminState) -> Option<AwaitingView> {
     })
 }
 
-/// What is in force.
-pub(super) fn in_force(state: &AdminState) -> InForceView {
+/// What is in force, for somebody of this role.
+pub(super) fn in_force(state: &AdminState, role: Role) -> InForceView {
     let found = state.life.in_force();
     let number = found.generation().map_or(0, |generation| generation.number);
     let kept = state.history.find(number);
-    let (files, hidden) = shown(kept.and_then(|kept| kept.written).as_ref(), &state.table.load().config);
+    let (files, hidden) = shown(kept.and_then(|kept| kept.written).as_ref(), state, role);
     let table = state.table.load();
     let ordered = orders::overview(&state.orders.standing(), &table).overrides;
     let layers = found.files.iter().map(|it| LayerView::Files(seen(it)));
@@ -128,9 +131,9 @@ pub(super) fn in_force(state: &AdminState) -> InForceView {
 }
 
 /// The body of a wish: who wants it, and why.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhoBody {
+pub(super) struct WhoBody {
     owner: Option<String>,
     #[serde(default)]
     reason: String,
@@ -203,12 +206,12 @@ pub(super) fn only_over(headers: &HeaderMap) -> Result<Option<Vec<String>>, Stri
 
 /// Whether what is sent may take effect: it could run commands and read files in the name of the program.
 pub(super) fn may_send(state: &AdminState) -> Result<(), &'static str> {
-    if generations::is_guarded(&state.table.load().config) || state.first_token.is_some() {
+    if generations::is_guarded(state) {
         return Ok(());
     }
     Err(
         "everybody on this machine can reach this admin port, and a configuration can run commands and read files as this \
-         program: give [admin] a token_file, or bind = \"unix:/run/evenkeel/admin.sock\", to send one",
+         program: give [admin] a token_file or tokens, or bind = \"unix:/run/evenkeel/admin.sock\", to send one",
     )
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -30,7 +31,7 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 const LINES: usize = 8;
 
 /// The body of `POST /api/v1/pools/POOL/backends/BACKEND/drill`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DrillBody {
     /// `refuse`, `blackhole`, `slow` or `errors`.
@@ -54,7 +55,7 @@ pub struct DrillBody {
 }
 
 /// A line of the answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DrillLine {
     /// How far it is.
@@ -80,7 +81,7 @@ pub enum DrillLine {
 }
 
 /// What was counted since a drill began.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrillProgress {
     /// Seconds since its begin.
     pub elapsed_seconds: f64,

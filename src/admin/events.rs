@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use super::AdminState;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// `GET /api/v1/events`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsView {
     /// Oldest first.
     pub events: Vec<EventView>,
@@ -27,7 +28,7 @@ pub struct EventsView {
 }
 
 /// An event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventView {
     /// Its number, from 1 since the start.
     pub number: u64,

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::changes::{self, AwaitingView};
-use crate::config::model::{Config, Site};
+use crate::config::model::{Role, Site};
 use crate::config::{self, Color, Loaded, Problems, Reported, Source, Written, WrittenFile};
 use crate::control::history::{Generation, History};
 use crate::control::orders::Refused;
@@ -16,7 +17,7 @@ use crate::control::plan::{self, Masks, Plan, UnderWay};
 use crate::route::Table;
 
 /// `GET /api/v1/generations`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {
     /// The folder that they are kept in; absent: in memory only, until the program ends.
     pub kept_in: Option<String>,
@@ -30,7 +31,7 @@ pub struct HistoryView {
 }
 
 /// One generation.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct GenerationView {
     /// Its number.
     pub number: u64,
@@ -48,19 +49,20 @@ pub struct GenerationView {
 }
 
 /// `GET /api/v1/generations/N`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TextView {
     /// Which one.
     #[serde(flatten)]
     pub generation: GenerationView,
     /// Its texts as they are written, where they are kept.
     pub files: Vec<FileView>,
-    /// How many secrets are hidden in them; none where a token or a socket's rights keep strangers out.
+    /// How many secrets are hidden in them; none for who may operate, where a token or a socket's
+    /// rights keep strangers out.
     pub hidden: usize,
 }
 
 /// One text.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FileView {
     /// The file that it was read from.
     pub name: String,
@@ -69,7 +71,7 @@ pub struct FileView {
 }
 
 /// `POST /api/v1/plan`, `GET /api/v1/generations/A/diff/B`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlanView {
     /// Whether anything would change.
     pub changes_anything: bool,
@@ -83,7 +85,7 @@ pub struct PlanView {
 }
 
 /// Why a configuration cannot be used (409).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ProblemsView {
     /// For people.
     problems: String,
@@ -113,19 +115,19 @@ pub(super) fn find(history: &History, number: u64) -> Result<Generation, Refused
     })
 }
 
-/// One generation with its texts.
-pub(super) fn generation(state: &AdminState, number: u64) -> Result<TextView, Refused> {
+/// One generation with its texts, for somebody of this role.
+pub(super) fn generation(state: &AdminState, number: u64, role: Role) -> Result<TextView, Refused> {
     let found = find(&state.history, number)?;
-    let (files, hidden) = shown(found.written.as_ref(), &state.table.load().config);
+    let (files, hidden) = shown(found.written.as_ref(), state, role);
     Ok(TextView { generation: seen(&found), files, hidden })
 }
 
-/// Texts for whoever reads an admin port of this configuration, and how many secrets are hidden in them.
-pub(super) fn shown(written: Option<&Written>, config: &Config) -> (Vec<FileView>, usize) {
-    let is_guarded = is_guarded(config);
+/// Texts for somebody of this role, and how many secrets are hidden in them.
+pub(super) fn shown(written: Option<&Written>, state: &AdminState, role: Role) -> (Vec<FileView>, usize) {
+    let sees_secrets = role >= Role::Operate && is_guarded(state);
     let mut hidden = 0;
     let mut shown = |file: &WrittenFile| {
-        let (text, count) = if is_guarded { (file.text.clone(), 0) } else { config::without_secrets(&file.text) };
+        let (text, count) = if sees_secrets { (file.text.clone(), 0) } else { config::without_secrets(&file.text) };
         hidden += count;
         FileView { name: file.name.clone(), text }
     };
@@ -133,9 +135,10 @@ pub(super) fn shown(written: Option<&Written>, config: &Config) -> (Vec<FileView
     (files, hidden)
 }
 
-/// Whether only those read the admin port who may.
-pub(super) fn is_guarded(config: &Config) -> bool {
-    config.admin.token.is_some() || matches!(config.admin.bind, Some(Site::Unix(_)))
+/// Whether only those reach what is behind the admin port who may.
+pub(super) fn is_guarded(state: &AdminState) -> bool {
+    // The socket is of the start.
+    state.admin().asks() || matches!(state.first.bind, Some(Site::Unix(_)))
 }
 
 /// How a configuration is sent.

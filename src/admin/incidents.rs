@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
@@ -12,14 +13,14 @@ use crate::health::incident::{End, Incident};
 use crate::pool::incidents::{Numbered, toll};
 
 /// `GET /api/v1/incidents`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentsView {
     /// Oldest first; those that go on among them.
     pub incidents: Vec<IncidentView>,
 }
 
 /// An incident. Moments are RFC 3339; lengths of time begin with its first sign.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentView {
     /// Its number, from 1 since the start.
     pub number: u64,

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Frame};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::callers::Caller;
 use super::events::{EventsView, Wanted, events};
 use super::{AdminState, view};
 
@@ -31,9 +33,17 @@ const LASTS: Duration = Duration::from_secs(590);
 /// The body of an answer: whole, or what a follower gets.
 pub(super) type Body = Either<Full<Bytes>, Followed>;
 
-/// What comes for a follower; its end ends the task behind it.
-#[derive(Debug)]
-pub(super) struct Followed(mpsc::Receiver<Bytes>);
+/// What comes for a follower, for as long as it may come in; its end ends the task behind it.
+pub(super) struct Followed {
+    lines: mpsc::Receiver<Bytes>,
+    revoked: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl Followed {
+    fn new(lines: mpsc::Receiver<Bytes>, caller: Caller, state: &Arc<AdminState>) -> Self {
+        Self { lines, revoked: Box::pin(caller.revoked(Arc::clone(state))) }
+    }
+}
 
 impl hyper::body::Body for Followed {
     type Data = Bytes;
@@ -43,17 +53,20 @@ impl hyper::body::Body for Followed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        if self.revoked.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.lines.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
 /// A body of lines that come one after the other.
-pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Body {
-    Either::Right(Followed(lines))
+pub(super) fn lines(lines: mpsc::Receiver<Bytes>, caller: Caller, state: &Arc<AdminState>) -> Body {
+    Either::Right(Followed::new(lines, caller, state))
 }
 
-#[derive(Serialize)]
-struct News {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct News {
     /// Whether these are all that are kept, and not those since the last ones.
     fresh: bool,
     #[serde(flatten)]
@@ -61,15 +74,16 @@ struct News {
 }
 
 /// Begins to follow; none where too many do.
-pub(super) fn follow(state: &Arc<AdminState>, streams: &Arc<Semaphore>) -> Option<Body> {
+pub(super) fn follow(state: &Arc<AdminState>, streams: &Arc<Semaphore>, caller: Caller) -> Option<Body> {
     let place = Arc::clone(streams).try_acquire_owned().ok()?;
     let (sender, receiver) = mpsc::channel(1);
+    let body = lines(receiver, caller, state);
     let state = Arc::clone(state);
     tokio::spawn(async move {
         tell(&state, &sender).await;
         drop(place);
     });
-    Some(Either::Right(Followed(receiver)))
+    Some(body)
 }
 
 /// Tells everything, until nobody listens or it has lasted long enough.

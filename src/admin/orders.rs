@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::orders::{Done, Keeping, Standing, Want, Wish};
@@ -35,7 +36,7 @@ pub(super) enum Verb {
 }
 
 /// The body of an order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WishBody {
     /// Who orders it.
@@ -58,7 +59,8 @@ pub struct WishBody {
 }
 
 /// What became of an order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrderDoneView")]
 pub struct DoneView {
     /// In one sentence.
     pub message: String,
@@ -71,7 +73,7 @@ pub struct DoneView {
 }
 
 /// `GET /api/v1/overrides`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OverridesView {
     /// In the order in which they were said.
     pub overrides: Vec<OverrideView>,
@@ -82,7 +84,7 @@ pub struct OverridesView {
 }
 
 /// One order of an operator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OverrideView {
     /// The pool.
     pub pool: String,

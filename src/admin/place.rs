@@ -9,6 +9,8 @@ pub(super) enum Place {
     Index,
     Page(Asset),
     Stream,
+    WhoAmI,
+    OpenApi,
     Live,
     Ready,
     Metrics,

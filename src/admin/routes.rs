@@ -5,10 +5,23 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use hyper::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::orders::Verb;
+use super::changes::{self, InForceView};
+use super::drills::DrillLine;
+use super::events::EventsView;
+use super::generations::{HistoryView, PlanView, TextView};
+use super::incidents::IncidentsView;
+use super::live::News;
+use super::openapi::OpenApi;
+use super::orders::{self, OverridesView, Verb};
 use super::page::Asset;
 use super::place::{Place, decoded};
+use super::records::ChangesView;
+use super::security::SecurityView;
+use super::view::{BackendView, Overview, PoolView};
+use super::whoami::WhoView;
+use super::why::{PoolWhy, ProbesView, Why};
 
 /// A row of the table.
 pub(super) struct Route {
@@ -19,12 +32,15 @@ pub(super) struct Route {
     /// Which place that is; none where a word is not what it must be.
     place: fn(&Words<'_>) -> Option<Place>,
     /// Who may ask.
-    #[cfg_attr(not(test), expect(dead_code, reason = "who may ask is told apart by method until there are roles"))]
     pub(super) right: Right,
     /// What is sent there.
     pub(super) body: Body,
     /// What is there, in a line.
     pub(super) about: &'static str,
+    /// What comes back where all is well.
+    pub(super) says: Says,
+    /// What may be asked for behind a `?`, each key with what it means.
+    pub(super) query: &'static [(&'static str, &'static str)],
 }
 
 /// How a path is asked.
@@ -50,58 +66,117 @@ pub(super) enum Right {
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
-    /// Nothing, or a few words.
+    /// Nothing.
     None,
+    /// Who wants it, and why; or nothing.
+    Who,
     /// Whose order it is, and why.
     Order,
+    /// The same for a drill.
+    Drill,
     /// A whole configuration.
     Configuration,
 }
 
+impl Body {
+    fn is_order(self) -> bool {
+        matches!(self, Self::Order | Self::Drill)
+    }
+}
+
+/// The form of what is said, made from the type that says it.
+pub(super) type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+/// What comes back where all is well.
+pub(super) enum Says {
+    /// Text, or files, of these types.
+    Text(&'static [&'static str]),
+    /// JSON.
+    Json(Shape),
+    /// Of this type, piece by piece, each of one of these kinds.
+    Pieces(&'static str, &'static [(&'static str, Shape)]),
+}
+
+fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
 /// All of them. Of two rows that fit a path, the first one counts.
 pub(super) const ROUTES: &[Route] = &[
-    get("/", |_| Some(Place::Index), "this list; a browser gets a page"),
-    get("/page/{file}", |it| Asset::of(&it.name(0)).map(Place::Page), "a file of the page").open(),
-    get("/metrics", |_| Some(Place::Metrics), "for Prometheus"),
-    get("/livez", |_| Some(Place::Live), "200 while the program runs").open(),
+    get("/", |_| Some(Place::Index), "this list; a browser gets a page").text(&["text/plain", "text/html"]),
+    get("/page/{file}", |it| Asset::of(&it.name(0)).map(Place::Page), "a file of the page")
+        .open()
+        .text(&["text/css", "text/javascript", "image/svg+xml"]),
+    get("/metrics", |_| Some(Place::Metrics), "for Prometheus")
+        .text(&["text/plain", "application/openmetrics-text"])
+        .query(&[
+            ("format", "prometheus, openmetrics or haproxy"),
+            ("backends", "how much is said of each backend: all, brief or none"),
+        ]),
+    get("/livez", |_| Some(Place::Live), "200 while the program runs").open().text(&["text/plain"]),
     get(
         "/readyz",
         |_| Some(Place::Ready),
         "200 when it is ready for work, else 503; ?pool=NAME asks for a backend, too",
     )
-    .open(),
-    get("/healthz", |_| Some(Place::Ready), "the same as /readyz").open(),
-    get("/api/v1/pools", |_| Some(Place::Pools), "pools, backends and checks"),
-    get("/api/v1/pools/{pool}", |it| Some(Place::Pool(it.name(0))), "one pool"),
-    get("/api/v1/pools/{pool}/why", |it| Some(Place::PoolWhy(it.name(0))), "why its backends are what they are"),
-    get("/api/v1/pools/{pool}/backends/{backend}", |it| Some(Place::Backend(it.name(0), it.name(1))), "one backend"),
+    .open()
+    .text(&["text/plain"])
+    .query(&[("pool", "a pool that must have a backend that is up")]),
+    get("/healthz", |_| Some(Place::Ready), "the same as /readyz")
+        .open()
+        .text(&["text/plain"])
+        .query(&[("pool", "a pool that must have a backend that is up")]),
+    get("/api/v1/openapi.json", |_| Some(Place::OpenApi), "all of this as OpenAPI 3.1").says::<OpenApi>(),
+    get("/api/v1/whoami", |_| Some(Place::WhoAmI), "whom this port takes you for, and your role").says::<WhoView>(),
+    get("/api/v1/pools", |_| Some(Place::Pools), "pools, backends and checks").says::<Overview>(),
+    get("/api/v1/pools/{pool}", |it| Some(Place::Pool(it.name(0))), "one pool").says::<PoolView>(),
+    get("/api/v1/pools/{pool}/why", |it| Some(Place::PoolWhy(it.name(0))), "why its backends are what they are")
+        .says::<PoolWhy>(),
+    get("/api/v1/pools/{pool}/backends/{backend}", |it| Some(Place::Backend(it.name(0), it.name(1))), "one backend")
+        .says::<BackendView>(),
     get(
         "/api/v1/pools/{pool}/backends/{backend}/why",
         |it| Some(Place::Why(it.name(0), it.name(1))),
         "why it is what it is, with what the last probes saw",
-    ),
-    get("/api/v1/overrides", |_| Some(Place::Overrides), "what operators have ordered"),
+    )
+    .says::<Why>(),
+    get("/api/v1/overrides", |_| Some(Place::Overrides), "what operators have ordered").says::<OverridesView>(),
     get(
         "/api/v1/events",
         |_| Some(Place::Events),
         "what happened lately; ?after=NUMBER&run=RUN&wait=SECONDS follows, ?pool=NAME chooses",
-    ),
-    get("/api/v1/incidents", |_| Some(Place::Incidents), "failures of backends, in figures; ?pool=NAME chooses"),
-    get("/api/v1/changes", |_| Some(Place::Changes), "what reloads and upgrades meant for connections"),
-    get("/api/v1/security", |_| Some(Place::Security), "how well this process is protected, with remedies"),
-    get("/api/v1/live", |_| Some(Place::Stream), "pools and events as they change (server-sent events)"),
+    )
+    .says::<EventsView>()
+    .query(&[
+        ("after", "the number of the last event that was seen"),
+        ("run", "the run that this number is of, as the answer with it said"),
+        ("wait", "seconds to wait for an event where there is none, 30 at most"),
+        ("pool", "events of this pool, and those of no pool"),
+    ]),
+    get("/api/v1/incidents", |_| Some(Place::Incidents), "failures of backends, in figures; ?pool=NAME chooses")
+        .says::<IncidentsView>()
+        .query(&[("pool", "those of this pool")]),
+    get("/api/v1/changes", |_| Some(Place::Changes), "what reloads and upgrades meant for connections")
+        .says::<ChangesView>(),
+    get("/api/v1/security", |_| Some(Place::Security), "how well this process is protected, with remedies")
+        .says::<SecurityView>(),
+    get("/api/v1/live", |_| Some(Place::Stream), "pools and events as they change (server-sent events)")
+        .pieces("text/event-stream", &[("events", shape::<News>), ("overview", shape::<Overview>)]),
     get(
         "/api/v1/configuration",
         |_| Some(Place::Configuration),
         "what is in force, layer by layer; its ETag is for If-Match",
-    ),
-    get("/api/v1/generations", |_| Some(Place::Generations), "configurations that took effect"),
-    get("/api/v1/generations/{number}", |it| it.number(0).map(Place::Generation), "one of them, with its text"),
+    )
+    .says::<InForceView>(),
+    get("/api/v1/generations", |_| Some(Place::Generations), "configurations that took effect").says::<HistoryView>(),
+    get("/api/v1/generations/{number}", |it| it.number(0).map(Place::Generation), "one of them, with its text")
+        .says::<TextView>(),
     get(
         "/api/v1/generations/{from}/diff/{to}",
         |it| Some(Place::Difference(it.number(0)?, it.number(1)?)),
         "how the second differs from the first",
-    ),
+    )
+    .says::<PlanView>(),
     post(
         "/api/v1/reload",
         |_| Some(Place::Reload),
@@ -112,7 +187,13 @@ pub(super) const ROUTES: &[Route] = &[
         |_| Some(Place::Apply),
         "make this one take effect; ?confirm=60s&guard=errors<1%25,p99<2x&owner=me&reason=new+pool",
     )
-    .body(Body::Configuration),
+    .body(Body::Configuration)
+    .query(&[
+        ("confirm", "how long it waits for its confirmation before it is taken back, 1s to 24h"),
+        ("guard", "what must hold meanwhile"),
+        ("owner", "who wants it"),
+        ("reason", "why"),
+    ]),
     post("/api/v1/confirm", |_| Some(Place::Confirm), "the one that waits for its confirmation stays"),
     post("/api/v1/take-back", |_| Some(Place::TakeBack), "what was before it is in force again"),
     post("/api/v1/save", |_| Some(Place::Save), "what is in force is written into the file that it was started with"),
@@ -121,18 +202,23 @@ pub(super) const ROUTES: &[Route] = &[
         |_| Some(Place::Plan),
         "what a configuration would change: TOML, or JSON {\"files\": [{\"name\", \"path\", \"text\"}]}",
     )
-    .body(Body::Configuration),
+    .body(Body::Configuration)
+    .says::<PlanView>(),
     post(
         "/api/v1/generations/{number}/rollback",
         |it| it.number(0).map(Place::Rollback),
         "back to that one; {\"owner\": \"me\"}",
     ),
-    post("/api/v1/pools/{pool}/probe", |it| Some(Place::Probe(it.name(0), None)), "ask all checks of its backends now"),
+    post("/api/v1/pools/{pool}/probe", |it| Some(Place::Probe(it.name(0), None)), "ask all checks of its backends now")
+        .body(Body::None)
+        .says::<ProbesView>(),
     post(
         "/api/v1/pools/{pool}/backends/{backend}/probe",
         |it| Some(Place::Probe(it.name(0), Some(it.name(1)))),
         "ask its checks now",
-    ),
+    )
+    .body(Body::None)
+    .says::<ProbesView>(),
     order(
         "/api/v1/pools/{pool}/backends/{backend}/drain",
         |it| it.order(Verb::Drain),
@@ -163,7 +249,9 @@ pub(super) const ROUTES: &[Route] = &[
         "/api/v1/pools/{pool}/backends/{backend}/drill",
         |it| Some(Place::Drill(it.name(0), it.name(1))),
         "a fault in its way: {\"mode\": \"refuse\", \"for_seconds\": 30, \"abort_if\": \"errors > 0.1%\"}",
-    ),
+    )
+    .body(Body::Drill)
+    .pieces("application/x-ndjson", &[("line", shape::<DrillLine>)]),
     order(
         "/api/v1/pools/{pool}/promote",
         |it| Some(Place::Order(Verb::Promote, it.name(0), None)),
@@ -229,6 +317,22 @@ impl Route {
         Self { body, ..self }
     }
 
+    const fn says<T: JsonSchema>(self) -> Self {
+        Self { says: Says::Json(shape::<T>), ..self }
+    }
+
+    const fn text(self, types: &'static [&'static str]) -> Self {
+        Self { says: Says::Text(types), ..self }
+    }
+
+    const fn pieces(self, kind: &'static str, pieces: &'static [(&'static str, Shape)]) -> Self {
+        Self { says: Says::Pieces(kind, pieces), ..self }
+    }
+
+    const fn query(self, query: &'static [(&'static str, &'static str)]) -> Self {
+        Self { query, ..self }
+    }
+
     /// The open words of a path that has the form of this row.
     fn words<'p>(&self, path: &'p str) -> Option<Words<'p>> {
         let mut words = Vec::new();
@@ -271,15 +375,17 @@ impl How {
 }
 
 const fn get(path: &'static str, place: fn(&Words<'_>) -> Option<Place>, about: &'static str) -> Route {
-    Route { how: How::Get, path, place, right: Right::Read, body: Body::None, about }
+    let says = Says::Text(&["text/plain"]);
+    Route { how: How::Get, path, place, right: Right::Read, body: Body::None, about, says, query: &[] }
 }
 
 const fn post(path: &'static str, place: fn(&Words<'_>) -> Option<Place>, about: &'static str) -> Route {
-    Route { how: How::Post, path, place, right: Right::Operate, body: Body::None, about }
+    let says = Says::Json(shape::<changes::DoneView>);
+    Route { how: How::Post, path, place, right: Right::Operate, body: Body::Who, about, says, query: &[] }
 }
 
 const fn order(path: &'static str, place: fn(&Words<'_>) -> Option<Place>, about: &'static str) -> Route {
-    post(path, place, about).body(Body::Order)
+    post(path, place, about).body(Body::Order).says::<orders::DoneView>()
 }
 
 /// What `GET /` prints.
@@ -289,9 +395,9 @@ pub(super) static LIST: LazyLock<String> = LazyLock::new(|| {
     let chapters: [(&str, fn(&Route) -> bool); 3] = [
         ("", |route| route.how == How::Get && !route.path.starts_with("/page/")),
         ("\nThese take POST and the header X-Evenkeel-Request: 1\n", |route| {
-            route.how == How::Post && route.body != Body::Order
+            route.how == How::Post && !route.body.is_order()
         }),
-        (ORDERS, |route| route.body == Body::Order),
+        (ORDERS, |route| route.body.is_order()),
     ];
     for (title, belongs) in chapters {
         text.push_str(title);

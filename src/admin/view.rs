@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::Relaxed;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
@@ -18,12 +19,12 @@ use crate::config::model::{self, PoolIndex, ZoneIndex};
 use crate::control::Phase;
 use crate::control::orders::{Refused, Standing, find, find_pool};
 use crate::health::{Expression, Mode, State};
-use crate::metrics::{FAILURES, STATUS_CLASSES};
+use crate::metrics::{FAILURES, STATUS_CLASSES, bounds_micros};
 use crate::pool::{Backend, Override, Pool};
 use crate::route::Table;
 
 /// `GET /api/v1/pools`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     /// The program's version.
     pub version: String,
@@ -36,6 +37,9 @@ pub struct Overview {
     /// Whether that configuration is taken back unless somebody confirms it.
     #[serde(default)]
     pub awaiting: Option<AwaitingView>,
+    /// Upper bounds of `took` of pools, seconds, ascending.
+    #[serde(default, rename = "bounds_seconds")]
+    pub bounds: Vec<f64>,
     /// Listeners in the order of the configuration.
     pub listeners: Vec<ListenerView>,
     /// Pools in the order of the configuration.
@@ -47,7 +51,7 @@ pub struct Overview {
 }
 
 /// A listener.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerView {
     /// Its name.
     pub name: String,
@@ -65,7 +69,7 @@ pub struct ListenerView {
 }
 
 /// `GET /api/v1/pools/NAME`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolView {
     /// Its name.
     pub name: String,
@@ -87,6 +91,10 @@ pub struct PoolView {
     pub responses: BTreeMap<String, u64>,
     /// Requests and connections that failed, by cause; causes never seen are left out.
     pub failed: BTreeMap<String, u64>,
+    /// How many answers took up to each bound and longer than the one before it; then, those longer than all bounds. What
+    /// comes after the last one that is not zero is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took: Vec<u64>,
     /// Further attempts made.
     pub retries: u64,
     /// Requests that wait now, for a backend that serves or for a place at one that is full.
@@ -97,7 +105,7 @@ pub struct PoolView {
 
 /// A backend.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the JSON")]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendView {
     /// Its name.
     pub name: String,
@@ -157,7 +165,7 @@ pub struct BackendView {
 }
 
 /// What a check last said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckView {
     /// Its name.
     pub name: String,
@@ -183,6 +191,7 @@ pub fn overview(state: &AdminState) -> Overview {
         generation: table.generation,
         awaiting: changes::awaiting(state),
         uptime_seconds: (jiff::Timestamp::now() - state.started).total(jiff::Unit::Second).unwrap_or_default(),
+        bounds: bounds_micros().iter().map(|micros| *micros as f64 / 1e6).collect(),
         listeners: table.listeners.iter().map(|listener| listener_view(listener)).collect(),
         pools: table.pools.iter().map(|pool| pool_view(pool, &table, &around)).collect(),
         orders_warning: all.warning.filter(|_| !all.overrides.is_empty()),
@@ -259,6 +268,7 @@ fn pool_view(pool: &Pool, table: &Table, around: &Around<'_>) -> PoolView {
         backends_up: pool.backends.iter().filter(|backend| backend.state() == State::Up).count(),
         responses: seen(&STATUS_CLASSES, |at| pool.stats.sum(|it| &it.responses[at])),
         failed: seen(&FAILURES, |at| pool.stats.sum(|it| &it.failed[at])),
+        took: took(pool),
         retries: pool.stats.sum(|it| &it.retries),
         waiting: pool.waiting(),
         backends: pool
@@ -271,6 +281,17 @@ fn pool_view(pool: &Pool, table: &Table, around: &Around<'_>) -> PoolView {
             })
             .collect(),
     }
+}
+
+/// The answers of a pool by how long they took, without empty ones at the end.
+fn took(pool: &Pool) -> Vec<u64> {
+    let mut took = vec![0; bounds_micros().len() + 1];
+    for copy in pool.stats.copies() {
+        took.iter_mut().zip(&copy.response.buckets).for_each(|(sum, count)| *sum += count.get());
+    }
+    let used = took.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+    took.truncate(used);
+    took
 }
 
 fn backend_view(backend: &Backend, member: &model::Member, zone: Option<String>, around: &Around<'_>) -> BackendView {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
@@ -20,7 +21,7 @@ use crate::probe::transcript::{Event, Step, printable};
 use crate::probe::{CheckExplanation, Explanation, Kept, Probed, Report, by_hand};
 
 /// `GET /api/v1/pools/NAME/why`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolWhy {
     /// The pool's name.
     pub pool: String,
@@ -29,7 +30,7 @@ pub struct PoolWhy {
 }
 
 /// `GET /api/v1/pools/NAME/backends/NAME/why`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// The pool's name.
     pub pool: String,
@@ -76,7 +77,7 @@ pub struct Why {
 }
 
 /// A part of `healthy_when`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// What it asks for: `all`, `2 of`, `1 of`, `not`, or `check`.
     pub asks: String,
@@ -89,7 +90,7 @@ pub struct Node {
 }
 
 /// One check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckWhy {
     /// Its name.
     pub name: String,
@@ -116,7 +117,7 @@ pub struct CheckWhy {
 }
 
 /// What one probe found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportView {
     /// When the probe ended, RFC 3339.
     pub at: String,
@@ -137,7 +138,7 @@ pub struct ReportView {
 }
 
 /// One step of a probe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
     /// Since the probe began.
     pub at_seconds: f64,
@@ -154,7 +155,7 @@ pub struct StepView {
 }
 
 /// What traffic says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrafficWhy {
     /// Failures since the last success.
     pub failures_in_a_row: u32,
@@ -169,7 +170,7 @@ pub struct TrafficWhy {
 }
 
 /// Out because of what traffic saw.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EjectedWhy {
     /// For so long still.
     pub left_seconds: f64,
@@ -178,14 +179,14 @@ pub struct EjectedWhy {
 }
 
 /// `POST /api/v1/pools/NAME/probe` and `…/backends/NAME/probe`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbesView {
     /// One for each check of each backend.
     pub probes: Vec<ProbeView>,
 }
 
 /// A fresh answer to one check of a backend.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeView {
     /// The backend.
     pub backend: String,

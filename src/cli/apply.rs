@@ -1,7 +1,6 @@
 //! `evenkeel apply`, `confirm`, `take-back`: a configuration for a running evenkeel, kept only if somebody says so.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,12 @@ use hyper::Method;
 use serde::Serialize;
 
 use super::client::{AdminPort, encoded};
+use super::form::Form;
 use super::order::Owner;
 use super::plan::PATIENCE;
 use super::prove::Proof;
-use super::reload::accepted;
-use super::terminal::{complain, say};
-use super::{Ending, check, source};
+use super::reload::{accepted, said};
+use super::{Ending, source};
 
 /// How often it is asked what has become of the change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -53,9 +52,8 @@ impl Signed {
 
 #[derive(Debug, Args)]
 pub(super) struct Apply {
-    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
-    #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
+    #[command(flatten)]
+    named: source::Named,
     /// Take it back after this time, such as 60s, unless somebody confirms it
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     confirm: Option<Duration>,
@@ -87,14 +85,11 @@ pub(super) struct Confirm {
     port: AdminPort,
 }
 
-pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
-    let path = source::find(arguments.path.as_deref())?;
+pub(super) fn apply(arguments: &Apply, form: Form) -> anyhow::Result<Ending> {
+    let path = arguments.named.find()?;
     let written = match Source::Path(path.clone()).written() {
         Ok(written) => written,
-        Err(problems) => {
-            complain(&check::shown(&problems, ""));
-            return Ok(Ending::Bad);
-        }
+        Err(problems) => return Ok(form.at_fault(&problems, "")),
     };
     let Body { owner, reason } = arguments.signed.body();
     let mut query = format!("/api/v1/apply?owner={}&reason={}", encoded(&owner), encoded(&reason));
@@ -104,36 +99,49 @@ pub(super) fn apply(arguments: &Apply) -> anyhow::Result<Ending> {
     if let Some(guard) = &arguments.guard {
         query.extend(["&guard=", &encoded(&guard.to_string())]);
     }
-    let mut done = None;
-    let ending = arguments.prove.around(&arguments.port, || {
-        let answer = arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?;
-        done = serde_json::from_str::<DoneView>(&answer.body).ok();
-        accepted(answer)
-    })?;
-    let (Some(done), Some(time), Ending::Good) = (done, arguments.confirm, ending) else {
-        return if ending == Ending::Good { stays(arguments, &path) } else { Ok(ending) };
-    };
-    let until = Instant::now() + time;
-    let confirmed = if arguments.yes {
-        wait(arguments, &done, until.checked_sub(BEFORE_THE_END.min(time / 2)), None)?
-    } else if std::io::stdin().is_terminal() {
-        say("press Enter to keep it\n");
-        wait(arguments, &done, None, Some(&enter()))?
-    } else if arguments.save {
-        wait(arguments, &done, None, None)?
-    } else {
-        return Ok(Ending::Good);
-    };
-    if confirmed == Ending::Good { stays(arguments, &path) } else { Ok(confirmed) }
+    let change =
+        || accepted(arguments.port.post_over(&query, &written, arguments.only_over.as_deref(), PATIENCE)?, form);
+    let (done, proved) = arguments.prove.around(&arguments.port, change)?;
+    if form == Form::Words || done.is_none() || proved.has_failed() {
+        let ending = proved.said(done.as_ref(), form)?;
+        if ending != Ending::Good {
+            return Ok(ending);
+        }
+    }
+    let Some(done) = done else { return Ok(Ending::Bad) };
+    let Some(done) = decided(arguments, done, form)? else { return Ok(Ending::Bad) };
+    if form == Form::Json {
+        return proved.said(Some(&done), form);
+    }
+    if arguments.confirm.is_none() || arguments.yes || arguments.save || std::io::stdin().is_terminal() {
+        form.words(&if arguments.save { format!("{}\n", done.message.trim_end()) } else { advice(&path) });
+    }
+    Ok(Ending::Good)
 }
 
-/// It is to stay: saves it, or says how that is done.
-fn stays(arguments: &Apply, path: &std::path::Path) -> anyhow::Result<Ending> {
-    if arguments.save {
-        return accepted(arguments.port.post("/api/v1/save", &arguments.signed.body(), PATIENCE)?);
+/// Waits until it is to stay, where it has to be confirmed, and saves it where that is wanted: what was done last. Nothing
+/// where it was taken back, which has been said.
+fn decided(arguments: &Apply, done: DoneView, form: Form) -> anyhow::Result<Option<DoneView>> {
+    let is_asked = form == Form::Words && std::io::stdin().is_terminal();
+    let done = match arguments.confirm {
+        Some(time) if arguments.yes => {
+            let until = Instant::now() + time;
+            wait(arguments, &done, until.checked_sub(BEFORE_THE_END.min(time / 2)), None, form)?
+        }
+        Some(_) if is_asked => {
+            form.words("press Enter to keep it\n");
+            wait(arguments, &done, None, Some(&enter()), form)?
+        }
+        Some(_) if arguments.save => wait(arguments, &done, None, None, form)?,
+        // Nobody here confirms it.
+        Some(_) | None => Some(done),
+    };
+    match done {
+        Some(_) if arguments.save => {
+            accepted(arguments.port.post("/api/v1/save", &arguments.signed.body(), PATIENCE)?, form)
+        }
+        done => Ok(done),
     }
-    say(&advice(path));
-    Ok(Ending::Good)
 }
 
 /// How the files come to say the same.
@@ -163,7 +171,8 @@ fn wait(
     done: &DoneView,
     at: Option<Instant>,
     enter: Option<&Receiver<()>>,
-) -> anyhow::Result<Ending> {
+    form: Form,
+) -> anyhow::Result<Option<DoneView>> {
     let mut enter = enter;
     loop {
         let pressed = if let Some(receiver) = enter {
@@ -177,29 +186,33 @@ fn wait(
             enter = None;
         }
         if pressed.is_ok() || at.is_some_and(|at| Instant::now() >= at) {
-            return confirmed(&arguments.port, &arguments.signed.body());
+            let done = accepted(arguments.port.post("/api/v1/confirm", &arguments.signed.body(), PATIENCE)?, form)?;
+            form.words(&done.as_ref().map_or_else(String::new, |done| format!("{}\n", done.message.trim_end())));
+            return Ok(done);
         }
         let body = arguments.port.ask(Method::GET, "/api/v1/configuration", PATIENCE)?.good()?;
         let view: InForceView = serde_json::from_str(&body).context("the answer is not what an evenkeel says")?;
         if let Some(back) = view.taken_back.filter(|back| back.generation == done.generation) {
-            complain(&format!("generation {} was taken back: {}\n", back.generation, back.why));
-            return Ok(Ending::Bad);
+            form.refused(&format!("generation {} was taken back: {}", back.generation, back.why));
+            return Ok(None);
         }
         if view.awaiting.is_none() {
-            say(&format!("generation {} is confirmed\n", done.generation));
-            return Ok(Ending::Good);
+            let message = format!("generation {} is confirmed", done.generation);
+            form.words(&format!("{message}\n"));
+            return Ok(Some(DoneView { message, generation: done.generation, hash: done.hash.clone() }));
         }
     }
 }
 
-pub(super) fn confirm(arguments: &Confirm) -> anyhow::Result<Ending> {
-    confirmed(&arguments.port, &arguments.signed.body())
+pub(super) fn confirm(arguments: &Confirm, form: Form) -> anyhow::Result<Ending> {
+    confirmed(&arguments.port, &arguments.signed.body(), form)
 }
 
-fn confirmed(port: &AdminPort, body: &Body) -> anyhow::Result<Ending> {
-    accepted(port.post("/api/v1/confirm", body, PATIENCE)?)
+fn confirmed(port: &AdminPort, body: &Body, form: Form) -> anyhow::Result<Ending> {
+    said(accepted(port.post("/api/v1/confirm", body, PATIENCE)?, form)?.as_ref(), form)
 }
 
-pub(super) fn take_back(arguments: &Confirm) -> anyhow::Result<Ending> {
-    accepted(arguments.port.post("/api/v1/take-back", &arguments.signed.body(), PATIENCE)?)
+pub(super) fn take_back(arguments: &Confirm, form: Form) -> anyhow::Result<Ending> {
+    let answer = arguments.port.post("/api/v1/take-back", &arguments.signed.body(), PATIENCE)?;
+    said(accepted(answer, form)?.as_ref(), form)
 }

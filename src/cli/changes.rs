@@ -10,8 +10,8 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::AdminPort;
+use super::form::Form;
 use super::plan::PATIENCE;
-use super::terminal::say;
 use super::transcript::clean;
 
 #[derive(Debug, Args)]
@@ -19,24 +19,18 @@ pub(super) struct Arguments {
     /// So many of the last ones
     #[arg(value_name = "N", default_value_t = 10)]
     count: usize,
-    /// Print them as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
 
-pub(super) fn changes(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn changes(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let body = arguments.port.ask(Method::GET, "/api/v1/changes", PATIENCE)?.good()?;
     let mut view: ChangesView = serde_json::from_str(&body)?;
     let surplus = view.changes.len().saturating_sub(arguments.count);
     view.changes.drain(..surplus);
-    if arguments.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
-        return Ok(Ending::Good);
-    }
-    let text: String = view.changes.iter().map(told).collect();
-    say(if text.is_empty() { "nothing has changed since the start\n" } else { &text });
+    let words = || view.changes.iter().map(told).collect::<String>();
+    let nothing = "nothing has changed since the start\n";
+    form.say(&view, || if view.changes.is_empty() { nothing.to_owned() } else { words() })?;
     Ok(Ending::Good)
 }
 

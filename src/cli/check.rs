@@ -1,62 +1,69 @@
 //! `evenkeel check`: whether a configuration is good.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
-use evenkeel::config::{self, Problems, Source};
+use evenkeel::config::{self, Loaded, Problems, Source};
 use evenkeel::server;
+use serde_json::json;
 
-use super::probing::{self, Found};
+use super::form::Form;
+use super::probing;
 use super::terminal::{Paint, complain, say};
 use super::{Ending, source};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
-    #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
-    /// Print the problems as JSON
-    #[arg(long, conflicts_with = "probe")]
-    json: bool,
+    #[command(flatten)]
+    named: source::Named,
     /// Also ask every check once, from here, and say which backends would be up
     #[arg(long)]
     probe: bool,
 }
 
-pub(super) fn check(arguments: &Arguments) -> anyhow::Result<Ending> {
-    let path = source::find(arguments.path.as_deref())?;
+pub(super) fn check(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
+    let path = arguments.named.find()?;
     let loaded = server::load(&Source::Path(path.clone()));
-    if arguments.json {
-        let problems = match &loaded {
-            Ok(loaded) => &loaded.warnings,
-            Err(problems) => problems,
-        };
-        say(&format!("{}\n", serde_json::to_string_pretty(&problems.report())?));
-        return Ok(if loaded.is_ok() { Ending::Good } else { Ending::Bad });
-    }
-    match loaded {
-        Ok(loaded) => {
-            if !loaded.warnings.is_empty() {
-                complain(&shown(&loaded.warnings, "the configuration is good all the same"));
-            }
-            let config = &loaded.config;
-            let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
-            let (listeners, pools) = (many(config.listeners.len(), "listener"), many(config.pools.len(), "pool"));
-            let tests = match loaded.tests.len() {
-                0 => String::new(),
-                tests => format!(", {} passed", many(tests, "test")),
-            };
-            say(&format!("{} is good: {listeners}, {pools}, {}{tests}\n", path.display(), many(backends, "backend")));
-            if arguments.probe && probing::probe(config)? == Found::SomeDown {
-                return Ok(Ending::Bad);
-            }
-            Ok(Ending::Good)
+    let problems = match &loaded {
+        Ok(loaded) => &loaded.warnings,
+        Err(problems) => problems,
+    };
+    let probed = match &loaded {
+        Ok(loaded) if arguments.probe => Some(probing::probe(&loaded.config)?),
+        _ => None,
+    };
+    let ending = match &probed {
+        _ if loaded.is_err() => Ending::Bad,
+        Some(pools) if pools.iter().any(|pool| !pool.down.is_empty()) => Ending::Bad,
+        _ => Ending::Good,
+    };
+    match (form, &loaded) {
+        (Form::Json, _) if arguments.probe => {
+            form.say(&json!({ "problems": problems.report(), "pools": probed }), String::new)?;
         }
-        Err(problems) => {
-            complain(&shown(&problems, ""));
-            Ok(Ending::Bad)
+        (Form::Json, _) => form.say(&problems.report(), String::new)?,
+        (Form::Words, Err(problems)) => complain(&shown(problems, "")),
+        (Form::Words, Ok(loaded)) => {
+            praise(&path, loaded);
+            probed.iter().flatten().for_each(|pool| say(&pool.words(Paint::of_output())));
         }
     }
+    Ok(ending)
+}
+
+/// Says that it is good, and what there is in it.
+fn praise(path: &Path, loaded: &Loaded) {
+    if !loaded.warnings.is_empty() {
+        complain(&shown(&loaded.warnings, "the configuration is good all the same"));
+    }
+    let config = &loaded.config;
+    let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
+    let (listeners, pools) = (many(config.listeners.len(), "listener"), many(config.pools.len(), "pool"));
+    let tests = match loaded.tests.len() {
+        0 => String::new(),
+        tests => format!(", {} passed", many(tests, "test")),
+    };
+    say(&format!("{} is good: {listeners}, {pools}, {}{tests}\n", path.display(), many(backends, "backend")));
 }
 
 /// Problems for standard error, and what follows from them.

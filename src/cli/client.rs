@@ -1,6 +1,6 @@
 //! A client of the admin port, for the commands that speak to a running evenkeel.
 //!
-//! One request, one connection, plain HTTP: the admin port is on loopback or guarded by a token.
+//! One request, one connection; over TLS where the address begins with https://.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use evenkeel::config::model::{Site, UnixName};
+use evenkeel::config::model::{Identity, Site, UnixName, Verify};
+use evenkeel::config::pem;
 use evenkeel::net::connect::connect;
+use evenkeel::net::tls::{Client, Resume, Terms};
+use evenkeel::net::transport::Transport;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
-use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 const DEFAULT_PORT: u16 = 8404;
@@ -28,14 +31,23 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
 /// Where the admin port is and what opens it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct AdminPort {
-    /// The admin port: ADDRESS:PORT, http://HOST:PORT, or unix: and a path
+    /// The admin port: ADDRESS:PORT, http://HOST:PORT, https://HOST:PORT, or unix: and a path
     #[arg(long, env = "EVENKEEL_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8404")]
     admin: Location,
     /// A file with the bearer token of the admin port
     #[arg(long, env = "EVENKEEL_TOKEN_FILE", value_name = "PATH")]
     token_file: Option<PathBuf>,
+    /// Over https://: certificates of those who sign the port's; without it, those that the system trusts
+    #[arg(long, env = "EVENKEEL_CA", value_name = "PATH")]
+    ca: Option<PathBuf>,
+    /// Over https://: the certificate to show, with its key in --key or in the same file
+    #[arg(long, env = "EVENKEEL_CERT", value_name = "PATH")]
+    cert: Option<PathBuf>,
+    /// The key of --cert
+    #[arg(long, env = "EVENKEEL_KEY", value_name = "PATH", requires = "cert")]
+    key: Option<PathBuf>,
 }
 
 /// What came back.
@@ -45,15 +57,34 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// One request.
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    body: Bytes,
+    /// The hash that what is in force must have.
+    over: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, body: Bytes::new(), over: None }
+    }
+
+    fn post(path: &'a str, body: &impl Serialize) -> anyhow::Result<Self> {
+        Ok(Self { body: serde_json::to_vec(body)?.into(), ..Self::new(Method::POST, path) })
+    }
+}
+
 impl AdminPort {
     /// Sends one request and waits for the whole answer, at most `patience` long.
     pub(super) fn ask(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        self.send(method, path, Bytes::new(), None, patience)
+        self.send(Asked::new(method, path), patience)
     }
 
     /// Sends a value to a path that acts.
     pub(super) fn post(&self, path: &str, body: &impl Serialize, patience: Duration) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), None, patience)
+        self.send(Asked::post(path, body)?, patience)
     }
 
     /// The same, only where what is in force has this hash.
@@ -64,19 +95,12 @@ impl AdminPort {
         hash: Option<&str>,
         patience: Duration,
     ) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, serde_json::to_vec(body)?.into(), hash, patience)
+        self.send(Asked { over: hash, ..Asked::post(path, body)? }, patience)
     }
 
-    fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-        over: Option<&str>,
-        patience: Duration,
-    ) -> anyhow::Result<Answer> {
+    fn send(&self, asked: Asked<'_>, patience: Duration) -> anyhow::Result<Answer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        runtime.block_on(self.exchange(method, path, body, over, patience))
+        runtime.block_on(self.exchange(asked, patience))
     }
 
     /// The address that it is at; none where it is a socket of this machine.
@@ -88,26 +112,34 @@ impl AdminPort {
 
     /// The same as `ask`, for whoever has a runtime.
     pub(super) async fn asking(&self, method: Method, path: &str, patience: Duration) -> anyhow::Result<Answer> {
-        self.exchange(method, path, Bytes::new(), None, patience).await
+        self.exchange(Asked::new(method, path), patience).await
     }
 
-    async fn exchange(
+    /// The same as `post`, for whoever has a runtime.
+    pub(super) async fn posting(
         &self,
-        method: Method,
         path: &str,
-        body: Bytes,
-        over: Option<&str>,
+        body: &impl Serialize,
         patience: Duration,
     ) -> anyhow::Result<Answer> {
-        let mut request = Request::builder().method(method).uri(path);
-        if let Some(hash) = over {
-            request = request.header(IF_MATCH, format!("\"{hash}\""));
-        }
-        let exchange = exchange(&self.admin, request, self.token()?, body);
-        let asked = timeout(patience, exchange).await;
-        let answer = asked.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
+        self.exchange(Asked::post(path, body)?, patience).await
+    }
+
+    async fn exchange(&self, asked: Asked<'_>, patience: Duration) -> anyhow::Result<Answer> {
+        let whole = async {
+            let answer = request(self, asked, self.token()?).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
+            anyhow::Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        let answer = timeout(patience, whole).await;
+        let answer = answer.ok().with_context(|| format!("{} did not answer within {patience:?}", self.admin))??;
         if answer.status == StatusCode::UNAUTHORIZED {
-            bail!("{} asks for a token: give the file that holds it with --token-file", self.admin);
+            bail!(
+                "{} asks for a token: give the file that holds it with --token-file (or a certificate, --cert)",
+                self.admin
+            );
         }
         Ok(answer)
     }
@@ -118,21 +150,42 @@ impl AdminPort {
         &self,
         path: &str,
         body: &impl Serialize,
+        hear: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        self.lines(Asked::post(path, body)?, hear).await
+    }
+
+    /// The same for a path that only shows something.
+    pub(super) async fn listen(
+        &self,
+        path: &str,
+        hear: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Answer> {
+        self.lines(Asked::new(Method::GET, path), hear).await
+    }
+
+    async fn lines(
+        &self,
+        asked: Asked<'_>,
         mut hear: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<Answer> {
-        let body = serde_json::to_vec(body)?.into();
-        let asked = Request::builder().method(Method::POST).uri(path);
-        let mut answer = timeout(BEGIN_TIMEOUT, request(&self.admin, asked, self.token()?, body))
+        let mut answer = timeout(BEGIN_TIMEOUT, request(self, asked, self.token()?))
             .await
             .with_context(|| format!("{} did not answer within {BEGIN_TIMEOUT:?}", self.admin))??;
         let status = answer.status();
         let mut rest = Vec::new();
         while let Some(frame) = answer.frame().await {
             let frame = frame.context("the answer broke off: the balancer, or the way to it, is gone")?;
+            // What has come before has no end of a line in it.
+            let mut from = rest.len();
             rest.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success()) {
-                let line: Vec<u8> = rest.drain(..=end).collect();
+            if !status.is_success() {
+                continue;
+            }
+            while let Some(end) = rest[from..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=from + end).collect();
                 hear(String::from_utf8_lossy(&line).trim())?;
+                from = 0;
             }
         }
         Ok(Answer { status, body: String::from_utf8_lossy(&rest).into_owned() })
@@ -161,49 +214,78 @@ impl Answer {
     }
 }
 
-async fn exchange(admin: &Location, asked: Builder, token: Option<String>, body: Bytes) -> anyhow::Result<Answer> {
-    let answer = request(admin, asked, token, body).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
-}
-
 /// Asks, and gives the answer when it has begun.
-async fn request(
-    admin: &Location,
-    asked: Builder,
-    token: Option<String>,
-    body: Bytes,
-) -> anyhow::Result<Response<Incoming>> {
-    let missing = || format!("nothing answers at {admin}; is evenkeel running, and is its admin port there?");
-    let mut last = None;
-    let mut stream = None;
-    for site in admin.sites().await.with_context(missing)? {
-        match connect(&site, CONNECT_TIMEOUT).await {
-            Ok(connected) => {
-                stream = Some(connected);
-                break;
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    let stream = match (stream, last) {
-        (Some(stream), _) => stream,
-        (None, Some(error)) => return Err(error).with_context(missing),
-        (None, None) => bail!("{admin} has no address"),
+async fn request(port: &AdminPort, asked: Asked<'_>, token: Option<String>) -> anyhow::Result<Response<Incoming>> {
+    let admin = &port.admin;
+    let stream = connected(admin).await?;
+    let stream = match admin {
+        Location::Secure(host, _) => secured(port, host, stream).await?,
+        Location::Host(..) | Location::Unix(_) => Box::new(stream),
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = asked.header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
-    if !body.is_empty() {
+    let mut request = Request::builder().method(asked.method).uri(asked.path);
+    request = request.header(HOST, admin.host()).header("X-Evenkeel-Request", "1");
+    if !asked.body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(hash) = asked.over {
+        request = request.header(IF_MATCH, format!("\"{hash}\""));
     }
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Full::new(body)).context("the token has characters that a header cannot carry")?;
+    let request = request.body(Full::new(asked.body)).context("the token has characters that a header cannot carry")?;
     tokio::spawn(connection);
-    sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP"))
+    let what = if matches!(admin, Location::Secure(..)) { "" } else { "; if it speaks TLS, write https://" };
+    sender.send_request(request).await.with_context(|| format!("{admin} speaks no HTTP{what}"))
+}
+
+async fn connected(admin: &Location) -> anyhow::Result<Transport> {
+    let missing = || format!("nothing answers at {admin}; is evenkeel running, and is its admin port there?");
+    let mut last = None;
+    for site in admin.sites().await.with_context(missing)? {
+        match connect(&site, CONNECT_TIMEOUT).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) => Err(error).with_context(missing),
+        None => bail!("{admin} has no address"),
+    }
+}
+
+/// A connection, whatever it goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// The same over TLS, with our certificate where there is one.
+async fn secured(port: &AdminPort, host: &str, stream: Transport) -> anyhow::Result<Box<dyn Stream>> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let verify = match &port.ca {
+        None => Verify::System,
+        Some(path) => {
+            let roots = pem::certificates(&read(path)?);
+            Verify::Roots(roots.with_context(|| format!("{} holds no certificate", path.display()))?)
+        }
+    };
+    let identity = match &port.cert {
+        None => None,
+        Some(path) => {
+            let key = port.key.as_ref().unwrap_or(path);
+            let chain = pem::certificates(&read(path)?);
+            Some(Identity {
+                chain: chain.with_context(|| format!("{} holds no certificate", path.display()))?,
+                key: pem::key(&read(key)?).with_context(|| format!("{} holds no key", key.display()))?,
+            })
+        }
+    };
+    let protocols = ["http/1.1".into()];
+    let terms = Terms { identity: identity.as_ref(), protocols: &protocols, ..Terms::new(&verify, Resume::Never) };
+    let client = Client::on(host, &terms).map_err(anyhow::Error::msg)?;
+    let agreed = client.handshake(stream).await;
+    let agreed = agreed.with_context(|| format!("no TLS with {}; --ca says whom to trust", port.admin))?;
+    Ok(Box::new(agreed))
 }
 
 /// What a path or query may carry as it is; everything else as `%41`.
@@ -218,6 +300,8 @@ pub(super) fn encoded(text: &str) -> String {
 enum Location {
     /// A host and a port.
     Host(String, u16),
+    /// The same over TLS.
+    Secure(String, u16),
     /// A socket of this machine.
     Unix(UnixName),
 }
@@ -226,7 +310,7 @@ impl Location {
     /// Where to connect, in this order.
     async fn sites(&self) -> std::io::Result<Vec<Site>> {
         match self {
-            Self::Host(host, port) => {
+            Self::Host(host, port) | Self::Secure(host, port) => {
                 Ok(tokio::net::lookup_host((host.as_str(), *port)).await?.map(Site::Ip).collect())
             }
             Self::Unix(name) => Ok(vec![Site::Unix(name.clone())]),
@@ -237,6 +321,7 @@ impl Location {
     fn host(&self) -> String {
         match self {
             Self::Host(..) => self.to_string(),
+            Self::Secure(host, port) => Self::Host(host.clone(), *port).to_string(),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -247,6 +332,7 @@ impl fmt::Display for Location {
         match self {
             Self::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Secure(host, port) => write!(f, "https://{}", Self::Host(host.clone(), *port)),
             Self::Unix(name) => name.fmt(f),
         }
     }
@@ -259,8 +345,11 @@ impl FromStr for Location {
         if text.starts_with("unix:") || text.starts_with(['/', '@']) {
             return text.parse().map(Self::Unix);
         }
-        if text.starts_with("https://") {
-            return Err("the admin port speaks plain HTTP: write http://".to_owned());
+        if let Some(rest) = text.strip_prefix("https://") {
+            return match format!("http://{rest}").parse()? {
+                Self::Host(host, port) => Ok(Self::Secure(host, port)),
+                other => Ok(other),
+            };
         }
         let rest = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
         let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -310,9 +399,22 @@ mod tests {
             let read = text.parse::<Location>();
             assert_eq!(read, Ok(Location::Host(host.to_owned(), port)), "{text}");
         }
+        assert_eq!("https://[::1]:9".parse(), Ok(Location::Secure("::1".to_owned(), 9)));
+        assert_eq!("https://lb".parse::<Location>().unwrap().to_string(), "https://lb:8404");
         assert!(matches!("unix:/run/admin.sock".parse(), Ok(Location::Unix(_))));
         assert_eq!("[::1]:1".parse::<Location>().unwrap().to_string(), "[::1]:1");
-        for text in ["", "http://", "https://lb:1", "lb:http", "lb:0", "lb:70000", "a b:1", "user@lb:1", "lb/path:1"] {
+        for text in [
+            "",
+            "http://",
+            "https://",
+            "https://http://lb",
+            "lb:http",
+            "lb:0",
+            "lb:70000",
+            "a b:1",
+            "user@lb:1",
+            "lb/path:1",
+        ] {
             assert!(text.parse::<Location>().is_err(), "{text}");
         }
     }

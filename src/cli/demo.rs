@@ -21,7 +21,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Ending, serve, terminal};
+use super::form::Form;
+use super::{Ending, serve};
+use serde_json::json;
 
 const NAMES: [&str; 3] = ["red", "green", "blue"];
 
@@ -38,13 +40,18 @@ struct Stage {
     switch: SocketAddr,
 }
 
-pub(super) fn demo(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn demo(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let stage = set_up()?;
     let (listen, admin) = (free(arguments.listen), free(SocketAddr::from(([127, 0, 0, 1], 8404))));
     let text = configuration(&stage, listen, admin);
     let read: Arc<serve::Read> =
         Arc::new(move || config::load(&Source::Text { name: "demo".into(), text: text.clone() }));
-    serve::until_stopped(read, || Ok(Start::default()), |server| terminal::say(&tour(&stage, server)))
+    serve::until_stopped(
+        read,
+        || Ok(Start::default()),
+        |server| form.say(&places(&stage, server), || tour(&stage, server)),
+        form,
+    )
 }
 
 /// The address, or one with a free port when its own is in use.
@@ -68,6 +75,15 @@ fn configuration(stage: &Stage, listen: SocketAddr, admin: SocketAddr) -> String
          [pool.demo.check.health]\ntype = \"http\"\npath = \"/health\"\ninterval = \"1s\"\nfall = 2\nrise = 2\n",
         backends.concat()
     )
+}
+
+/// Where everything is, for programs.
+fn places(stage: &Stage, server: &Server) -> serde_json::Value {
+    let mut places = serve::places(server);
+    let at = |(name, address): (&&str, &SocketAddr)| json!({ "name": name, "address": address.to_string() });
+    places["backends"] = NAMES.iter().zip(&stage.backends).map(at).collect();
+    places["switch"] = json!(stage.switch.to_string());
+    places
 }
 
 fn tour(stage: &Stage, server: &Server) -> String {
@@ -119,18 +135,25 @@ async fn play() -> anyhow::Result<Stage> {
     let mut backends = Vec::new();
     let mut running = Vec::new();
     for (index, name) in NAMES.into_iter().enumerate() {
-        let wanted = free(SocketAddr::from(([127, 0, 0, 1], 9001 + u16::try_from(index)?)));
-        let listener = TcpListener::bind(wanted).await?;
+        let listener = listen(9001 + u16::try_from(index)?).await?;
         let address = listener.local_addr()?;
         let (on, told) = watch::channel(true);
         tokio::spawn(backend(name, address, listener, told));
         backends.push(address);
         running.push((name, on));
     }
-    let listener = TcpListener::bind(free(SocketAddr::from(([127, 0, 0, 1], 9000)))).await?;
+    let listener = listen(9000).await?;
     let switch = listener.local_addr()?;
     tokio::spawn(switchboard(listener, Arc::new(Mutex::new(running))));
     Ok(Stage { backends, switch })
+}
+
+/// At this port, or at a free one when it is in use.
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_in_use) => TcpListener::bind(("127.0.0.1", 0)).await,
+    }
 }
 
 /// A backend: serves while it is on, is gone while it is off.

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use evenkeel::admin::view::BackendView;
 use hyper::Method;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Ending;
 use super::client::AdminPort;
+use super::form::Form;
 use super::order::Of;
 use super::status::span;
-use super::terminal::{complain, say};
 
 /// How often the backend is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -50,21 +51,21 @@ impl Patience {
 }
 
 /// Waits until the backend may be stopped, and tells how far it is.
-pub(super) fn wait(port: &AdminPort, of: &Of, patience: &Patience) -> anyhow::Result<Ending> {
+pub(super) fn wait(port: &AdminPort, of: &Of, patience: &Patience, form: Form) -> anyhow::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
-            ending = until_drained(port, of, patience) => ending,
+            ending = until_drained(port, of, patience, form) => ending,
             _ = interrupt.recv() => {
-                complain(&format!("not waiting any more; {of} stays in drain: `evenkeel ready {of}` takes that back\n"));
-                Ok(Ending::Bad)
+                let words = format!("not waiting any more; {of} stays in drain: `evenkeel ready {of}` takes that back");
+                Ok(form.refused(&words))
             }
         }
     })
 }
 
-async fn until_drained(port: &AdminPort, of: &Of, patience: &Patience) -> anyhow::Result<Ending> {
+async fn until_drained(port: &AdminPort, of: &Of, patience: &Patience, form: Form) -> anyhow::Result<Ending> {
     let before = look_at(port, of).await?.cut;
     let (mut last, mut last_said) = (String::new(), Instant::now());
     let mut safe_before = false;
@@ -73,33 +74,40 @@ async fn until_drained(port: &AdminPort, of: &Of, patience: &Patience) -> anyhow
         match judge(&view, before, patience.begun.elapsed(), patience.deadline) {
             // Twice: a worker may have had it in its hands at the first look.
             Look::Safe(cut) if safe_before => {
-                let cut = match cut {
-                    0 => String::new(),
-                    1 => "; 1 session was cut".to_owned(),
-                    cut => format!("; {cut} sessions were cut"),
-                };
-                say(&format!("{of} may be stopped now, after {}{cut}\n", span(patience.begun.elapsed().as_secs_f64())));
-                return Ok(Ending::Good);
+                return safe(of, cut, patience.begun.elapsed(), form);
             }
             Look::Safe(_) => safe_before = true,
             Look::Open(words) => {
                 safe_before = false;
                 if words != last || last_said.elapsed() >= SAY_EVERY {
-                    say(&format!("{words}\n"));
+                    form.words(&format!("{words}\n"));
                     (last, last_said) = (words, Instant::now());
                 }
             }
             Look::TakenBack => {
-                complain(&format!("{of} is {} and in drain no more: somebody took it back\n", view.state));
-                return Ok(Ending::Bad);
+                let words = format!("{of} is {} and in drain no more: somebody took it back", view.state);
+                return Ok(form.refused(&words));
             }
             Look::Stuck(words) => {
-                complain(&format!("{of} cannot be stopped yet: {words} after its deadline\n"));
-                return Ok(Ending::Bad);
+                return Ok(form.refused(&format!("{of} cannot be stopped yet: {words} after its deadline")));
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+fn safe(of: &Of, cut: u64, waited: Duration, form: Form) -> anyhow::Result<Ending> {
+    let waited_seconds = waited.as_secs_f64();
+    let done = json!({
+        "pool": &of.pool, "backend": &of.backend, "may_be_stopped": true, "cut": cut, "waited_seconds": waited_seconds,
+    });
+    let cut = match cut {
+        0 => String::new(),
+        1 => "; 1 session was cut".to_owned(),
+        cut => format!("; {cut} sessions were cut"),
+    };
+    form.say(&done, || format!("{of} may be stopped now, after {}{cut}\n", span(waited_seconds)))?;
+    Ok(Ending::Good)
 }
 
 async fn look_at(port: &AdminPort, of: &Of) -> anyhow::Result<BackendView> {

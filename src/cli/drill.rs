@@ -12,6 +12,7 @@ use evenkeel::config;
 
 use super::Ending;
 use super::client::AdminPort;
+use super::form::Form;
 use super::incidents::length;
 use super::order::{Of, Owner};
 use super::terminal::{Ink, Paint, complain, say};
@@ -45,9 +46,6 @@ pub(super) struct Arguments {
     /// Even if nobody else of the pool is up
     #[arg(long)]
     force: bool,
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -77,7 +75,7 @@ impl Mode {
 
 const USUAL_DELAY: Duration = Duration::from_secs(1);
 
-pub(super) fn drill(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn drill(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let slow = arguments.mode == Mode::Slow;
     let delay = arguments.delay.or(slow.then_some(USUAL_DELAY));
     let body = DrillBody {
@@ -91,20 +89,20 @@ pub(super) fn drill(arguments: &Arguments) -> anyhow::Result<Ending> {
         force: arguments.force,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(watch(arguments, &body))
+    runtime.block_on(watch(arguments, &body, form))
 }
 
-async fn watch(arguments: &Arguments, body: &DrillBody) -> anyhow::Result<Ending> {
+async fn watch(arguments: &Arguments, body: &DrillBody, form: Form) -> anyhow::Result<Ending> {
     let path = format!("{}/drill", arguments.of.path());
     let mut last = None;
     let mut ended = None;
     let answer = {
         let following = arguments.port.follow(&path, body, |line| {
-            if arguments.json {
+            if form == Form::Json {
                 say(&format!("{line}\n"));
             }
             let heard = serde_json::from_str(line).context("the answer is not what an evenkeel says")?;
-            hear(arguments, heard, &mut last, &mut ended);
+            hear(arguments, heard, &mut last, &mut ended, form);
             Ok(())
         });
         tokio::select! {
@@ -138,7 +136,13 @@ async fn watch(arguments: &Arguments, body: &DrillBody) -> anyhow::Result<Ending
 }
 
 /// Says what a line says.
-fn hear(arguments: &Arguments, line: DrillLine, last: &mut Option<DrillProgress>, ended: &mut Option<String>) {
+fn hear(
+    arguments: &Arguments,
+    line: DrillLine,
+    last: &mut Option<DrillProgress>,
+    ended: &mut Option<String>,
+    form: Form,
+) {
     let (of, paint) = (&arguments.of, Paint::of_output());
     let text = match line {
         DrillLine::Progress(progress) => {
@@ -157,9 +161,7 @@ fn hear(arguments: &Arguments, line: DrillLine, last: &mut Option<DrillProgress>
             report(&because, &counted, incident.as_deref())
         }
     };
-    if !arguments.json {
-        say(&text);
-    }
+    form.words(&text);
 }
 
 fn counted(progress: &DrillProgress) -> String {

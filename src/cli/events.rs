@@ -12,6 +12,7 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::{AdminPort, encoded};
+use super::form::Form;
 use super::terminal::{Ink, Paint, complain, say};
 use super::transcript::clean;
 
@@ -29,9 +30,6 @@ pub(super) struct Arguments {
     /// Only events of this pool, and those that concern none
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -43,9 +41,9 @@ struct Seen {
     last: u64,
 }
 
-pub(super) fn events(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn events(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let mut seen = Seen::default();
-    show(&ask(arguments, &seen, 0)?, &mut seen, arguments)?;
+    show(&ask(arguments, &seen, 0)?, &mut seen, form)?;
     let mut gone = false;
     if !arguments.follow {
         return Ok(Ending::Good);
@@ -56,7 +54,7 @@ pub(super) fn events(arguments: &Arguments) -> anyhow::Result<Ending> {
                 if std::mem::replace(&mut gone, false) {
                     complain("evenkeel: it answers again\n");
                 }
-                show(&view, &mut seen, arguments)?;
+                show(&view, &mut seen, form)?;
             }
             Err(error) => {
                 if !std::mem::replace(&mut gone, true) {
@@ -76,14 +74,14 @@ fn ask(arguments: &Arguments, seen: &Seen, wait: u64) -> anyhow::Result<EventsVi
     serde_json::from_str(&body).context("the answer is not what an evenkeel says")
 }
 
-fn show(view: &EventsView, seen: &mut Seen, arguments: &Arguments) -> anyhow::Result<()> {
+fn show(view: &EventsView, seen: &mut Seen, form: Form) -> anyhow::Result<()> {
     if seen.run.as_ref().is_some_and(|run| *run != view.run) {
         complain("evenkeel: it has been started anew\n");
     } else if view.missed > 0 && seen.run.is_some() {
         complain(&format!("evenkeel: {} events went by too fast to be kept\n", view.missed));
     }
     for event in &view.events {
-        if arguments.json {
+        if form == Form::Json {
             say(&format!("{}\n", serde_json::to_string(event)?));
         } else {
             say(&line(event, Paint::of_output()));

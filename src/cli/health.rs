@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
+use serde_json::json;
 
 use super::Ending;
 use super::client::{AdminPort, encoded};
-use super::terminal::say;
+use super::form::Form;
 
 /// Shorter than the second or two that orchestrators give a health command.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -21,12 +22,13 @@ pub(super) struct Arguments {
     pool: Option<String>,
 }
 
-pub(super) fn health(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn health(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let path = match &arguments.pool {
         Some(pool) => format!("/readyz?pool={}", encoded(pool)),
         None => "/readyz".to_owned(),
     };
     let answer = arguments.port.ask(Method::GET, &path, PATIENCE)?;
-    say(&answer.body);
-    Ok(if answer.status.is_success() { Ending::Good } else { Ending::Bad })
+    let (is_ready, said) = (answer.status.is_success(), answer.body.trim_end());
+    form.say(&json!({ "ready": is_ready, "answer": said }), || format!("{said}\n"))?;
+    Ok(if is_ready { Ending::Good } else { Ending::Bad })
 }

@@ -11,16 +11,14 @@ use hyper::Method;
 use super::Ending;
 use super::apply::Signed;
 use super::client::AdminPort;
+use super::form::Form;
 use super::plan::{self, PATIENCE};
-use super::reload::accepted;
+use super::reload::{accepted, said};
 use super::terminal::{complain, say};
 use super::transcript::clean;
 
 #[derive(Debug, Args)]
 pub(super) struct History {
-    /// Print it as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -33,9 +31,6 @@ pub(super) struct Show {
     /// Print its text alone, such as into a file
     #[arg(long, conflicts_with = "json")]
     text: bool,
-    /// Print it as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -48,9 +43,6 @@ pub(super) struct Diff {
     /// The number of the other
     #[arg(value_name = "B")]
     to: u64,
-    /// Print it as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -66,13 +58,17 @@ pub(super) struct Rollback {
     port: AdminPort,
 }
 
-pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
+pub(super) fn history(arguments: &History, form: Form) -> anyhow::Result<Ending> {
     let body = arguments.port.ask(Method::GET, "/api/v1/generations", PATIENCE)?.good()?;
     let view: HistoryView = serde_json::from_str(&body)?;
-    if arguments.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
-        return Ok(Ending::Good);
+    form.say(&view, || listed(&view))?;
+    if form == Form::Words && view.kept_in.is_none() {
+        complain("kept in memory only, until the program ends: the configuration names no state_file\n");
     }
+    Ok(Ending::Good)
+}
+
+fn listed(view: &HistoryView) -> String {
     let mut text = String::new();
     for one in &view.generations {
         let mark = if one.number == view.current { '*' } else { ' ' };
@@ -84,11 +80,7 @@ pub(super) fn history(arguments: &History) -> anyhow::Result<Ending> {
     if let Some(waiting) = &view.awaiting {
         text.push_str(&waits(waiting));
     }
-    say(&text);
-    if view.kept_in.is_none() {
-        complain("kept in memory only, until the program ends: the configuration names no state_file\n");
-    }
-    Ok(Ending::Good)
+    text
 }
 
 /// Who wanted it, and why.
@@ -134,23 +126,22 @@ fn layers(view: &InForceView) -> String {
     text
 }
 
-pub(super) fn show(arguments: &Show) -> anyhow::Result<Ending> {
+pub(super) fn show(arguments: &Show, form: Form) -> anyhow::Result<Ending> {
     let view = if let Some(number) = arguments.number {
         text_of(&arguments.port, number)?
     } else {
         let body = arguments.port.ask(Method::GET, "/api/v1/configuration", PATIENCE)?.good()?;
         let view: InForceView = serde_json::from_str(&body)?;
-        if arguments.json {
-            say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
-            return Ok(Ending::Good);
+        if form == Form::Json || !arguments.text {
+            form.say(&view, || layers(&view))?;
         }
-        if !arguments.text {
-            say(&layers(&view));
+        if form == Form::Json {
+            return Ok(Ending::Good);
         }
         text_of(&arguments.port, view.generation)?
     };
-    if arguments.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
+    if form == Form::Json {
+        form.say(&view, String::new)?;
         return Ok(Ending::Good);
     }
     let one = &view.generation;
@@ -181,20 +172,20 @@ fn text_of(port: &AdminPort, number: u64) -> anyhow::Result<TextView> {
     Ok(serde_json::from_str(&body)?)
 }
 
-pub(super) fn diff(arguments: &Diff) -> anyhow::Result<Ending> {
+pub(super) fn diff(arguments: &Diff, form: Form) -> anyhow::Result<Ending> {
     let path = format!("/api/v1/generations/{}/diff/{}", arguments.from, arguments.to);
-    plan::shown(arguments.port.ask(Method::GET, &path, PATIENCE)?, arguments.json)
+    plan::shown(arguments.port.ask(Method::GET, &path, PATIENCE)?, form)
 }
 
-pub(super) fn rollback(arguments: &Rollback) -> anyhow::Result<Ending> {
+pub(super) fn rollback(arguments: &Rollback, form: Form) -> anyhow::Result<Ending> {
     let number = arguments.number;
     let path = format!("/api/v1/generations/{number}/rollback");
     let answer = arguments.port.post(&path, &arguments.signed.body(), PATIENCE)?;
-    let ending = accepted(answer)?;
-    if ending != Ending::Good {
-        return Ok(ending);
-    }
-    if let Some(advice) = advice(&text_of(&arguments.port, number)?) {
+    let Some(done) = accepted(answer, form)? else { return Ok(Ending::Bad) };
+    said(Some(&done), form)?;
+    if form == Form::Words
+        && let Some(advice) = advice(&text_of(&arguments.port, number)?)
+    {
         say(&advice);
     }
     Ok(Ending::Good)

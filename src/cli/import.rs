@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use evenkeel::config::import::{Imported, haproxy, nginx, uchiwa};
+use evenkeel::config::import::{Imported, Lost, haproxy, nginx, uchiwa};
+use serde_json::json;
 
 use super::Ending;
-use super::terminal::{complain, say};
+use super::form::Form;
+use super::terminal::complain;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,24 +46,24 @@ struct Peer {
     output: Option<PathBuf>,
 }
 
-pub(super) fn import(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn import(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     match &arguments.from {
         From::Uchiwa { files, output } => {
             let imported = uchiwa::import_files(files)?;
-            hand_over(output.as_deref(), &imported.toml)?;
-            for note in &imported.notes {
-                complain(&format!("note: {note}\n"));
+            hand_over(output.as_deref(), &imported.toml, json!({ "notes": &imported.notes }), form)?;
+            if form == Form::Words {
+                imported.notes.iter().for_each(|note| complain(&format!("note: {note}\n")));
             }
         }
         From::Haproxy(peer) => {
             let text = read(&peer.file)?;
             let named = |name: &str| named(&peer.file, name);
-            report(&haproxy::import(&peer.file.display().to_string(), &text, &named), peer.output.as_deref())?;
+            report(&haproxy::import(&peer.file.display().to_string(), &text, &named), peer.output.as_deref(), form)?;
         }
         From::Nginx(peer) => {
             let text = read(&peer.file)?;
             let include = |pattern: &str| included(&peer.file, pattern);
-            report(&nginx::import(&peer.file.display().to_string(), &text, &include), peer.output.as_deref())?;
+            report(&nginx::import(&peer.file.display().to_string(), &text, &include), peer.output.as_deref(), form)?;
         }
     }
     Ok(Ending::Good)
@@ -100,8 +102,13 @@ fn read(path: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn report(imported: &Imported, output: Option<&Path>) -> anyhow::Result<()> {
-    hand_over(output, &imported.toml)?;
+fn report(imported: &Imported, output: Option<&Path>, form: Form) -> anyhow::Result<()> {
+    let lost = |it: &Lost| json!({ "file": &it.file, "line": it.line, "what": &it.what, "why": &it.why });
+    let beside = json!({ "lost": imported.lost.iter().map(lost).collect::<Vec<_>>() });
+    hand_over(output, &imported.toml, beside, form)?;
+    if form == Form::Json {
+        return Ok(());
+    }
     for lost in &imported.lost {
         complain(&format!("{}:{}: {}: {}\n", lost.file, lost.line, lost.what, lost.why));
     }
@@ -114,12 +121,15 @@ fn report(imported: &Imported, output: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn hand_over(output: Option<&Path>, toml: &str) -> anyhow::Result<()> {
+/// The configuration where it is wanted; a program is told what else there is to say in the same value.
+fn hand_over(output: Option<&Path>, toml: &str, mut beside: serde_json::Value, form: Form) -> anyhow::Result<()> {
     if let Some(path) = output {
-        return write(path, toml);
+        write(path, toml)?;
+        beside["written"] = json!(path.display().to_string());
+    } else {
+        beside["toml"] = json!(toml);
     }
-    say(toml);
-    Ok(())
+    form.say(&beside, || if output.is_some() { String::new() } else { toml.to_owned() })
 }
 
 /// Its passwords are for nobody else: the file is its owner's alone.

@@ -9,6 +9,7 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::{AdminPort, encoded};
+use super::form::Form;
 use super::terminal::{Grid, Ink, Paint, Side, say};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,17 +19,14 @@ pub(super) struct Arguments {
     /// Only incidents of this pool
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
-    /// As the API gives them
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
 
-pub(super) fn incidents(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn incidents(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let pool = arguments.pool.as_ref().map_or_else(String::new, |pool| format!("?pool={}", encoded(pool)));
     let body = arguments.port.ask(Method::GET, &format!("/api/v1/incidents{pool}"), PATIENCE)?.good()?;
-    if arguments.json {
+    if form == Form::Json {
         say(&body);
         return Ok(Ending::Good);
     }

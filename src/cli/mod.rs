@@ -1,21 +1,25 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 done, 1 it did not work (a configuration with problems, a refused reload, not ready), 2 the command
-//! line itself is wrong, or `plan` and `diff` found differences. What was asked for goes to standard output, everything else to standard error.
+//! line itself is wrong, or `plan` and `diff` found differences. What was asked for goes to standard output, everything else
+//! to standard error; every command has an answer for programs, too (`form`).
 
 mod apply;
 mod changes;
 mod check;
 mod client;
+mod completions;
 mod demo;
 mod doctor;
 mod drained;
 mod drill;
 mod events;
+mod form;
 mod health;
 mod history;
 mod import;
 mod incidents;
+mod man;
 mod order;
 mod pcapng;
 mod plan;
@@ -31,13 +35,16 @@ mod serve;
 mod source;
 mod status;
 mod terminal;
+mod token;
+mod top;
 mod transcript;
 mod version;
 mod why;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use form::Form;
 
 /// How a command ended that did what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +57,19 @@ enum Ending {
     Differs,
 }
 
+/// What the program is called.
+const NAME: &str = "evenkeel";
+
 /// A health-checking load balancer for dashboards, portals and databases.
 #[derive(Debug, Parser)]
-#[command(name = "evenkeel", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = NAME, version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "Try `evenkeel demo` first; it needs no file.")]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
+    /// Answer in JSON: one value, or one a line from a command that goes on telling
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +87,8 @@ enum Command {
     Security(security::Arguments),
     /// Show the pools and backends of a running evenkeel
     Status(status::Arguments),
+    /// Watch pools and backends live, and give orders, in a terminal
+    Top(top::Arguments),
     /// Say why a backend is up or down: the verdict, the checks, what their last probes saw
     Why(why::Arguments),
     /// Ask the checks of a running evenkeel now
@@ -122,62 +137,74 @@ enum Command {
     Preset(preset::Arguments),
     /// Print every option with its default and its meaning, or those of a name
     Reference(reference::Arguments),
+    /// Make a token for the admin port, with the hash of it that the balancer keeps
+    Token(token::Arguments),
     /// Ask a running evenkeel whether it is ready; for container health checks
     Health(health::Arguments),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Arguments),
+    /// Write the pages of the manual, one for each command
+    Man(man::Arguments),
     /// Print the version
     Version,
 }
 
+/// The command line as it may be.
+fn grammar() -> clap::Command {
+    CommandLine::command()
+}
+
 /// Reads the command line, does what it says and says how that ended.
 pub(crate) fn start() -> ExitCode {
-    let command = match CommandLine::try_parse() {
-        Ok(line) => line.command,
-        Err(error) => {
-            // A closed terminal is nobody to tell.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return form::misread(&error),
     };
-    let ended = match command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Check(arguments) => check::check(&arguments),
-        Command::Demo(arguments) => demo::demo(&arguments),
-        Command::Doctor(arguments) => doctor::doctor(&arguments),
-        Command::Security(arguments) => security::security(&arguments),
-        Command::Status(arguments) => status::status(&arguments),
-        Command::Why(arguments) => why::why(&arguments),
-        Command::Probe(arguments) => probe::probe(&arguments),
-        Command::Events(arguments) => events::events(&arguments),
-        Command::Incidents(arguments) => incidents::incidents(&arguments),
-        Command::Drain(arguments) => order::drain(&arguments),
-        Command::Maintenance(arguments) => order::maintenance(&arguments),
-        Command::Ready(arguments) => order::ready(&arguments),
-        Command::Weight(arguments) => order::weight(&arguments),
-        Command::Promote(arguments) => order::promote(&arguments),
-        Command::Demote(arguments) => order::demote(&arguments),
-        Command::Drill(arguments) => drill::drill(&arguments),
-        Command::Reload(arguments) => reload::reload(&arguments),
-        Command::Plan(arguments) => plan::plan(&arguments),
-        Command::Apply(arguments) => apply::apply(&arguments),
-        Command::Confirm(arguments) => apply::confirm(&arguments),
-        Command::TakeBack(arguments) => apply::take_back(&arguments),
-        Command::Changes(arguments) => changes::changes(&arguments),
-        Command::History(arguments) => history::history(&arguments),
-        Command::Show(arguments) => history::show(&arguments),
-        Command::Diff(arguments) => history::diff(&arguments),
-        Command::Rollback(arguments) => history::rollback(&arguments),
-        Command::Import(arguments) => import::import(&arguments),
-        Command::Preset(arguments) => preset::preset(&arguments),
-        Command::Reference(arguments) => reference::reference(&arguments),
-        Command::Health(arguments) => health::health(&arguments),
-        Command::Version => version::version(),
+    let form = Form::of(line.json);
+    let ended = match line.command {
+        Command::Run(arguments) => run::run(&arguments, form),
+        Command::Check(arguments) => check::check(&arguments, form),
+        Command::Demo(arguments) => demo::demo(&arguments, form),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, form),
+        Command::Security(arguments) => security::security(&arguments, form),
+        Command::Status(arguments) => status::status(&arguments, form),
+        Command::Top(arguments) => top::top(&arguments, form),
+        Command::Why(arguments) => why::why(&arguments, form),
+        Command::Probe(arguments) => probe::probe(&arguments, form),
+        Command::Events(arguments) => events::events(&arguments, form),
+        Command::Incidents(arguments) => incidents::incidents(&arguments, form),
+        Command::Drain(arguments) => order::drain(&arguments, form),
+        Command::Maintenance(arguments) => order::maintenance(&arguments, form),
+        Command::Ready(arguments) => order::ready(&arguments, form),
+        Command::Weight(arguments) => order::weight(&arguments, form),
+        Command::Promote(arguments) => order::promote(&arguments, form),
+        Command::Demote(arguments) => order::demote(&arguments, form),
+        Command::Drill(arguments) => drill::drill(&arguments, form),
+        Command::Reload(arguments) => reload::reload(&arguments, form),
+        Command::Plan(arguments) => plan::plan(&arguments, form),
+        Command::Apply(arguments) => apply::apply(&arguments, form),
+        Command::Confirm(arguments) => apply::confirm(&arguments, form),
+        Command::TakeBack(arguments) => apply::take_back(&arguments, form),
+        Command::Changes(arguments) => changes::changes(&arguments, form),
+        Command::History(arguments) => history::history(&arguments, form),
+        Command::Show(arguments) => history::show(&arguments, form),
+        Command::Diff(arguments) => history::diff(&arguments, form),
+        Command::Rollback(arguments) => history::rollback(&arguments, form),
+        Command::Import(arguments) => import::import(&arguments, form),
+        Command::Preset(arguments) => preset::preset(&arguments, form),
+        Command::Reference(arguments) => reference::reference(&arguments, form),
+        Command::Token(arguments) => token::token(&arguments, form),
+        Command::Health(arguments) => health::health(&arguments, form),
+        Command::Completions(arguments) => completions::completions(&arguments, form),
+        Command::Man(arguments) => man::man(&arguments, form),
+        Command::Version => version::version(form),
     };
     match ended {
         Ok(Ending::Good) => ExitCode::SUCCESS,
         Ok(Ending::Bad) => ExitCode::FAILURE,
         Ok(Ending::Differs) => ExitCode::from(2),
         Err(error) => {
-            terminal::complain(&format!("evenkeel: {error:#}\n"));
+            form.failed(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -185,7 +212,6 @@ pub(crate) fn start() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     use super::*;

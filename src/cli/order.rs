@@ -8,9 +8,10 @@ use evenkeel::admin::orders::{DoneView, WishBody};
 use evenkeel::config;
 
 use super::Ending;
-use super::client::{AdminPort, encoded};
+use super::client::{AdminPort, Answer, encoded};
 use super::drained::{self, Patience};
-use super::terminal::{Ink, Paint, complain, say};
+use super::form::Form;
+use super::terminal::{Ink, Paint, complain};
 
 /// The state file is written while this waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -184,54 +185,110 @@ impl Terms {
     }
 }
 
-pub(super) fn drain(arguments: &Drain) -> anyhow::Result<Ending> {
+pub(super) fn drain(arguments: &Drain, form: Form) -> anyhow::Result<Ending> {
     let body = WishBody { deadline_seconds: arguments.deadline.map(|it| it.as_secs_f64()), ..arguments.terms.body() };
-    order(&arguments.port, &format!("{}/drain", arguments.of.path()), &body)?;
-    if arguments.wait {
-        return drained::wait(&arguments.port, &arguments.of, &Patience::of(arguments.deadline));
+    let path = format!("{}/drain", arguments.of.path());
+    if !arguments.wait {
+        return order(&arguments.port, &path, &body, form);
     }
-    Ok(Ending::Good)
+    let done = ordered(&arguments.port, &path, &body)?;
+    if form == Form::Words {
+        said(&done, form)?;
+    }
+    drained::wait(&arguments.port, &arguments.of, &Patience::of(arguments.deadline), form)
 }
 
-pub(super) fn maintenance(arguments: &Maintenance) -> anyhow::Result<Ending> {
-    order(&arguments.port, &format!("{}/maintenance", arguments.of.path()), &arguments.terms.body())
+pub(super) fn maintenance(arguments: &Maintenance, form: Form) -> anyhow::Result<Ending> {
+    order(&arguments.port, &format!("{}/maintenance", arguments.of.path()), &arguments.terms.body(), form)
 }
 
-pub(super) fn ready(arguments: &Ready) -> anyhow::Result<Ending> {
-    order(&arguments.port, &format!("{}/ready", arguments.of.path()), &arguments.owner.body())
+pub(super) fn ready(arguments: &Ready, form: Form) -> anyhow::Result<Ending> {
+    order(&arguments.port, &format!("{}/ready", arguments.of.path()), &arguments.owner.body(), form)
 }
 
-pub(super) fn weight(arguments: &Weight) -> anyhow::Result<Ending> {
+pub(super) fn weight(arguments: &Weight, form: Form) -> anyhow::Result<Ending> {
     let body = WishBody { percent: arguments.percent, reset: arguments.reset, ..arguments.terms.body() };
-    order(&arguments.port, &format!("{}/weight", arguments.of.path()), &body)
+    order(&arguments.port, &format!("{}/weight", arguments.of.path()), &body, form)
 }
 
-pub(super) fn promote(arguments: &Promote) -> anyhow::Result<Ending> {
+pub(super) fn promote(arguments: &Promote, form: Form) -> anyhow::Result<Ending> {
     let body = WishBody { reset: arguments.reset, ..arguments.terms.body() };
     let pool = encoded(&arguments.pool);
     let path = match &arguments.backend {
         Some(backend) => format!("/api/v1/pools/{pool}/backends/{}/promote", encoded(backend)),
         None => format!("/api/v1/pools/{pool}/promote"),
     };
-    order(&arguments.port, &path, &body)
+    order(&arguments.port, &path, &body, form)
 }
 
-pub(super) fn demote(arguments: &Demote) -> anyhow::Result<Ending> {
+pub(super) fn demote(arguments: &Demote, form: Form) -> anyhow::Result<Ending> {
     let of = Of { pool: arguments.pool.clone(), backend: arguments.backend.clone() };
-    order(&arguments.port, &format!("{}/demote", of.path()), &arguments.terms.body())
+    order(&arguments.port, &format!("{}/demote", of.path()), &arguments.terms.body(), form)
 }
 
-fn order(port: &AdminPort, path: &str, body: &WishBody) -> anyhow::Result<Ending> {
-    let answer = port.post(path, body, PATIENCE)?;
-    if answer.status.is_client_error() {
-        let refused = answer.good();
-        let Err(refused) = refused else { bail!("nothing was ordered") };
-        bail!("refused: {refused}");
+/// What `top` may order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Drain,
+    Ready,
+    Maintenance,
+    /// Percent; a whole weight is no order.
+    Weight(u16),
+}
+
+impl Verb {
+    /// What it is to a backend, whose name follows.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Drain => "drain".to_owned(),
+            Self::Ready => "take back drain and maintenance of".to_owned(),
+            Self::Maintenance => "maintenance for".to_owned(),
+            Self::Weight(100) => "the whole weight for".to_owned(),
+            Self::Weight(percent) => format!("{percent}% of the weight for"),
+        }
     }
-    let done: DoneView = serde_json::from_str(&answer.good()?).context("the answer is not what an evenkeel says")?;
-    say(&format!("{}\n", done.message));
-    for note in &done.notes {
-        complain(&format!("{} {note}\n", Ink::Yellow.on("note:", Paint::of_errors())));
+}
+
+/// Orders something of a backend, for whoever has a runtime; what was done, with what there is to know beside it.
+pub(super) async fn wished(port: &AdminPort, of: &Of, verb: Verb, owner: String) -> anyhow::Result<String> {
+    let mut body = WishBody { owner, ..WishBody::default() };
+    let word = match verb {
+        Verb::Drain => "drain",
+        Verb::Ready => "ready",
+        Verb::Maintenance => "maintenance",
+        Verb::Weight(percent) => {
+            body.reset = percent == 100;
+            body.percent = (percent != 100).then_some(percent);
+            "weight"
+        }
+    };
+    let done = granted(port.posting(&format!("{}/{word}", of.path()), &body, PATIENCE).await?)?;
+    Ok([vec![done.message], done.notes].concat().join("; "))
+}
+
+fn order(port: &AdminPort, path: &str, body: &WishBody, form: Form) -> anyhow::Result<Ending> {
+    said(&ordered(port, path, body)?, form)
+}
+
+fn ordered(port: &AdminPort, path: &str, body: &WishBody) -> anyhow::Result<DoneView> {
+    granted(port.post(path, body, PATIENCE)?)
+}
+
+fn granted(answer: Answer) -> anyhow::Result<DoneView> {
+    let is_refused = answer.status.is_client_error();
+    let body = match answer.good() {
+        Err(why) if is_refused => bail!("refused: {why}"),
+        body => body?,
+    };
+    serde_json::from_str(&body).context("the answer is not what an evenkeel says")
+}
+
+fn said(done: &DoneView, form: Form) -> anyhow::Result<Ending> {
+    form.say(done, || format!("{}\n", done.message))?;
+    if form == Form::Words {
+        for note in &done.notes {
+            complain(&format!("{} {note}\n", Ink::Yellow.on("note:", Paint::of_errors())));
+        }
     }
     Ok(Ending::Good)
 }

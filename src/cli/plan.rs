@@ -1,6 +1,5 @@
 //! `evenkeel plan`: what a configuration would change in a running evenkeel, in words, before it does.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,54 +9,46 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::client::{AdminPort, Answer};
-use super::terminal::{complain, say};
-use super::{Ending, check, source};
+use super::form::Form;
+use super::terminal::complain;
+use super::{Ending, source};
 
 /// Names of certificates are read while this waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
-    #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
-    /// Print it as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    named: source::Named,
     #[command(flatten)]
     port: AdminPort,
 }
 
-pub(super) fn plan(arguments: &Arguments) -> anyhow::Result<Ending> {
-    let path = source::find(arguments.path.as_deref())?;
+pub(super) fn plan(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
+    let path = arguments.named.find()?;
     let written = match Source::Path(path).written() {
         Ok(written) => written,
-        Err(problems) => {
-            complain(&check::shown(&problems, ""));
-            return Ok(Ending::Bad);
-        }
+        Err(problems) => return Ok(form.at_fault(&problems, "")),
     };
     let answer = arguments.port.post("/api/v1/plan", &written, PATIENCE)?;
     if answer.status == StatusCode::CONFLICT {
-        return refused(&answer, arguments.json);
+        return refused(&answer, form);
     }
-    shown(answer, arguments.json)
+    shown(answer, form)
 }
 
 /// What a plan or a difference says.
-pub(super) fn shown(answer: Answer, json: bool) -> anyhow::Result<Ending> {
+pub(super) fn shown(answer: Answer, form: Form) -> anyhow::Result<Ending> {
     let body = answer.good()?;
     let view: PlanView = serde_json::from_str(&body)?;
-    if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&view)?));
-    } else {
+    if form == Form::Words {
         complain(&view.warnings);
-        say(&view.plan.to_string());
     }
+    form.say(&view, || view.plan.to_string())?;
     Ok(if view.changes_anything { Ending::Differs } else { Ending::Good })
 }
 
-fn refused(answer: &Answer, json: bool) -> anyhow::Result<Ending> {
+fn refused(answer: &Answer, form: Form) -> anyhow::Result<Ending> {
     #[derive(Deserialize)]
     struct Refused {
         problems: String,
@@ -65,10 +56,6 @@ fn refused(answer: &Answer, json: bool) -> anyhow::Result<Ending> {
     }
 
     let Refused { problems, reported } = serde_json::from_str(&answer.body)?;
-    if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&reported)?));
-    } else {
-        complain(&format!("{}\n", problems.trim_end()));
-    }
+    form.at_fault_by(&problems, &reported);
     Ok(Ending::Bad)
 }

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use anyhow::bail;
 use clap::Args;
 use evenkeel::config::PRESETS;
+use serde_json::json;
 
 use super::Ending;
-use super::terminal::say;
+use super::form::Form;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -15,16 +16,18 @@ pub(super) struct Arguments {
     name: Option<String>,
 }
 
-pub(super) fn preset(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn preset(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let Some(name) = &arguments.name else {
-        say(&list());
+        let all: Vec<_> = PRESETS.iter().map(|it| json!({ "name": it.name, "summary": it.summary() })).collect();
+        form.say(&all, list)?;
         return Ok(Ending::Good);
     };
     let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) else {
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
         bail!("there is no preset `{name}`; the presets are {}", names.join(", "));
     };
-    say(preset.text);
+    let whole = json!({ "name": preset.name, "summary": preset.summary(), "text": preset.text });
+    form.say(&whole, || preset.text.to_owned())?;
     Ok(Ending::Good)
 }
 

@@ -8,6 +8,7 @@ use evenkeel::admin::why::{ProbeView, ProbesView};
 
 use super::Ending;
 use super::client::{AdminPort, encoded};
+use super::form::Form;
 use super::order::Of;
 use super::terminal::{Grid, Ink, Page, Paint, Side, say};
 use super::transcript::{Bytes, clean, steps, took};
@@ -21,26 +22,23 @@ pub(super) struct Arguments {
     #[arg(value_name = "POOL[/BACKEND]")]
     of: String,
     /// Show what every probe saw, also the good ones
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     all: bool,
     /// Show bytes in hexadecimal
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     hex: bool,
-    /// Print what the API answers
-    #[arg(long, conflicts_with_all = ["all", "hex"])]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
 
-pub(super) fn probe(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn probe(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let path = match Of::read(&arguments.of) {
         Ok(of) => format!("{}/probe", of.path()),
         Err(_pool) => format!("/api/v1/pools/{}/probe", encoded(arguments.of.trim_end_matches('/'))),
     };
     let body = arguments.port.post(&path, &serde_json::json!({}), PATIENCE)?.good()?;
     let view: ProbesView = serde_json::from_str(&body).context("the answer is not what an evenkeel says")?;
-    if arguments.json {
+    if form == Form::Json {
         say(&body);
     } else {
         let bytes = if arguments.hex { Bytes::Hex } else { Bytes::Text };

@@ -14,12 +14,13 @@ use evenkeel::config::model::{Address, Config, Pool, Site};
 use evenkeel::health::State;
 use evenkeel::probe::{Failure, Layer, Question, Report, Transcript, attempt};
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::probe::{Transcripts, page};
-use super::terminal::{Ink, Paint, say};
+use super::terminal::{Ink, Paint};
 use super::transcript::Bytes;
 
 /// Probes at once: a laptop asks, too.
@@ -27,31 +28,40 @@ const MAX_AT_ONCE: usize = 64;
 /// Longest time that a name may take.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Every backend that has checks is up.
-    AllUp,
-    /// Some backend is not.
-    SomeDown,
+/// What would become of a pool.
+#[derive(Debug, Serialize)]
+pub(super) struct Probed {
+    pool: String,
+    /// Backends that would be up; those of a pool without checks are not asked, and would.
+    up: usize,
+    /// Those that would not.
+    pub(super) down: Vec<String>,
+    probes: Vec<ProbeView>,
+    #[serde(skip)]
+    has_checks: bool,
+}
+
+impl Probed {
+    /// For people.
+    pub(super) fn words(&self, paint: Paint) -> String {
+        let name = Ink::Bold.on(&self.pool, paint);
+        if !self.has_checks {
+            return format!("{name}: no checks, nothing was asked\n");
+        }
+        let ink = if self.down.is_empty() { Ink::Green } else { Ink::Red };
+        let share = ink.on(&format!("{} of {} would be up", self.up, self.up + self.down.len()), paint);
+        let down = if self.down.is_empty() { String::new() } else { format!(", not {}", self.down.join(", ")) };
+        format!("{name}: {share}{down}\n{}", page(&self.probes, Transcripts::Failures, Bytes::Text, paint))
+    }
 }
 
 type Answers = HashMap<Arc<Question>, Arc<Report>>;
 
-/// Asks and prints.
-pub(super) fn probe(config: &Config) -> anyhow::Result<Found> {
+/// Asks for all pools.
+pub(super) fn probe(config: &Config) -> anyhow::Result<Vec<Probed>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let answers = runtime.block_on(ask_all(config));
-    let paint = Paint::of_output();
-    let mut found = Found::AllUp;
-    for pool in &config.pools {
-        let (text, of_pool) = shown(pool, &answers, paint);
-        say(&text);
-        if of_pool == Found::SomeDown {
-            found = Found::SomeDown;
-        }
-    }
-    Ok(found)
+    Ok(config.pools.iter().map(|pool| probed(pool, &answers)).collect())
 }
 
 async fn ask_all(config: &Config) -> Answers {
@@ -105,11 +115,7 @@ async fn whereabouts(at: &Address) -> Result<Site, String> {
 }
 
 /// A pool: whether each backend would be up, and what the probes found.
-fn shown(pool: &Pool, answers: &Answers, paint: Paint) -> (String, Found) {
-    let name = Ink::Bold.on(&pool.name, paint);
-    if pool.checks.is_empty() {
-        return (format!("{name}: no checks, nothing was asked\n"), Found::AllUp);
-    }
+fn probed(pool: &Pool, answers: &Answers) -> Probed {
     let now = Timestamp::now();
     let (mut probes, mut down) = (Vec::new(), Vec::new());
     for (backend, questions) in questions(pool) {
@@ -119,7 +125,7 @@ fn shown(pool: &Pool, answers: &Answers, paint: Paint) -> (String, Found) {
             Some(false) => State::Down,
             None => State::Unknown,
         };
-        if pool.policy.healthy_when.eval(&state) != State::Up {
+        if !pool.checks.is_empty() && pool.policy.healthy_when.eval(&state) != State::Up {
             down.push(backend.to_owned());
         }
         probes.extend(pool.checks.iter().zip(&reports).map(|(check, report)| ProbeView {
@@ -128,10 +134,6 @@ fn shown(pool: &Pool, answers: &Answers, paint: Paint) -> (String, Found) {
             report: report_view(report, now),
         }));
     }
-    let all = pool.members.len();
-    let up = all - down.len();
-    let (ink, found) = if down.is_empty() { (Ink::Green, Found::AllUp) } else { (Ink::Red, Found::SomeDown) };
-    let share = ink.on(&format!("{up} of {all} would be up"), paint);
-    let down = if down.is_empty() { String::new() } else { format!(", not {}", down.join(", ")) };
-    (format!("{name}: {share}{down}\n{}", page(&probes, Transcripts::Failures, Bytes::Text, paint)), found)
+    let up = pool.members.len() - down.len();
+    Probed { pool: pool.name.to_string(), up, down, probes, has_checks: !pool.checks.is_empty() }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
+use evenkeel::admin::changes::DoneView;
 use evenkeel::admin::view::{ListenerView, Overview};
 use evenkeel::config::model::Site;
 use evenkeel::net::connect::connect;
@@ -19,12 +20,14 @@ use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::Ending;
 use super::client::AdminPort;
+use super::form::Form;
 use super::plan::PATIENCE;
-use super::terminal::{complain, say};
+use super::terminal::complain;
 
 /// Pause between two canaries of a listener.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -70,20 +73,23 @@ struct Canaries {
     met: Vec<JoinHandle<Met>>,
 }
 
+/// What became of the canaries, where there were any.
+pub(super) struct Proved(Option<Vec<Met>>);
+
 impl Proof {
-    /// Changes something, with canaries around it where they are wanted; one that failed makes the ending bad.
-    pub(super) fn around(
+    /// Changes something, with canaries around it where they are wanted.
+    pub(super) fn around<T>(
         &self,
         port: &AdminPort,
-        change: impl FnOnce() -> anyhow::Result<Ending>,
-    ) -> anyhow::Result<Ending> {
+        change: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(T, Proved)> {
         if !self.prove {
-            return change();
+            return Ok((change()?, Proved(None)));
         }
         let before = listeners(port)?;
         let canaries = Canaries::send(self, port, &before)?;
         let begun = Instant::now();
-        let ending = change()?;
+        let done = change()?;
         let after = listeners(port)?;
         let is_new =
             |listener: &&ListenerView| !before.iter().any(|it| it.name == listener.name && it.binds == listener.binds);
@@ -99,7 +105,7 @@ impl Proof {
             }
         }
         met.extend(further.end().into_iter().filter(|one| !before.iter().any(|it| it.binds.contains(&one.site))));
-        Ok(if told(&met) { ending } else { Ending::Bad })
+        Ok((done, Proved(Some(met))))
     }
 }
 
@@ -109,22 +115,48 @@ fn listeners(port: &AdminPort) -> anyhow::Result<Vec<ListenerView>> {
     Ok(view.listeners.into_iter().filter(|listener| listener.protocol != "udp").collect())
 }
 
-/// Says what was met; whether nothing failed.
-fn told(met: &[Met]) -> bool {
-    let mut failed = 0;
-    for one in met {
-        failed += one.failures.len();
-        let Met { listener, site, kind, sent, failures, longest_gap } = one;
+impl Met {
+    fn words(&self) -> String {
+        let Self { listener, site, kind, sent, failures, longest_gap } = self;
         let gap = longest_gap.as_secs_f64() * 1000.0;
-        say(&format!(
+        format!(
             "canaries of {listener} at {site}: {sent} sent by {kind}, {} failed, longest gap {gap:.0} ms\n",
             failures.len()
-        ));
-        if let Some((_, why)) = failures.first() {
-            complain(&format!("the first that failed: {why}\n"));
-        }
+        )
     }
-    failed == 0
+
+    fn value(&self) -> Value {
+        json!({
+            "listener": &self.listener, "address": &self.site, "by": self.kind, "sent": self.sent,
+            "failed": self.failures.len(), "first_failure": self.failures.first().map(|(_, why)| why),
+            "longest_gap_seconds": self.longest_gap.as_secs_f64(),
+        })
+    }
+}
+
+impl Proved {
+    /// Whether a canary failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.iter().flatten().any(|one| !one.failures.is_empty())
+    }
+
+    /// Says what was done, if it was, and what the canaries met; one that failed makes the ending bad.
+    pub(super) fn said(&self, done: Option<&DoneView>, form: Form) -> anyhow::Result<Ending> {
+        if let Some(done) = done {
+            let mut value = serde_json::to_value(done)?;
+            if let Some(met) = &self.0 {
+                value["canaries"] = met.iter().map(Met::value).collect();
+            }
+            form.say(&value, || format!("{}\n", done.message.trim_end()))?;
+        }
+        for one in self.0.iter().flatten().filter(|_| form == Form::Words) {
+            form.words(&one.words());
+            if let Some((_, why)) = one.failures.first() {
+                complain(&format!("the first that failed: {why}\n"));
+            }
+        }
+        Ok(if done.is_some() && !self.has_failed() { Ending::Good } else { Ending::Bad })
+    }
 }
 
 impl Canaries {

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use anyhow::bail;
 use clap::Args;
 use evenkeel::config::nearest;
+use serde::Serialize;
 
 use super::Ending;
-use super::terminal::say;
+use super::form::Form;
 
 /// The one list of options; a test proves that it names each and gives the defaults that hold.
 const TEXT: &str = include_str!("../../config/reference.toml");
@@ -20,24 +21,24 @@ pub(super) struct Arguments {
     word: Option<String>,
 }
 
-pub(super) fn reference(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn reference(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
+    let options = options(TEXT);
     let Some(word) = &arguments.word else {
-        say(TEXT);
+        form.say(&options, || TEXT.to_owned())?;
         return Ok(Ending::Good);
     };
-    let options = options(TEXT);
     let found: Vec<&Explained<'_>> = options.iter().filter(|option| option.is(word)).collect();
     if found.is_empty() {
         let near = nearest(word, options.iter().map(|option| option.key));
         let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         bail!("there is no option and no table `{word}`{hint}");
     }
-    say(&shown(&found));
+    form.say(&found, || shown(&found))?;
     Ok(Ending::Good)
 }
 
 /// An option where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Explained<'a> {
     /// The header of its table, brackets included; empty at the top.
     table: &'a str,

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
+use evenkeel::admin::changes::DoneView;
 use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::Ending;
 use super::apply::Signed;
 use super::client::{AdminPort, Answer};
+use super::form::Form;
 use super::prove::Proof;
-use super::terminal::{complain, say};
 
 /// Names are resolved and certificates read while this waits.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,17 +27,15 @@ pub(super) struct Arguments {
     port: AdminPort,
 }
 
-pub(super) fn reload(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn reload(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let Arguments { signed, prove, port } = arguments;
-    prove.around(port, || accepted(port.post("/api/v1/reload", &signed.body(), PATIENCE)?))
+    let change = || accepted(port.post("/api/v1/reload", &signed.body(), PATIENCE)?, form);
+    let (done, proved) = prove.around(port, change)?;
+    proved.said(done.as_ref(), form)
 }
 
-/// Says what came of a wish for another configuration: a message, or the problems that it has.
-pub(super) fn accepted(answer: Answer) -> anyhow::Result<Ending> {
-    #[derive(Deserialize)]
-    struct Accepted {
-        message: String,
-    }
+/// What came of a wish for another configuration: what was done, or nothing where the problems that it has are said.
+pub(super) fn accepted(answer: Answer, form: Form) -> anyhow::Result<Option<DoneView>> {
     #[derive(Deserialize)]
     struct Refused {
         problems: String,
@@ -44,10 +44,15 @@ pub(super) fn accepted(answer: Answer) -> anyhow::Result<Ending> {
     if answer.status == StatusCode::CONFLICT
         && let Ok(Refused { problems }) = serde_json::from_str(&answer.body)
     {
-        complain(&format!("{}\n", problems.trim_end()));
-        return Ok(Ending::Bad);
+        form.refused(&problems);
+        return Ok(None);
     }
-    let Accepted { message } = serde_json::from_str(&answer.good()?)?;
-    say(&format!("{}\n", message.trim_end()));
+    Ok(Some(serde_json::from_str(&answer.good()?).context("the answer is not what an evenkeel says")?))
+}
+
+/// Says what was done.
+pub(super) fn said(done: Option<&DoneView>, form: Form) -> anyhow::Result<Ending> {
+    let Some(done) = done else { return Ok(Ending::Bad) };
+    form.say(done, || format!("{}\n", done.message.trim_end()))?;
     Ok(Ending::Good)
 }

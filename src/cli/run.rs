@@ -10,6 +10,7 @@ use evenkeel::config::{self, Source};
 use evenkeel::net::inherited;
 use evenkeel::server::{self, Program, Start, TAKEOVER, Takeover};
 
+use super::form::Form;
 use super::{Ending, serve, source};
 
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ pub(super) struct Flags {
     pub(super) admin: Option<String>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn run(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let read: Arc<serve::Read> = if arguments.flags.listen.is_empty() {
         let source = Source::Path(source::find(arguments.path.as_deref().or(arguments.config.as_deref()))?);
         Arc::new(move || server::load(&source))
@@ -70,7 +71,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Ending> {
             })
         })
     };
-    serve::until_stopped(read, || before(arguments.takeover.as_deref()), |_| {})
+    serve::until_stopped(
+        read,
+        || before(arguments.takeover.as_deref()),
+        |server| form.say(&serve::places(server), String::new),
+        form,
+    )
 }
 
 /// Whose work this process takes over: of who has started it, or of who listens at the socket.

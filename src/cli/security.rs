@@ -8,27 +8,21 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::AdminPort;
-use super::terminal::{Ink, Page, Paint, say};
+use super::form::Form;
+use super::terminal::{Ink, Page, Paint};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Print the findings as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
 
-pub(super) fn security(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn security(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let body = arguments.port.ask(Method::GET, "/api/v1/security", PATIENCE)?.good()?;
     let view: SecurityView = serde_json::from_str(&body)?;
-    say(&if arguments.json {
-        format!("{}\n", serde_json::to_string_pretty(&view)?)
-    } else {
-        page(&view, Paint::of_output())
-    });
+    form.say(&view, || page(&view, Paint::of_output()))?;
     Ok(if view.weak { Ending::Bad } else { Ending::Good })
 }
 

@@ -3,12 +3,14 @@
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evenkeel::config::model::{Level, Log, LogFormat};
+use evenkeel::config::model::{Level, Log, LogFormat, Site};
 use evenkeel::config::{Color, Loaded, Problems};
 use evenkeel::server::{self, Loader, Server, Signals, Start, Stopped};
+use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{Ending, check, terminal};
+use super::Ending;
+use super::form::Form;
 
 /// Reads a configuration.
 pub(super) type Read = dyn Fn() -> Result<Loaded, Problems> + Send + Sync;
@@ -18,24 +20,31 @@ pub(super) type Read = dyn Fn() -> Result<Loaded, Problems> + Send + Sync;
 pub(super) fn until_stopped(
     read: Arc<Read>,
     before: impl FnOnce() -> anyhow::Result<Start>,
-    started: impl FnOnce(&Server),
+    started: impl FnOnce(&Server) -> anyhow::Result<()>,
+    form: Form,
 ) -> anyhow::Result<Ending> {
     let first = match read() {
         Ok(first) => first,
-        Err(problems) => {
-            terminal::complain(&check::shown(&problems, "evenkeel was not started"));
-            return Ok(Ending::Bad);
-        }
+        Err(problems) => return Ok(form.at_fault(&problems, "evenkeel was not started")),
     };
     start_log(first.config.log);
     let start = before()?;
     // While there is one thread: what comes later inherits it.
     server::confine(&first, &start)?;
     let server = Server::start_from(loader(read, first), Signals::Obey, start)?;
-    started(&server);
+    started(&server)?;
     Ok(match server.wait() {
         Stopped::InOrder => Ending::Good,
         Stopped::AtOnce => Ending::Bad,
+    })
+}
+
+/// Where everything is, for programs.
+pub(super) fn places(server: &Server) -> serde_json::Value {
+    let at = |(name, site): &(Arc<str>, Site)| json!({ "name": &**name, "address": site.to_string() });
+    json!({
+        "listeners": server.addresses.iter().map(at).collect::<Vec<_>>(),
+        "admin": server.admin.as_ref().map(ToString::to_string),
     })
 }
 

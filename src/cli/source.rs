@@ -3,8 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use clap::Args;
 
 const PLACES: [&str; 3] = ["/etc/evenkeel/evenkeel.toml", "/etc/evenkeel/conf.d", "evenkeel.toml"];
+
+/// A configuration that may be named.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+}
+
+impl Named {
+    /// Where it is.
+    pub(super) fn find(&self) -> anyhow::Result<PathBuf> {
+        find(self.path.as_deref())
+    }
+}
 
 /// The configuration: a file, or a folder of files.
 pub(super) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {

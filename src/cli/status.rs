@@ -10,6 +10,7 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::AdminPort;
+use super::form::Form;
 use super::history::waits;
 use super::terminal::{Grid, Ink, Page, Paint, Side, say};
 use super::transcript::clean;
@@ -20,14 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Arguments {
     #[command(flatten)]
     port: AdminPort,
-    /// Print what the API answers
-    #[arg(long)]
-    json: bool,
 }
 
-pub(super) fn status(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn status(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let body = arguments.port.ask(Method::GET, "/api/v1/pools", PATIENCE)?.good()?;
-    if arguments.json {
+    if form == Form::Json {
         say(&body);
         return Ok(Ending::Good);
     }
@@ -278,6 +276,7 @@ mod tests {
             phase: "ready".into(),
             generation: 3,
             awaiting: None,
+            bounds: Vec::new(),
             uptime_seconds: 7_500.0,
             listeners: vec![ListenerView {
                 name: "front".into(),
@@ -298,6 +297,7 @@ mod tests {
                 backends_up: 1,
                 responses: BTreeMap::new(),
                 failed: BTreeMap::new(),
+                took: Vec::new(),
                 retries: 0,
                 waiting: 0,
                 backends,

@@ -1,10 +1,11 @@
 //! `evenkeel version`.
 
 use super::Ending;
-use super::terminal::say;
+use super::form::Form;
 
-#[expect(clippy::unnecessary_wraps, reason = "every command ends alike")]
-pub(super) fn version() -> anyhow::Result<Ending> {
-    say(concat!("evenkeel ", env!("CARGO_PKG_VERSION"), "\n"));
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(super) fn version(form: Form) -> anyhow::Result<Ending> {
+    form.say(&serde_json::json!({ "version": VERSION }), || format!("evenkeel {VERSION}\n"))?;
     Ok(Ending::Good)
 }

@@ -13,6 +13,7 @@ use hyper::Method;
 
 use super::Ending;
 use super::client::{AdminPort, encoded};
+use super::form::Form;
 use super::order::Of;
 use super::pcapng::capture;
 use super::status::{order, span, state_ink};
@@ -27,17 +28,14 @@ pub(super) struct Arguments {
     #[arg(value_name = "POOL[/BACKEND]")]
     of: String,
     /// Show what the probes saw of every check, also of those that are well
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     all: bool,
     /// Show bytes in hexadecimal
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     hex: bool,
     /// Write what the probes sent and received to this file, for Wireshark
     #[arg(long, value_name = "FILE")]
     pcapng: Option<PathBuf>,
-    /// Print what the API answers
-    #[arg(long, conflicts_with_all = ["all", "hex"])]
-    json: bool,
     #[command(flatten)]
     port: AdminPort,
 }
@@ -51,7 +49,7 @@ struct Taste {
     paint: Paint,
 }
 
-pub(super) fn why(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn why(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let of = Of::read(&arguments.of);
     let one = of.is_ok();
     let path = match of {
@@ -69,7 +67,7 @@ pub(super) fn why(arguments: &Arguments) -> anyhow::Result<Ending> {
         std::fs::write(path, capture(&backends)).with_context(|| format!("cannot write {}", path.display()))?;
         complain(&format!("what the probes sent and received is in {}\n", path.display()));
     }
-    if arguments.json {
+    if form == Form::Json {
         say(&body);
         return Ok(Ending::Good);
     }
@@ -80,6 +78,14 @@ pub(super) fn why(arguments: &Arguments) -> anyhow::Result<Ending> {
         all => say(&list(&arguments.of, all, taste.paint)),
     }
     Ok(Ending::Good)
+}
+
+/// Everything on one backend as lines, for whoever has a runtime.
+pub(super) async fn lines(port: &AdminPort, of: &Of) -> anyhow::Result<Vec<String>> {
+    let answer = port.asking(Method::GET, &format!("{}/why", of.path()), PATIENCE).await?;
+    let why: Why = serde_json::from_str(&answer.good()?).context("the answer is not what an evenkeel says")?;
+    let taste = Taste { all: false, bytes: Bytes::Text, paint: Paint::Plain };
+    Ok(page(&why, taste).lines().map(str::to_owned).collect())
 }
 
 /// A line on each backend.

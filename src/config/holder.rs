@@ -38,6 +38,23 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// Whether it has this name: as the common name of its subject, or as one of its alternative names.
+    pub fn has(&self, name: &str) -> bool {
+        let name = escaped(name);
+        let is_common = self.common_name.as_deref().is_some_and(|common| escaped(common) == name);
+        let mut is_escaped = false;
+        let is_comma = move |letter: char| {
+            let is_end = letter == ',' && !is_escaped;
+            is_escaped = letter == '\\' && !is_escaped;
+            is_end
+        };
+        let alternatives = self.names.as_deref().unwrap_or_default();
+        let is = |entry: &str| entry.split_once(':').is_some_and(|(_, value)| value == name);
+        is_common || alternatives.split(is_comma).any(is)
+    }
+}
+
 fn bounded(parts: &[String]) -> Option<Box<str>> {
     let text = parts.join(",");
     (!text.is_empty() && text.len() <= MAX_TEXT).then(|| text.into())

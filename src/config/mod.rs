@@ -12,6 +12,7 @@ mod lower;
 pub mod model;
 mod ocsp;
 mod presets;
+pub mod pem;
 mod problem;
 mod redact;
 mod render;

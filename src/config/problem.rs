@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::render;
@@ -142,7 +143,7 @@ pub struct Problems {
 }
 
 /// A problem for programs: `evenkeel check --json` prints a list of these.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reported {
     /// The file as it was named; absent when the problem belongs to no file.
     pub file: Option<String>,
@@ -171,7 +172,7 @@ pub struct Reported {
 }
 
 /// The other place of a problem that has two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Second {
     /// The file as it was named.
     pub file: String,

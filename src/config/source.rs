@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -26,7 +27,7 @@ pub enum Source {
 }
 
 /// The texts of a configuration as they are written, before anything is substituted in them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Written {
     /// The folder, where it is one.
     pub folder: Option<PathBuf>,
@@ -35,7 +36,7 @@ pub struct Written {
 }
 
 /// One text.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct WrittenFile {
     /// What messages call it.
     pub name: String,

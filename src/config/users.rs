@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordVerifier, Version};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 
 /// Memory of one hash by argon2, KiB, in all its passes together: a second of work, more or less.
 const ARGON2_WORK_MAX: u64 = 1 << 20;
@@ -68,7 +68,7 @@ impl Users {
                     faults.push(fault(format!("`{name}` stands there twice")));
                 }
                 // What follows a further `:` is a comment to htpasswd.
-                Some((name, rest)) => match secret(rest.split(':').next().unwrap_or_default()) {
+                Some((name, rest)) => match Secret::read(rest.split(':').next().unwrap_or_default()) {
                     Ok(secret) => users.add(name, secret),
                     Err(what) => faults.push(fault(format!("the password of `{name}` {what}"))),
                 },
@@ -105,27 +105,6 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.chars().any(char::is_control)
 }
 
-fn secret(text: &str) -> Result<Secret, &'static str> {
-    let starts = |beginnings: &[&str]| beginnings.iter().any(|beginning| text.starts_with(beginning));
-    if starts(&["$argon2id$"]) {
-        return argon2(text);
-    }
-    if starts(&["$2a$", "$2b$", "$2y$"]) {
-        return bcrypt(text);
-    }
-    Err(if starts(&["$argon2i$", "$argon2d$"]) {
-        "is hashed by another kind of argon2 than argon2id"
-    } else if starts(&["$apr1$", "$1$"]) {
-        "is hashed by MD5, which is guessed too fast"
-    } else if starts(&["{SHA}", "{SSHA}"]) {
-        "is hashed by SHA-1, which is guessed too fast"
-    } else if starts(&["$5$", "$6$", "$7$", "$y$"]) {
-        "is hashed by a kind of crypt that is not taken"
-    } else {
-        "is not hashed, or by the old crypt"
-    })
-}
-
 fn argon2(text: &str) -> Result<Secret, &'static str> {
     let broken = "is no whole argon2id hash";
     let hash = PasswordHash::new(text).map_err(|_why| broken)?;
@@ -149,6 +128,45 @@ fn bcrypt(text: &str) -> Result<Secret, &'static str> {
 }
 
 impl Secret {
+    /// Reads a hash.
+    ///
+    /// # Errors
+    /// What is wrong with it, behind "the password".
+    pub fn read(text: &str) -> Result<Self, &'static str> {
+        let starts = |beginnings: &[&str]| beginnings.iter().any(|beginning| text.starts_with(beginning));
+        if starts(&["$argon2id$"]) {
+            return argon2(text);
+        }
+        if starts(&["$2a$", "$2b$", "$2y$"]) {
+            return bcrypt(text);
+        }
+        Err(if starts(&["$argon2i$", "$argon2d$"]) {
+            "is hashed by another kind of argon2 than argon2id"
+        } else if starts(&["$apr1$", "$1$"]) {
+            "is hashed by MD5, which is guessed too fast"
+        } else if starts(&["{SHA}", "{SSHA}"]) {
+            "is hashed by SHA-1, which is guessed too fast"
+        } else if starts(&["$5$", "$6$", "$7$", "$y$"]) {
+            "is hashed by a kind of crypt that is not taken"
+        } else {
+            "is not hashed, or by the old crypt"
+        })
+    }
+
+    /// Hashes a password by argon2id, as OWASP wants it at least: 19 MiB and two passes. `None`: the salt is no salt.
+    pub fn hash(password: &[u8], salt: &[u8; 16]) -> Option<Self> {
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::default());
+        let hash: PasswordHash = argon2.hash_password_with_salt(password, salt).ok()?;
+        Some(Self::Argon2(hash.to_string().into()))
+    }
+
+    /// As it stands in files.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Argon2(text) | Self::Bcrypt(text) => text,
+        }
+    }
+
     /// Whether a password is the one that was hashed. Slow by intention.
     pub fn fits(&self, password: &[u8]) -> bool {
         match self {

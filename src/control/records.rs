@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handover::Ending;
@@ -22,7 +23,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const VERSION: u64 = 1;
 
 /// What one change meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Record {
     /// The generation that it led to.
@@ -30,6 +31,7 @@ pub struct Record {
     /// The one before it.
     pub before: u64,
     /// When it took effect.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// Why: `SIGHUP`, `command`, `watch`, `apply`, `rollback to 3`, `taking back 7`, `save`, `upgrade`.
     pub why: String,
@@ -54,7 +56,7 @@ pub struct Record {
 }
 
 /// Addresses that listeners accept on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Sockets {
     /// Accepted on before and after.
@@ -68,7 +70,7 @@ pub struct Sockets {
 }
 
 /// Connections of clients.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Connections {
     /// Open when it took effect.
@@ -84,7 +86,7 @@ pub struct Connections {
 }
 
 /// What ends after what it is at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Drained {
     /// So much was to.
@@ -94,7 +96,7 @@ pub struct Drained {
 }
 
 /// Connections accepted in the seconds before a change and after it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Accepted {
     /// Before.
@@ -108,7 +110,7 @@ pub struct Accepted {
 }
 
 /// How far a change is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Something drains, or is counted.

@@ -117,6 +117,14 @@ impl Transport {
         }
     }
 
+    /// The user at the other end, where that is on this machine and the system says it.
+    pub fn user(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(stream) => stream.peer_cred().ok().map(|other| other.uid()),
+        }
+    }
+
     /// For its options, and for what no runtime is needed for.
     #[inline]
     pub fn options(&self) -> Option<SockRef<'_>> {

@@ -184,6 +184,11 @@ impl Events {
         Batch { events, last, missed: wanted - there as u64 }
     }
 
+    /// The number of the last one.
+    pub fn last(&self) -> u64 {
+        *self.last.borrow()
+    }
+
     /// Waits until there is an event after the one with this number.
     pub async fn grown_beyond(&self, number: u64) {
         let mut last = self.last.subscribe();

@@ -55,7 +55,7 @@ impl Table {
                     crowd: kept.map_or_else(Arc::default, |it| it.crowd.clone()),
                     routes: Routes::new(&listener.routes),
                     gates: gates::build(listener, kept.map(AsRef::as_ref)),
-                    tls: listener.tls.as_ref().and_then(|tls| server(listener, tls, kept)),
+                    tls: listener.tls.as_ref().and_then(|tls| server(&listener.name, protocols(listener), tls, kept_tls(listener, kept))),
                     log: listener.log.as_ref().and_then(|log| open_log(log, foundation)),
                     config: listener.clone(),
                 })
@@ -64,7 +64,9 @@ impl Table {
         let generation = previous.map_or(1, |table| table.generation + 1);
         let tracing = config.tracing.clone().zip(foundation.traces.clone());
         let tracing = tracing.map(|(config, traces)| Tracing { config, traces });
-        Self { generation, config, listeners, pools, tracing }
+        let before = previous.and_then(|table| table.admin.clone());
+        let admin = config.admin.tls.as_ref().and_then(|tls| server("admin", &["http/1.1"], tls, before));
+        Self { generation, config, listeners, pools, tracing, admin }
     }
 
     /// Backends of `self` that `next` no longer has.
@@ -94,17 +96,20 @@ fn open_log(config: &Arc<model::AccessLog>, foundation: &Foundation) -> Option<L
     Some(Log { config: Arc::clone(config), sink })
 }
 
+/// The server of before, where it speaks the same inside.
+fn kept_tls(listener: &model::Listener, kept: Option<&Arc<Listener>>) -> Option<Arc<Server>> {
+    kept.filter(|before| protocols(&before.config) == protocols(listener)).and_then(|before| before.tls.clone())
+}
+
 /// The server of a listener: the one that there was, or its successor, with whom sessions can be taken up again.
-fn server(listener: &model::Listener, tls: &model::ListenerTls, kept: Option<&Arc<Listener>>) -> Option<Arc<Server>> {
-    let kept =
-        kept.filter(|before| protocols(&before.config) == protocols(listener)).and_then(|before| before.tls.clone());
+fn server(name: &str, protocols: &[&str], tls: &model::ListenerTls, kept: Option<Arc<Server>>) -> Option<Arc<Server>> {
     let made = match kept {
         Some(server) if server.is_by(tls) => Ok(server),
         Some(server) => server.successor(tls).map(Arc::new),
-        None => Server::new(tls, protocols(listener)).map(Arc::new),
+        None => Server::new(tls, protocols).map(Arc::new),
     };
     // Loading the configuration has tried the same files: this is for faults of our own, and closes connections.
-    made.inspect_err(|why| tracing::error!(listener = %listener.name, %why, "no TLS on this listener")).ok()
+    made.inspect_err(|why| tracing::error!(listener = %name, %why, "no TLS on this listener")).ok()
 }
 
 /// What is spoken inside TLS (ALPN).

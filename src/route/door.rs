@@ -6,13 +6,12 @@
 //! Locked for a look into a map, by requests with a password only.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use sha2::{Digest, Sha256};
 
+use super::mark::{Mark, MarkKey};
 use crate::clock;
 use crate::config::model::BasicAuth;
 use crate::config::users::{Secret, Users};
@@ -25,8 +24,7 @@ const REMEMBERED_MAX: usize = 4096;
 /// A door, and who has passed it.
 #[derive(Debug)]
 pub struct Door {
-    /// Nobody outside of this process knows it: what is remembered is of use to nobody else.
-    key: [u8; 32],
+    key: MarkKey,
     state: Mutex<State>,
 }
 
@@ -34,7 +32,7 @@ pub struct Door {
 struct State {
     users: Arc<Users>,
     /// Keyed hashes of name and password, and until when they are believed, in [`clock::millis`].
-    right: HashMap<[u8; 32], u64, FixedState>,
+    right: HashMap<Mark, u64, FixedState>,
 }
 
 /// What is to be found out of a password.
@@ -45,18 +43,14 @@ pub struct Unproven {
     /// Nobody has this name: the hash is somebody else's, and asked for the time that it takes.
     pub stranger: bool,
     users: Arc<Users>,
-    mark: [u8; 32],
+    mark: Mark,
 }
 
 impl Door {
     /// Nobody has passed yet.
     pub fn new(rule: &BasicAuth) -> Self {
-        let mut key = [0; 32];
-        for (place, bytes) in (0_u64..).zip(key.chunks_exact_mut(8)) {
-            bytes.copy_from_slice(&RandomState::new().hash_one(place).to_ne_bytes());
-        }
         let state = State { users: Arc::clone(&rule.users), right: HashMap::default() };
-        Self { key, state: Mutex::new(state) }
+        Self { key: MarkKey::new(), state: Mutex::new(state) }
     }
 
     /// Whether this was right a while ago; or else what is to be found out. `None`: there are no users at all.
@@ -98,14 +92,9 @@ impl Door {
         true
     }
 
-    fn mark(&self, name: &[u8], password: &[u8]) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(self.key);
+    fn mark(&self, name: &[u8], password: &[u8]) -> Mark {
         // A name has no colon, so that no other pair reads the same.
-        for part in [name, b":", password] {
-            hash.update(part);
-        }
-        hash.finalize().into()
+        self.key.mark(&[name, b":", password])
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

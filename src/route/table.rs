@@ -28,6 +28,8 @@ pub struct Table {
     pub pools: Vec<Arc<Pool>>,
     /// Where requests are traced, if they are.
     pub tracing: Option<Tracing>,
+    /// How the admin port agrees on TLS, where it does; survives reload.
+    pub admin: Option<Arc<Server>>,
 }
 
 /// How requests are traced.

@@ -322,7 +322,9 @@ fn serve_admin(
         records: Arc::clone(&control.records),
         load: proof::load,
         reload: wish,
-        first_token: config.admin.token.clone(),
+        first: Arc::clone(&config.admin),
+        first_tls: control.published.load().admin.clone(),
+        sinks: Arc::clone(&control.foundation.sinks),
         started: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),
     };

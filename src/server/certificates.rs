@@ -16,8 +16,8 @@ use jiff::Timestamp;
 
 use super::Loader;
 use crate::config::certificate::{SOON, moment};
-use crate::config::model;
-use crate::net::tls::Replaced;
+use crate::config::model::{self, ListenerTls};
+use crate::net::tls::{Replaced, Server};
 use crate::route::{Listener, Table};
 
 /// A certificate that is about to end is warned of once in this many seconds.
@@ -52,13 +52,12 @@ impl Certificates {
             self.day = now / DAY;
             self.warned.clear();
         }
-        for listener in &table.listeners {
-            let Some(server) = &listener.tls else { continue };
+        for (name, server) in servers(table) {
             for certificate in server.certificates().iter().filter(|one| one.not_after - now < SOON) {
                 let file = certificate.file.display().to_string();
                 if self.warned.insert(file.clone()) {
                     let ends = moment(certificate.not_after);
-                    tracing::warn!(listener = %listener.config.name, %file, %ends, "a certificate is about to end, or has ended");
+                    tracing::warn!(listener = %name, %file, %ends, "a certificate is about to end, or has ended");
                 }
             }
         }
@@ -76,14 +75,25 @@ fn replace(table: &Table, read: &Loader) {
     };
     for listener in &table.listeners {
         replace_users(listener, &loaded.config);
-        let Some(server) = &listener.tls else { continue };
         let same = loaded.config.listeners.iter().find(|it| it.name == listener.config.name);
-        let Some(tls) = same.and_then(|it| it.tls.as_ref()) else { continue };
-        match server.replace(tls) {
-            Ok(Replaced::Nothing) => {}
-            Ok(Replaced::Files) => tracing::info!(listener = %listener.config.name, "goes by new certificates"),
-            Err(why) => tracing::error!(listener = %listener.config.name, %why, "the old certificates stay"),
-        }
+        show(&listener.config.name, listener.tls.as_ref(), same.and_then(|it| it.tls.as_ref()));
+    }
+    show("admin", table.admin.as_ref(), loaded.config.admin.tls.as_ref());
+}
+
+/// All that agree on TLS with whoever connects, with the names of their listeners.
+fn servers(table: &Table) -> impl Iterator<Item = (&str, &Arc<Server>)> {
+    let listeners = table.listeners.iter().filter_map(|it| Some((&*it.config.name, it.tls.as_ref()?)));
+    listeners.chain(table.admin.iter().map(|server| ("admin", server)))
+}
+
+/// Has a server show what the files hold now.
+fn show(name: &str, server: Option<&Arc<Server>>, tls: Option<&Arc<ListenerTls>>) {
+    let (Some(server), Some(tls)) = (server, tls) else { return };
+    match server.replace(tls) {
+        Ok(Replaced::Nothing) => {}
+        Ok(Replaced::Files) => tracing::info!(listener = %name, "goes by new certificates"),
+        Err(why) => tracing::error!(listener = %name, %why, "the old certificates stay"),
     }
 }
 
@@ -105,12 +115,13 @@ fn replace_users(listener: &Listener, config: &model::Config) {
 fn fingerprint(table: &Table) -> u64 {
     let mut hash = FixedState::default().build_hasher();
     let now = Timestamp::now().as_second();
-    for server in table.listeners.iter().filter_map(|it| it.tls.as_ref()) {
+    for (_, server) in servers(table) {
         let staples = server.certificates();
         let due = staples.iter().filter_map(|it| it.staple.as_ref()?.next_update).filter(|due| *due < now);
         hash.write_usize(due.count());
     }
-    let files = table.listeners.iter().filter_map(|it| it.config.tls.as_ref()).flat_map(|tls| &tls.files);
+    let listeners = table.listeners.iter().filter_map(|it| it.config.tls.as_ref());
+    let files = listeners.chain(&table.config.admin.tls).flat_map(|tls| &tls.files);
     let mut fed: HashSet<&Path> = HashSet::new();
     for (rule, _) in table.listeners.iter().flat_map(|listener| listener.doors()) {
         if fed.insert(&rule.file) {

@@ -17,6 +17,7 @@ pub mod fake;
 pub mod frames;
 pub mod h2;
 pub mod h2_origin;
+pub mod json_schema;
 pub mod load;
 pub mod mysql;
 pub mod open_loop;

@@ -3,6 +3,7 @@
 'use strict';
 
 const KEPT_SECONDS = 300;   // of the plots
+const LATELY = 5;           // views that "now" is about
 const KEPT_EVENTS = 200;
 const MANY = 300;           // backends: beyond this only what is not well or looked for is listed
 
@@ -23,9 +24,11 @@ function make(tag, properties, ...children) {
   return element;
 }
 
-function badge(word, title) {
-  const known = ['up', 'down', 'draining', 'maintenance', 'unknown', 'warn'];
-  return make('span', { class: 'badge ' + (known.includes(word) ? word : 'plain'), title }, word);
+const LOOKS = { up: 'up', recovered: 'up', down: 'down', open: 'down', ejected: 'down', draining: 'draining',
+  maintenance: 'maintenance', warn: 'warn' };
+
+function badge(word, title, looks = LOOKS[word] || 'plain') {
+  return make('span', { class: 'badge ' + looks, title }, word);
 }
 
 // Puts `children` into `element` unless they are there already, so that what somebody has marked or focused stays.
@@ -80,6 +83,15 @@ function log_in() {
   return logging_in;
 }
 
+// Whom the port takes us for; what a reader may not do is not offered.
+async function introduce() {
+  const answer = await ask('/api/v1/whoami');
+  if (!answer.ok) throw new Error('status ' + answer.status + ': ' + ((await answer.json().catch(() => ({}))).error || ''));
+  const who = await answer.json();
+  document.body.dataset.role = who.role;
+  fill(at('who'), who.name ? who.name + ' (' + who.role + ')' : '');
+}
+
 async function act(where, body) {
   const answer = await ask(where, {
     method: 'POST',
@@ -96,6 +108,7 @@ async function act(where, body) {
 async function follow() {
   for (;;) {
     try {
+      await introduce();
       const answer = await ask('/api/v1/live');
       if (!answer.ok) throw new Error('status ' + answer.status + ': ' + (await answer.text()).slice(0, 200));
       await read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
@@ -133,6 +146,8 @@ function take(kind, data) {
     overview.view = data;
     sample(data);
     requestAnimationFrame(show);
+    // One that is open grows longer without any event.
+    if (overview.open_incidents && performance.now() - overview.incidents_at > 5000) show_incidents();
   } else if (kind === 'events') {
     overview.events = [...data.events.reverse(), ...(data.fresh ? [] : overview.events)].slice(0, KEPT_EVENTS);
     show_events();
@@ -157,7 +172,8 @@ function sample(view) {
     const fresh = before ? backend.picks - (before.picks.get(name) ?? backend.picks) : 0;
     if (fresh > 0 && backend.latency_seconds) { weight += fresh; time += fresh * backend.latency_seconds; }
   }
-  one.time = weight ? time / weight : null;
+  one.bounds = view.bounds_seconds || [];
+  one.took = new Map(view.pools.map((pool) => [pool.name, pool.took || []]));
   if (before && one.run >= before.run && now > before.now) {
     const passed = now - before.now;
     one.rate = Math.max(0, one.answers - before.answers) / passed;
@@ -167,7 +183,35 @@ function sample(view) {
     overview.samples = [];
   }
   overview.samples.push(one);
+  const forgotten = overview.samples.at(-LATELY - 2);
+  if (forgotten) forgotten.took = null;
+  const all = [...one.took.keys()].map(lately);
+  one.p50 = quantile(one.bounds, all, 0.5) ?? (weight ? time / weight : null);
+  one.p99 = quantile(one.bounds, all, 0.99);
   while (overview.samples[0].now < now - KEPT_SECONDS) overview.samples.shift();
+}
+
+// How many answers of a pool took how long since some views ago.
+function lately(pool) {
+  const [now, then] = [overview.samples.at(-1), overview.samples.at(-LATELY - 1) || overview.samples[0]];
+  const before = then.took?.get(pool) || [];
+  return (now.took.get(pool) || []).map((count, at) => Math.max(0, count - (before[at] || 0)));
+}
+
+// What this share of them took at most; nothing where there were none. What is longer than all bounds is as long as the last.
+function quantile(bounds, counted, share) {
+  const counts = [];
+  for (const one of counted) one.forEach((count, at) => { counts[at] = (counts[at] || 0) + count; });
+  const wanted = counts.reduce((all, one) => all + one, 0) * share;
+  let below = 0;
+  for (const [at, count] of counts.entries()) {
+    if (count > 0 && below + count >= wanted) {
+      const lower = bounds[at - 1] || 0;
+      return lower + ((bounds[at] ?? lower) - lower) * (wanted - below) / count;
+    }
+    below += count || 0;
+  }
+  return null;
 }
 
 function curve(points, most, close) {
@@ -183,7 +227,7 @@ function plot(svg, lines) {
   const made = [];
   for (const line of lines) {
     if (line.points.length < 2) continue;
-    for (const kind of line.area ? ['area', 'curve'] : ['errors']) {
+    for (const kind of line.area ? ['area', 'curve'] : [line.kind]) {
       const shape = document.createElementNS('http://www.w3.org/2000/svg', 'path');
       shape.setAttribute('class', kind);
       shape.setAttribute('d', curve(line.points, most, kind === 'area'));
@@ -197,11 +241,13 @@ function plot(svg, lines) {
 function show_plots() {
   const points = (key) => overview.samples.filter((one) => one[key] != null).map((one) => [one.now, one[key]]);
   const last = overview.samples.at(-1);
-  const most = plot(at('rate'), [{ points: points('rate'), area: true }, { points: points('bad') }]);
+  const most = plot(at('rate'), [{ points: points('rate'), area: true }, { points: points('bad'), kind: 'errors' }]);
   fill(at('rate-now'), last?.rate == null ? '' : number(last.rate, 1) + ' now, ' + number(most, 1) + ' at most'
     + (last.bad > 0 ? ', ' + number(last.bad, 1) + ' of 5xx' : ''));
-  const longest = plot(at('time'), [{ points: points('time'), area: true }]);
-  fill(at('time-now'), last?.time == null ? '' : span(last.time) + ' now, ' + span(longest) + ' at most');
+  const longest = plot(at('time'), [{ points: points('p50'), area: true }, { points: points('p99'), kind: 'slowest' }]);
+  const now = [['p50', last?.p50], ['p99', last?.p99]].filter(([, time]) => time != null);
+  fill(at('time-now'), now.length === 0 ? '' : now.map(([word, time]) => word + ' ' + span(time)).join(', ') + ' now, '
+    + span(longest) + ' at most');
 }
 
 // === what is ===
@@ -263,7 +309,7 @@ function show_pool(pool, backends) {
     const alarms = make('div', {});
     const body = make('tbody', {});
     const titles = COLUMNS.map(([title, kind]) => make('th', { class: kind, scope: 'col' }, title));
-    const table = make('table', {}, make('thead', {}, make('tr', {}, ...titles)), body);
+    const table = make('table', { class: 'cards' }, make('thead', {}, make('tr', {}, ...titles)), body);
     const section = make('section', { class: 'pool', 'aria-label': 'Pool ' + pool.name }, head, alarms, make('div', { class: 'scroll' }, table));
     kept = { section, head, alarms, body, rows: new Map() };
     overview.rows.set(pool.name, kept);
@@ -273,8 +319,9 @@ function show_pool(pool, backends) {
   const facts = [pool.mode + (pool.active ? ', ' + pool.active + ' is active' : ''), pool.balance,
     pool.healthy_when && 'healthy when ' + pool.healthy_when, pool.follows && 'follows ' + pool.follows,
     pool.waiting > 0 && pool.waiting + ' waiting', pool.retries > 0 && number(pool.retries) + ' retries',
-    sum(pool.failed) > 0 && number(sum(pool.failed)) + ' failed'];
-  fill(kept.head, make('h2', {}, pool.name), badge(pool.backends_up + ' of ' + pool.backends.length + ' up'),
+    sum(pool.failed) > 0 && number(sum(pool.failed)) + ' failed', ...tempo(pool)];
+  const looks = pool.backends_up === 0 ? 'down' : pool.backends_up < pool.backends.length ? 'warn' : 'up';
+  fill(kept.head, make('h2', {}, pool.name), badge(pool.backends_up + ' of ' + pool.backends.length + ' up', null, looks),
     make('p', {}, facts.filter(Boolean).join(' · ')));
   fill(kept.alarms, ...pool.alarms.map((alarm) => make('p', { class: 'alarm' }, alarm)));
   const seen = new Set();
@@ -287,7 +334,7 @@ function show_pool(pool, backends) {
       cells.at(-1).className = 'buttons-cell';
       cells.at(-1).append(
         make('button', { onclick: () => why(pool.name, backend.name), 'aria-label': 'Why is ' + backend.name + ' what it is?' }, 'Why'), ' ',
-        make('button', { onclick: () => order(pool.name, backend.name), 'aria-label': 'Order something for ' + backend.name }, 'Order'));
+        make('button', { class: 'operate', onclick: () => order(pool.name, backend.name), 'aria-label': 'Order something for ' + backend.name }, 'Order'));
       row = { element: make('tr', {}, ...cells), cells };
       kept.rows.set(backend.name, row);
     }
@@ -297,6 +344,12 @@ function show_pool(pool, backends) {
   for (const [name, row] of kept.rows) {
     if (!seen.has(name)) { row.element.remove(); kept.rows.delete(name); }
   }
+}
+
+function tempo(pool) {
+  const [counted, { bounds }] = [[lately(pool.name)], overview.samples.at(-1)];
+  const times = [['p50', 0.5], ['p99', 0.99]].map(([word, share]) => [word, quantile(bounds, counted, share)]);
+  return times.map(([word, time]) => time != null && word + ' ' + span(time));
 }
 
 function show_backend(cells, backend) {
@@ -333,17 +386,21 @@ function show_events() {
 const KEPT_INCIDENTS = 50;
 
 async function show_incidents() {
+  overview.incidents_at = performance.now();
   const answer = await ask('/api/v1/incidents').catch(() => null);
   if (!answer?.ok) return;
   const { incidents } = await answer.json();
+  overview.open_incidents = incidents.some((one) => one.state === 'open');
   at('incidents-section').hidden = incidents.length === 0;
-  const figure = (text) => make('td', { class: 'number' }, String(text));
+  const figure = (title, text) => make('td', { class: 'number', 'data-label': title }, String(text));
   fill(at('incidents').tBodies[0], ...incidents.slice(-KEPT_INCIDENTS).reverse().map((one) => make('tr', {},
     make('td', {}, make('time', { datetime: one.detected }, new Date(one.detected).toLocaleTimeString())),
     make('td', {}, make('b', {}, one.pool + '/' + one.backend), one.origin === 'drill' ? ' (drill)' : ''),
     make('td', {}, badge(one.state)),
-    figure(span(one.detection_seconds)), figure(span(one.out_of_rotation_seconds)), figure(span(one.duration_seconds)),
-    figure(one.requests_failed), figure(one.requests_retried), figure(one.requests_held), figure(one.connections_cut),
+    figure('Found in', span(one.detection_seconds)), figure('Out in', span(one.out_of_rotation_seconds)),
+    figure('Lasted', span(one.duration_seconds)),
+    figure('Failed', one.requests_failed), figure('Retried', one.requests_retried), figure('Held', one.requests_held),
+    figure('Cut', one.connections_cut),
     make('td', { class: 'reason' }, one.because))));
 }
 
@@ -352,7 +409,7 @@ async function show_incidents() {
 async function why(pool, backend) {
   const dialog = at('why');
   const close = make('button', { onclick: () => dialog.close() }, 'Close');
-  const probe = make('button', { onclick: () => look('/probe') }, 'Probe now');
+  const probe = make('button', { class: 'operate', onclick: () => look('/probe') }, 'Probe now');
   const body = make('div', {}, 'asking …');
   dialog.replaceChildren(make('h2', { id: 'why-title' }, pool + '/' + backend), body, make('p', { class: 'buttons' }, probe, close));
   dialog.showModal();

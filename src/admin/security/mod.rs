@@ -7,13 +7,14 @@ mod exposed;
 mod process;
 mod secrets;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use crate::confinement::{self, Reach};
 
 /// `GET /api/v1/security`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SecurityView {
     /// The number of the process.
     pub pid: u32,
@@ -26,7 +27,7 @@ pub struct SecurityView {
 }
 
 /// One point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FindingView {
     /// What was looked at, one word.
     pub topic: String,
@@ -40,7 +41,7 @@ pub struct FindingView {
 }
 
 /// How something is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Well.
@@ -50,7 +51,7 @@ pub enum Level {
 }
 
 /// Folders and files within reach.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReachView {
     /// What may be read, with all below.
     pub read: Vec<String>,
@@ -76,9 +77,9 @@ pub(super) fn report(state: &AdminState) -> SecurityView {
     let config = &table.config;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut findings = process::judge(&status, config);
-    findings.extend(exposed::judge(config, state.first_token.as_deref()));
-    let token = config.admin.token.as_deref().or(state.first_token.as_deref());
-    findings.extend(secrets::judge(&state.life.in_force().read, token));
+    let admin = state.admin();
+    findings.extend(exposed::judge(config, &admin));
+    findings.extend(secrets::judge(&state.life.in_force().read, &admin.tokens));
     let here = confinement::here().filter(|here| !here.reach.read.is_empty());
     SecurityView {
         pid: std::process::id(),

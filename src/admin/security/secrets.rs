@@ -5,13 +5,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::FindingView;
+use crate::config::model::{Token, TokenSecret};
 use crate::config::without_secrets;
 
 /// A longer file is no key and no password.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Each of these files.
-pub(super) fn judge(files: &[PathBuf], token: Option<&str>) -> Vec<FindingView> {
+pub(super) fn judge(files: &[PathBuf], tokens: &[Token]) -> Vec<FindingView> {
     let mut findings = Vec::new();
     let mut secret = 0;
     for path in files {
@@ -21,7 +22,7 @@ pub(super) fn judge(files: &[PathBuf], token: Option<&str>) -> Vec<FindingView> 
             let what = format!("{shown} can be changed by every user of this machine");
             findings.push(FindingView::weak("configuration", what, format!("chmod o-w {shown}, and its folder")));
         }
-        let Some(what) = kind(path, &about, token) else { continue };
+        let Some(what) = kind(path, &about, tokens) else { continue };
         secret += 1;
         if about.mode() & 0o004 != 0 && others_get_there(path) {
             let shown = path.display();
@@ -42,7 +43,7 @@ pub(super) fn judge(files: &[PathBuf], token: Option<&str>) -> Vec<FindingView> 
 }
 
 /// Which secret stands there.
-fn kind(path: &Path, about: &Metadata, token: Option<&str>) -> Option<&'static str> {
+fn kind(path: &Path, about: &Metadata, tokens: &[Token]) -> Option<&'static str> {
     if !about.is_file() || about.len() > MAX_BYTES {
         return None;
     }
@@ -55,8 +56,14 @@ fn kind(path: &Path, about: &Metadata, token: Option<&str>) -> Option<&'static s
     if word.contains("PRIVATE KEY-----") {
         return Some("a private key");
     }
-    if token == Some(word) {
-        return Some("the token of the admin port");
+    let is_it = |token: &Token| match &token.secret {
+        TokenSecret::Plain(text) => **text == *word,
+        TokenSecret::Hashed(secret) => secret.text() == word,
+    };
+    match tokens.iter().find(|token| is_it(token)).map(|token| &token.secret) {
+        Some(TokenSecret::Plain(_)) => return Some("a token of the admin port"),
+        Some(TokenSecret::Hashed(_)) => return Some("the hash of a token of the admin port"),
+        None => {}
     }
     if word.contains(":$argon2") || word.contains(":$2") {
         return Some("passwords");
@@ -84,6 +91,7 @@ mod tests {
 
     use super::*;
     use crate::admin::security::Level;
+    use crate::config::model::Role;
 
     #[test]
     fn secrets_that_others_may_read_are_found() {
@@ -93,7 +101,7 @@ mod tests {
         for (name, text, what) in [
             ("a.key", "-----BEGIN PRIVATE KEY-----\nx\n", Some("a private key")),
             ("a.pem", "-----BEGIN CERTIFICATE-----\nx y\n", None),
-            ("token", "abcdef0123456789\n", Some("the token of the admin port")),
+            ("token", "abcdef0123456789\n", Some("a token of the admin port")),
             ("word", "hunter2\n", Some("a password or a token")),
             ("users", "ann:$argon2id$v=19$x\n", Some("passwords")),
             ("page.html", "<h1>away for a moment</h1>", None),
@@ -104,7 +112,9 @@ mod tests {
             fs::write(&path, text).unwrap();
             let found = |mode| {
                 open(&path, mode);
-                judge(std::slice::from_ref(&path), Some("abcdef0123456789"))
+                let secret = TokenSecret::Plain("abcdef0123456789".into());
+                let token = Token { name: "ann".into(), role: Role::Read, secret };
+                judge(std::slice::from_ref(&path), &[token])
             };
             // Above the folder of a test there may be one that is closed to others.
             let is_open = others_get_there(&path);

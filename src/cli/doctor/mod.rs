@@ -20,7 +20,8 @@ use clap::Args;
 use evenkeel::config::{self, Source};
 
 use super::client::AdminPort;
-use super::terminal::{Paint, say};
+use super::form::Form;
+use super::terminal::Paint;
 use super::{Ending, source};
 use facts::{Facts, Root};
 use finding::Level;
@@ -28,12 +29,8 @@ use wants::Wants;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The configuration: a TOML file, or a folder of them [default: as for `run`]
-    #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
-    /// Print the findings as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    named: source::Named,
     /// Read /proc, /sys and /run below this folder, such as that of the machine mounted into a container
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
@@ -41,9 +38,9 @@ pub(super) struct Arguments {
     port: AdminPort,
 }
 
-pub(super) fn doctor(arguments: &Arguments) -> anyhow::Result<Ending> {
+pub(super) fn doctor(arguments: &Arguments, form: Form) -> anyhow::Result<Ending> {
     let begun = (Instant::now(), SystemTime::now());
-    let path = source::find(arguments.path.as_deref())?;
+    let path = arguments.named.find()?;
     let loaded = config::load(&Source::Path(path.clone()));
     let problems = match &loaded {
         Ok(loaded) => &loaded.warnings,
@@ -63,11 +60,7 @@ pub(super) fn doctor(arguments: &Arguments) -> anyhow::Result<Ending> {
     let written = std::fs::metadata(&path).and_then(|file| file.modified()).ok();
     findings
         .extend(clock::judge(&facts.clock, clock::Run { begun, ended: (Instant::now(), SystemTime::now()), written }));
-    if arguments.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&findings)?));
-    } else {
-        say(&finding::page(&findings, Paint::of_output()));
-    }
+    form.say(&findings, || finding::page(&findings, Paint::of_output()))?;
     let faulty = findings.iter().any(|finding| finding.level == Level::Fault);
     Ok(if faulty { Ending::Bad } else { Ending::Good })
 }

@@ -8,7 +8,8 @@ use super::super::problem::{At, Problem};
 use super::super::section::Section;
 use super::listener::ListenerRead;
 use super::pool::PoolRead;
-use super::{AdminRead, Pools};
+use super::Pools;
+use super::admin::AdminRead;
 use crate::health::Mode;
 
 /// Addresses taken so far by one transport: exactly, by port for every address of a family, and by port for any single
@@ -76,7 +77,7 @@ pub(super) fn listeners(top: &Section<'_>, listeners: &[ListenerRead], admin: &A
             }
         }
     }
-    if let Some(site) = &admin.bind {
+    if let Some(site) = &admin.admin.bind {
         let at = admin.at.unwrap_or(At { file: 0, start: 0, end: 0 });
         if let Some((first, who)) = taken.take(site, at, "[admin]") {
             top.cx.report(admin_clash(site, admin.at, first, &who));

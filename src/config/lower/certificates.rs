@@ -132,7 +132,7 @@ fn folder(tls: &Section<'_>, node: &Node, folder: &Path) -> Option<Vec<ServerCer
 }
 
 /// A certificate and its key.
-fn pair(
+pub(super) fn pair(
     tls: &Section<'_>,
     (cert_node, cert): (&Node, &str),
     (key_node, key): (&Node, &str),

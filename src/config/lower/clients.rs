@@ -61,37 +61,50 @@ pub(super) fn clients(tls: &Section<'_>, protocol: Protocol, files: &mut Vec<Pat
         section.missing("ca", "write ca = \"clients-ca.pem\": the certificates of those who sign the clients'");
         return None;
     }
-    let (roots, revoked) = (roots(&section, files), revoked(&section, files));
-    let trust = ClientTrust {
-        roots: roots?,
-        revoked: revoked?,
-        demand: demand.unwrap_or(Demand::Required),
-        told: if told == Some(true) { Told::Headers } else { Told::Nothing },
-    };
-    let entry = section.entry("ca")?;
-    if let Err(why) = identity::can_judge(&trust) {
-        let message = format!("clients cannot be judged by these files: {why}");
-        let problem = Problem::error("certificate", entry.node.at, message).label("cannot be used");
-        let problem = match section.entry("crl") {
-            Some(crl) => problem.second(crl.node.at, "with these lists"),
-            None => problem,
-        };
-        tls.cx.report(problem.help("look at them with `openssl x509 -text -in` and `openssl crl -text -in`"));
-        return None;
-    }
-    look_at_lists(&section, &trust);
+    let told = if told == Some(true) { Told::Headers } else { Told::Nothing };
+    let keys = Keys { roots: "ca", revoked: "crl" };
+    let trust = trust(&section, keys, files)?;
+    let trust = ClientTrust { demand: demand.unwrap_or(Demand::Required), told, ..trust };
     is_good.then_some(Some(trust))
 }
 
-fn roots(section: &Section<'_>, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
-    let nodes = section.one_or_more("ca")?;
-    let read: Vec<_> = nodes.iter().map(|node| root(section, node, files)).collect();
+/// The keys of a section by which clients are judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys {
+    /// Who has signed their certificates.
+    pub(super) roots: &'static str,
+    /// Which of them count no more.
+    pub(super) revoked: &'static str,
+}
+
+/// By whom clients are judged, of whom none must come with a certificate, and of whom nobody is told.
+pub(super) fn trust(section: &Section<'_>, keys: Keys, files: &mut Vec<PathBuf>) -> Option<ClientTrust> {
+    let (roots, revoked) = (roots(section, keys.roots, files), revoked(section, keys.revoked, files));
+    let trust = ClientTrust { roots: roots?, revoked: revoked?, demand: Demand::Optional, told: Told::Nothing };
+    let entry = section.entry(keys.roots)?;
+    if let Err(why) = identity::can_judge(&trust) {
+        let message = format!("clients cannot be judged by these files: {why}");
+        let problem = Problem::error("certificate", entry.node.at, message).label("cannot be used");
+        let problem = match section.entry(keys.revoked) {
+            Some(crl) => problem.second(crl.node.at, "with these lists"),
+            None => problem,
+        };
+        section.cx.report(problem.help("look at them with `openssl x509 -text -in` and `openssl crl -text -in`"));
+        return None;
+    }
+    look_at_lists(section, keys.revoked, &trust);
+    Some(trust)
+}
+
+fn roots(section: &Section<'_>, key: &str, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
+    let nodes = section.one_or_more(key)?;
+    let read: Vec<_> = nodes.iter().map(|node| root(section, node, key, files)).collect();
     let all: Option<Vec<_>> = read.into_iter().collect();
     Some(all?.concat())
 }
 
-fn root(section: &Section<'_>, node: &Node, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
-    let path = section.text_of(node, "ca")?;
+fn root(section: &Section<'_>, node: &Node, key: &str, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
+    let path = section.text_of(node, key)?;
     files.push(substitute::resolve(section.cx, node.at, path));
     let roots = certificates_of(section, node, path)?;
     let now = jiff::Timestamp::now().as_second();
@@ -104,25 +117,25 @@ fn root(section: &Section<'_>, node: &Node, files: &mut Vec<PathBuf>) -> Option<
     Some(roots)
 }
 
-fn revoked(section: &Section<'_>, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
-    if !section.has("crl") {
+fn revoked(section: &Section<'_>, key: &str, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
+    if !section.has(key) {
         return Some(Vec::new());
     }
-    let nodes = section.one_or_more("crl")?;
-    let read: Vec<_> = nodes.iter().map(|node| lists(section, node, files)).collect();
+    let nodes = section.one_or_more(key)?;
+    let read: Vec<_> = nodes.iter().map(|node| lists(section, node, key, files)).collect();
     let all: Option<Vec<_>> = read.into_iter().collect();
     let all = all?.concat();
     if all.len() > MAX_LISTS {
         let fault = Fault::new("range", format!("{} lists are too many", all.len()), "too many");
-        section.fault(&section.entry("crl")?.node, fault.help(format!("at most {MAX_LISTS}")));
+        section.fault(&section.entry(key)?.node, fault.help(format!("at most {MAX_LISTS}")));
         return None;
     }
     Some(all)
 }
 
 /// The lists of a file: PEM, or one as DER, as authorities publish it.
-fn lists(section: &Section<'_>, node: &Node, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
-    let path = section.text_of(node, "crl")?;
+fn lists(section: &Section<'_>, node: &Node, key: &str, files: &mut Vec<PathBuf>) -> Option<Vec<Arc<[u8]>>> {
+    let path = section.text_of(node, key)?;
     files.push(substitute::resolve(section.cx, node.at, path));
     let content = substitute::read_bytes(section.cx, node.at, path)?;
     let pem: Result<Vec<CertificateRevocationListDer<'_>>, _> =
@@ -140,8 +153,8 @@ fn lists(section: &Section<'_>, node: &Node, files: &mut Vec<PathBuf>) -> Option
 }
 
 /// Warnings, not errors: whoever has such a certificate is turned away, the others are served.
-fn look_at_lists(section: &Section<'_>, trust: &ClientTrust) {
-    let Some(crl) = section.entry("crl") else { return };
+fn look_at_lists(section: &Section<'_>, key: &str, trust: &ClientTrust) {
+    let Some(crl) = section.entry(key) else { return };
     let lists: Vec<Revocations> = trust.revoked.iter().filter_map(|der| Revocations::parse(der)).collect();
     let now = jiff::Timestamp::now().as_second();
     for list in &lists {

@@ -143,7 +143,7 @@ pub(super) fn of_listener(listener: &Section<'_>, protocol: Protocol, log: &Acce
 fn access(section: &Section<'_>, usual: &Access) -> Access {
     Access {
         lines: lines(section).unwrap_or_else(|| usual.lines.clone()),
-        target: target(section).unwrap_or_else(|| usual.target.clone()),
+        target: target(section, "to").unwrap_or_else(|| usual.target.clone()),
         sample: match section.share("sample") {
             Some(share) if share < 1.0 => Some(share),
             Some(_) => None,
@@ -208,25 +208,27 @@ fn line(text: &str) -> Result<Format, Fault> {
     }
 }
 
-fn target(section: &Section<'_>) -> Option<Target> {
-    let entry = section.entry("to")?;
+/// Where lines go, by a key: `to` of access logs, `audit` of the admin port.
+pub(super) fn target(section: &Section<'_>, key: &str) -> Option<Target> {
+    let entry = section.entry(key)?;
     match &entry.node.value {
         Value::String(text) if text.value == "stdout" => Some(Target::Stdout),
         Value::String(text) => {
             let help = match text.value.as_str() {
                 "stderr" => "write \"stdout\": on standard error stands the event log".into(),
-                "syslog" | "journal" | "/dev/log" => "write to = { syslog = \"/dev/log\" }".into(),
-                path if path.contains('/') => format!("write to = {{ file = \"{path}\" }}"),
+                "syslog" | "journal" | "/dev/log" => format!("write {key} = {{ syslog = \"/dev/log\" }}"),
+                path if path.contains('/') => format!("write {key} = {{ file = \"{path}\" }}"),
                 _ => "it takes \"stdout\", { file = \"PATH\" } or { syslog = \"/dev/log\" }".into(),
             };
             let message = format!("a log cannot go to `{}`", text.value);
             section.fault(&entry.node, Fault::new("unknown-word", message, "not a place for lines").help(help));
             None
         }
-        Value::Table(_) => in_detail(&section.section("to", &LOG_TO)?),
+        Value::Table(_) => in_detail(&section.section(key, &LOG_TO)?),
         _ => {
-            let help = "write to = \"stdout\", to = { file = \"PATH\" } or to = { syslog = \"/dev/log\" }";
-            section.wrong_type(&entry.node, "to", "a text or a table", help);
+            let help =
+                format!("write {key} = \"stdout\", {key} = {{ file = \"PATH\" }} or {key} = {{ syslog = \"/dev/log\" }}");
+            section.wrong_type(&entry.node, key, "a text or a table", &help);
             None
         }
     }

@@ -4,6 +4,7 @@
 //! What concerns several sections at once (clashes, shadows, what nobody uses) is in `across`.
 
 mod across;
+mod admin;
 mod certificates;
 mod check;
 mod clients;
@@ -30,15 +31,13 @@ mod udp;
 mod upgrade;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cx;
-use super::address;
-use super::model::{Admin, Config, PoolIndex, ProcessLimits, Shutdown, Site, Watch};
+use super::model::{Config, PoolIndex, ProcessLimits, Shutdown, Site, Watch};
 use super::problem::{At, Problem};
 use super::section::Section;
 use super::substitute;
@@ -46,7 +45,7 @@ use super::tree::{Table, Value};
 use super::units::Fault;
 use super::unix;
 use super::unknown;
-use super::vocabulary::{ADMIN, LIMITS, ROOT, SHUTDOWN};
+use super::vocabulary::{LIMITS, ROOT, SHUTDOWN};
 
 /// More threads than any machine has cores is a slip of the pen.
 const WORKERS_MAX: i64 = 1024;
@@ -56,9 +55,6 @@ const CONNECTIONS_MAX: i64 = 100_000_000;
 
 /// What the process accepts at once where nothing is said.
 const CONNECTIONS: u32 = 20_000;
-
-/// Who may connect to an admin port that is a file: whoever may, may do everything.
-const ADMIN_SOCKET_MODE: u32 = 0o600;
 
 /// Probes under way at once where nothing is said: each holds a descriptor.
 const PROBES_AT_ONCE: u32 = 1_024;
@@ -105,7 +101,7 @@ impl Pools<'_> {
 /// The whole configuration; `None` only when an error has been reported.
 pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     let top = Section::new(cx, root, At { file: 0, start: 0, end: 0 }, String::new(), &ROOT);
-    let admin = admin(&top);
+    let admin = admin::admin(&top);
     let log = log::log(&top);
     let limits = limits(&top);
     let shutdown = shutdown(&top);
@@ -130,7 +126,7 @@ pub(super) fn lower(cx: &Cx<'_>, root: &Table) -> Option<Config> {
     across::reads(cx, &names, &listeners, &pools);
     cx.tests.replace(route_test::tests(cx, &top, &names, &listeners));
     Some(Config {
-        admin: Admin { bind: admin.bind, socket_mode: admin.socket_mode, token: admin.token },
+        admin: Arc::new(admin.admin),
         log: log.events,
         metrics: metrics::metrics(&top),
         tracing: tracing::tracing(&top),
@@ -168,39 +164,6 @@ fn workers(top: &Section<'_>) -> Option<NonZeroU32> {
     NonZeroU32::new(u32::try_from(number).ok()?)
 }
 
-/// `[admin]` with the place of its bind.
-struct AdminRead {
-    bind: Option<Site>,
-    socket_mode: u32,
-    token: Option<Arc<str>>,
-    at: Option<At>,
-}
-
-fn admin(top: &Section<'_>) -> AdminRead {
-    let usual = Site::Ip(SocketAddr::from(([127, 0, 0, 1], 8404)));
-    let Some(section) = top.section("admin", &ADMIN) else {
-        return AdminRead { bind: Some(usual), socket_mode: ADMIN_SOCKET_MODE, token: None, at: None };
-    };
-    let token = token(&section);
-    let at = section.entry("bind").map(|entry| entry.node.at);
-    if section.text("bind") == Some("off") {
-        return AdminRead { bind: None, socket_mode: ADMIN_SOCKET_MODE, token, at };
-    }
-    let bind = if section.has("bind") { section.parsed("bind", address::bind) } else { Some(usual) };
-    let socket_mode = socket_mode(&section, bind.as_slice(), ADMIN_SOCKET_MODE);
-    if let (Some(address), Some(at)) = (&bind, at)
-        && !address.is_local()
-        && !section.has("token_file")
-    {
-        section.cx.report(
-            Problem::error("open-admin", at, format!("the admin port on {address} needs a token"))
-                .label("reachable from other machines")
-                .help("add token_file = \"path\" with a secret in that file, or bind to 127.0.0.1"),
-        );
-    }
-    AdminRead { bind, socket_mode, token, at }
-}
-
 /// `socket_mode` of a section that binds these.
 fn socket_mode(section: &Section<'_>, binds: &[Site], usual: u32) -> u32 {
     let mode = section.parsed("socket_mode", unix::mode);
@@ -213,19 +176,6 @@ fn socket_mode(section: &Section<'_>, binds: &[Site], usual: u32) -> u32 {
         );
     }
     mode.unwrap_or(usual)
-}
-
-fn token(section: &Section<'_>) -> Option<Arc<str>> {
-    let path = section.text("token_file")?;
-    let node = &section.entry("token_file")?.node;
-    let content = substitute::read_bytes(section.cx, node.at, path)?;
-    let token = std::str::from_utf8(&content).unwrap_or("").trim();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let fault = Fault::new("token", "this file holds no token", "expected one line of text");
-        section.fault(node, fault.help("write a long random word into it: openssl rand -hex 32"));
-        return None;
-    }
-    Some(token.into())
 }
 
 /// The file is written by the program itself, beside the configuration where its path is relative.

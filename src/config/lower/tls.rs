@@ -4,12 +4,10 @@
 
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-
 use super::identity::belong_together;
 use crate::config::address;
 use crate::config::model::{HostPattern, Identity, Verify};
+use crate::config::pem;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::substitute;
@@ -79,11 +77,8 @@ fn certificates(tls: &Section<'_>, key: &str) -> Option<Vec<Arc<[u8]>>> {
 /// The certificates of a PEM file, DER.
 pub(super) fn certificates_of(tls: &Section<'_>, node: &Node, path: &str) -> Option<Vec<Arc<[u8]>>> {
     let content = substitute::read_bytes(tls.cx, node.at, path)?;
-    let read: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(&content).collect();
-    // Every certificate is an ASN.1 sequence.
-    let whole = read.ok().filter(|all| !all.is_empty() && all.iter().all(|one| one.first() == Some(&0x30)));
-    if let Some(certificates) = whole {
-        return Some(certificates.iter().map(|der| Arc::from(der.as_ref())).collect());
+    if let Some(certificates) = pem::certificates(&content) {
+        return Some(certificates);
     }
     let fault = Fault::new("certificate", format!("`{path}` holds no certificate"), "expected a PEM file");
     tls.fault(node, fault.help("a PEM file has lines like -----BEGIN CERTIFICATE-----"));
@@ -97,8 +92,8 @@ fn key(tls: &Section<'_>) -> Option<Arc<[u8]>> {
 /// The private key of a PEM file (PKCS#8, PKCS#1 or SEC1), DER.
 pub(super) fn key_of(tls: &Section<'_>, node: &Node, path: &str) -> Option<Arc<[u8]>> {
     let content = substitute::read_bytes(tls.cx, node.at, path)?;
-    if let Ok(key) = PrivateKeyDer::from_pem_slice(&content) {
-        return Some(key.secret_der().into());
+    if let Some(key) = pem::key(&content) {
+        return Some(key);
     }
     let fault = Fault::new("key", format!("`{path}` holds no private key that can be read"), "expected a PEM file");
     let is_encrypted = memchr::memmem::find(&content, b"ENCRYPTED").is_some();

@@ -3,6 +3,7 @@
 //! Made by `lower` and by nobody else. After it nobody checks again and nobody supplies a default: every option has
 //! its value here, references are indices, and durations are never zero where zero has no meaning.
 
+mod admin;
 mod check;
 mod conditions;
 mod destination;
@@ -40,6 +41,7 @@ use crate::health::Policy;
 use crate::log::Target;
 
 pub use crate::health::Standing;
+pub use admin::*;
 pub use check::*;
 pub use conditions::*;
 pub use destination::*;
@@ -68,7 +70,7 @@ pub use wire::*;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The admin port.
-    pub admin: Admin,
+    pub admin: Arc<Admin>,
     /// How the program logs its own events.
     pub log: Log,
     /// What `/metrics` says.
@@ -100,9 +102,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Where access logs go, one for each listener that has one.
+    /// Where access logs go, one for each listener that has one, and the audit log.
     pub fn log_targets(&self) -> impl Iterator<Item = &Target> {
-        self.listeners.iter().filter_map(|listener| Some(&listener.log.as_ref()?.target))
+        let access = self.listeners.iter().filter_map(|listener| Some(&listener.log.as_ref()?.target));
+        access.chain(&self.admin.audit)
     }
 }
 
@@ -117,18 +120,6 @@ pub enum Watch {
     Files,
     /// Reload on SIGHUP and `evenkeel reload` only.
     Off,
-}
-
-/// `[admin]`: metrics, health of the balancer itself and the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
-    /// Where it listens; `None` when switched off.
-    pub bind: Option<Site>,
-    /// The rights of the socket's file, where it has one.
-    pub socket_mode: u32,
-    /// The bearer token every path but `/livez`, `/readyz` and `/healthz` asks for; always there when `bind` can be reached
-    /// from other machines.
-    pub token: Option<Arc<str>>,
 }
 
 /// `[limits]`.

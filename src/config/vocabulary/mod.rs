@@ -83,16 +83,67 @@ pub(super) const ROOT: Words = Words {
 
 pub(super) const ADMIN: Words = Words {
     place: "[admin]",
-    keys: &["bind", "socket_mode", "token_file"],
-    later: &["tls", "tokens", "roles", "audit", "page"],
+    keys: &["bind", "socket_mode", "token_file", "tokens", "tls", "clients", "audit", "rate"],
+    later: &["page"],
     foreign: &[
         ("token", "token_file = \"path\": a secret stands in a file of its own"),
         ("password", "token_file = \"path\""),
+        ("roles", "tokens = [{ name = \"grafana\", role = \"read\", file = \"grafana.token\" }]"),
+        ("users", "tokens = [{ name = \"grafana\", role = \"read\", file = \"grafana.token\" }]"),
         ("address", "bind"),
         ("port", "bind = \"127.0.0.1:8404\""),
         ("socket", "bind = \"unix:/run/evenkeel/admin.sock\""),
         ("mode", "socket_mode"),
         ("enabled", "bind = \"off\" switches it off"),
+    ],
+};
+
+pub(super) const ADMIN_TOKEN: Words = Words {
+    place: "[admin] tokens",
+    keys: &["name", "role", "file"],
+    later: &["expires"],
+    foreign: &[
+        ("token", "file = \"grafana.token\": a secret stands in a file of its own"),
+        ("hash", "file = \"grafana.token\", with the hash in it"),
+        ("secret", "file"),
+        ("path", "file"),
+        ("token_file", "file"),
+        ("roles", "role"),
+        ("user", "name"),
+    ],
+};
+
+pub(super) const ADMIN_TLS: Words = Words {
+    place: "[admin.tls]",
+    keys: &["cert", "key", "client_ca", "client_crl"],
+    later: &["min_version", "ciphers", "acme"],
+    foreign: &[
+        ("certificate", "cert"),
+        ("certificates", "cert and key: the admin port shows one"),
+        ("crt", "cert"),
+        ("private_key", "key"),
+        ("ca", "client_ca"),
+        ("clients", "client_ca, and [admin] clients = [{ name = \"ann\", role = \"operate\" }]"),
+        ("crl", "client_crl"),
+    ],
+};
+
+pub(super) const ADMIN_CLIENT: Words = Words {
+    place: "[admin] clients",
+    keys: &["name", "role"],
+    later: &["expires", "fingerprint"],
+    foreign: &[("cn", "name"), ("common_name", "name"), ("san", "name"), ("dns", "name"), ("roles", "role"), ("user", "name")],
+};
+
+pub(super) const ADMIN_RATE: Words = Words {
+    place: "[admin] rate",
+    keys: &["requests", "every", "burst"],
+    later: &[],
+    foreign: &[
+        ("per", "requests alone: each address counts apart, and each user of a unix socket"),
+        ("limit", "requests"),
+        ("period", "every"),
+        ("interval", "every"),
     ],
 };
 
@@ -248,6 +299,10 @@ pub(super) const EXEC: Words = Words {
 pub(super) const EVERY: &[&Words] = &[
     &ROOT,
     &ADMIN,
+    &ADMIN_TOKEN,
+    &ADMIN_RATE,
+    &ADMIN_TLS,
+    &ADMIN_CLIENT,
     &LOG,
     &LISTENER_LOG,
     &ACCESS,

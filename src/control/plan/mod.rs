@@ -8,6 +8,7 @@ mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use differ::Differ;
@@ -20,7 +21,7 @@ use crate::config::model::{Config, Protocol};
 const APART: [&str; 2] = ["listeners", "pools"];
 
 /// All that would change.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// One for each listener and pool, by name, and one for the process where it changes.
     pub changes: Vec<Change>,
@@ -33,7 +34,7 @@ pub struct Plan {
 }
 
 /// What would change of one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What it is.
     pub of: Of,
@@ -46,7 +47,7 @@ pub struct Change {
 }
 
 /// What can change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Of {
     /// What concerns neither a listener nor a pool.
@@ -68,7 +69,7 @@ impl Of {
 }
 
 /// What becomes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
     /// It stays as it is.
@@ -215,8 +216,11 @@ fn waits(difference: &str) -> bool {
 /// What a running process cannot change of its configuration; as [`Plan::at_next_start`] says it, in a few words.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut named = Vec::new();
-    if old.admin != new.admin {
-        named.push("`admin`");
+    if old.admin.bind != new.admin.bind {
+        named.push("`admin.bind`");
+    }
+    if old.admin.socket_mode != new.admin.socket_mode {
+        named.push("`admin.socket_mode`");
     }
     if old.metrics.bounds_micros != new.metrics.bounds_micros {
         named.push("`metrics.buckets_seconds`");

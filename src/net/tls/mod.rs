@@ -28,7 +28,7 @@ pub use tokio_rustls::client::TlsStream;
 pub use self::facts::{ClientCertificate, Facts};
 pub use self::judge::{ClientFault, client_fault};
 pub use self::refusal::{Refusal, refusal};
-pub use self::server::{Replaced, Server};
+pub use self::server::{Accepted, Replaced, Server};
 pub use self::socket::TlsSocket;
 use self::trust::{Judged, Witness};
 use crate::config::certificate::Certificate;

@@ -18,7 +18,7 @@ use super::facts::ClientCertificate;
 use super::judge::{Judge, judge, judge_again};
 use super::turns::by_turns;
 use super::{TlsSocket, dialect, provider, tickets};
-use crate::config::model::{HostPattern, ListenerTls, ServerCertificate, Tickets};
+use crate::config::model::{ClientTrust, HostPattern, ListenerTls, ServerCertificate, Tickets};
 use crate::net::transport::Transport;
 
 /// How a listener agrees on TLS with its clients.
@@ -93,12 +93,36 @@ impl Server {
     pub async fn handshake(&self, stream: Transport) -> io::Result<TlsSocket> {
         let made = self.now.load_full();
         let stream = by_turns(TlsAcceptor::from(Arc::clone(&made.config)).accept(stream)).await?;
-        let Some(judge) = &made.judge else { return Ok(TlsSocket::new(TlsStream::Server(stream), None)) };
-        let session = stream.get_ref().1;
-        judge_again(judge, session).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
-        let client = session.peer_certificates().and_then(|chain| ClientCertificate::of(chain.first()?));
+        let client = made.judged(&stream)?;
         Ok(TlsSocket::new(TlsStream::Server(stream), client))
     }
+
+    /// The same for a thread that is no worker's, at once, with what its certificate was judged by.
+    ///
+    /// # Errors
+    /// As [`Server::handshake`].
+    pub async fn accept(&self, stream: Transport) -> io::Result<Accepted> {
+        let made = self.now.load_full();
+        let stream = TlsAcceptor::from(Arc::clone(&made.config)).accept(stream).await?;
+        let client = made.judged(&stream)?;
+        Ok(Accepted { stream, client, trust: made.tls.clients.clone() })
+    }
+
+    /// By whom clients are judged now.
+    pub fn trust(&self) -> Option<ClientTrust> {
+        self.now.load().tls.clients.clone()
+    }
+}
+
+/// A client that has come in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: tokio_rustls::server::TlsStream<Transport>,
+    /// The certificate that it has shown, and that is trusted.
+    pub client: Option<Arc<ClientCertificate>>,
+    /// By whom it was judged.
+    pub trust: Option<ClientTrust>,
 }
 
 /// What [`Server::replace`] has done.
@@ -111,6 +135,14 @@ pub enum Replaced {
 }
 
 impl Made {
+    /// The certificate of a client, judged once more where a session was taken up again.
+    fn judged(&self, stream: &tokio_rustls::server::TlsStream<Transport>) -> io::Result<Option<Arc<ClientCertificate>>> {
+        let Some(judge) = &self.judge else { return Ok(None) };
+        let session = stream.get_ref().1;
+        judge_again(judge, session).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        Ok(session.peer_certificates().and_then(|chain| ClientCertificate::of(chain.first()?)))
+    }
+
     fn successor(&self, tls: &ListenerTls) -> Result<Self, String> {
         // Whoever has been judged by others must be judged anew.
         let is_same = self.tls.clients == tls.clients && self.tls.tickets == tls.tickets;

@@ -12,7 +12,7 @@ mod fields;
 mod forward_auth;
 mod location;
 mod mirror;
-mod rate;
+pub(super) mod rate;
 mod respond;
 mod rewrite;
 

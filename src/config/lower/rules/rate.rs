@@ -18,14 +18,18 @@ pub(super) fn rate(section: &Section<'_>) -> Option<Arc<Rate>> {
     if section.is_off("rate") {
         return None;
     }
-    let inner = section.section("rate", &RATE)?;
+    of(&section.section("rate", &RATE)?)
+}
+
+/// What a table says of it.
+pub(in super::super) fn of(inner: &Section<'_>) -> Option<Arc<Rate>> {
     if !inner.has("requests") {
         inner.missing("requests", "write rate = { requests = 100, every = \"1s\" }");
     }
     // All of them are read before the first that is wrong ends it: each problem is to be said.
     let per = if inner.has("per") { inner.parsed("per", per) } else { Some(Per::Client) };
-    let requests = number(&inner, "requests");
-    let burst = if inner.has("burst") { number(&inner, "burst") } else { requests };
+    let requests = number(inner, "requests");
+    let burst = if inner.has("burst") { number(inner, "burst") } else { requests };
     let every = inner.positive_duration("every").unwrap_or(Duration::from_secs(1));
     let (per, requests, burst) = (per?, requests?, burst?);
     Some(Arc::new(Rate { per, requests, every, burst }))

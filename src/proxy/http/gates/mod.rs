@@ -3,14 +3,13 @@
 //! What can be decided at once has been, by `rules`; only what takes time comes here, in a future of its own that
 //! connections without such rules have no room for. Called by `connection` between a head and its exchange.
 
-pub mod hashing;
 mod question;
 mod verdict;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,9 +24,20 @@ use crate::net::buffer::{Buffer, Size};
 use crate::proxy::attempt;
 use crate::proxy::worker::View;
 use crate::route::door::{Door, Unproven};
+use crate::route::proving::Prover;
 pub use question::Question;
 use verdict::Said;
 
+/// Passwords that wait, each with its client.
+const PASSWORDS_WAITING: usize = 64;
+/// Processors for each thread that proves them.
+const PROCESSORS_EACH: usize = 4;
+/// Such threads at most: each of them may need hundreds of megabytes.
+const THREADS_MAX: usize = 4;
+/// Below everything else (nice(2)).
+const NICE: i32 = 15;
+/// One for all workers.
+static PROVER: OnceLock<Prover> = OnceLock::new();
 /// A password that has not been proved by then waits behind too many others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -170,7 +180,9 @@ impl Held<'_> {
 /// Has a password proved, while its client waits.
 async fn prove(connection: &mut Connection, password: Password) -> Proof {
     let Password { door, unproven, password, .. } = password;
-    let Some(mut proof) = hashing::submit(unproven.secret.clone(), password) else { return Proof::Busy };
+    let secret = unproven.secret.clone();
+    let prover = PROVER.get_or_init(|| Prover::new("passwords", threads(), PASSWORDS_WAITING, NICE));
+    let Some(mut proof) = prover.submit(move || secret.fits(&password)) else { return Proof::Busy };
     let Connection { client, hand, timer, .. } = connection;
     timer.set(PATIENCE);
     let proved = poll_fn(|context| {
@@ -191,6 +203,12 @@ async fn prove(connection: &mut Connection, password: Password) -> Proof {
         door.believe(&unproven);
     }
     proved
+}
+
+/// So many threads prove passwords.
+fn threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / PROCESSORS_EACH).clamp(1, THREADS_MAX)
 }
 
 /// Puts further lines into a head that is written already.
