@@ -109,7 +109,9 @@ async fn listen(
         };
         let read = match begun {
             Ok(0) => {
-                of.into_iter().for_each(|generation| here.records.lost(generation));
+                if let Some(generation) = of {
+                    here.records.lost(generation);
+                }
                 return None;
             }
             Ok(read) => read,
