@@ -1,6 +1,8 @@
 //! Each change leaves a record of what it meant for connections; canaries prove it from outside; and what was applied can be
 //! written into the file that the program was started with.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::{self, File};

@@ -9,6 +9,8 @@ mod entries;
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use entries::by_others::{by_hyper, name_by_rustls};
 use entries::{ALL, Entry};
 
@@ -94,6 +96,20 @@ fn mutated(entry: &Entry, dice: &mut Dice) -> Vec<u8> {
     input
 }
 
+/// What fuzzing has found that reaches something else, `tests/fuzz/run` keeps; all that is kept of a parser.
+fn kept(name: &str) -> Vec<Vec<u8>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(format!("{name}.base64"));
+    let lines = std::fs::read_to_string(file).unwrap_or_default();
+    lines.lines().map(|line| BASE64_STANDARD.decode(line).expect("written by tests/fuzz/run")).collect()
+}
+
+#[test]
+fn what_fuzzing_has_found_is_kept() {
+    for name in ["request", "request_by_hyper", "proxy_header", "client_hello", "config"] {
+        assert!(kept(name).len() > 10, "{name}");
+    }
+}
+
 #[test]
 fn no_parser_panics_whatever_it_gets() {
     let rounds = std::env::var("EVENKEEL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
@@ -106,6 +122,9 @@ fn no_parser_panics_whatever_it_gets() {
         };
         for seed in entry.seeds {
             (entry.run)(seed);
+        }
+        for input in kept(entry.name) {
+            (entry.run)(&input);
         }
         for round in 0..rounds {
             let input = mutated(entry, &mut dice);

@@ -95,5 +95,5 @@ fn random<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
 }
 
 fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

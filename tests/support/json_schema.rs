@@ -30,80 +30,106 @@ fn look(document: &Value, schema: &Value, value: &Value, at: At<'_>, found: &mut
         Value::Object(words) => words,
         _ => return found.push(format!("{place}: nothing may stand here")),
     };
-    let named = words.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.clone());
-    let here: Vec<String> = beside.iter().cloned().chain(named).collect();
+    let own = words.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.clone());
+    let here: Vec<String> = beside.iter().cloned().chain(own).collect();
     for (word, wanted) in words {
-        let mut fault = |why: String| found.push(format!("{place}: {why}"));
-        match word.as_str() {
-            "$ref" => {
-                let pointer = wanted.as_str().and_then(|text| text.strip_prefix('#')).unwrap_or_default();
-                match document.pointer(pointer) {
-                    Some(schema) => look(document, schema, value, At { place, beside: &here }, found),
-                    None => fault(format!("{wanted} leads nowhere")),
-                }
-            }
-            "type" => {
-                let names = wanted.as_array().cloned().unwrap_or_else(|| vec![wanted.clone()]);
-                if !names.iter().any(|name| is_of(value, name.as_str().unwrap_or_default())) {
-                    fault(format!("{value} is not {wanted}"));
-                }
-            }
-            "const" if wanted != value => fault(format!("{value} is not {wanted}")),
-            "enum" if !wanted.as_array().is_some_and(|list| list.contains(value)) => {
-                fault(format!("{value} is none of {wanted}"));
-            }
-            "minimum" if value.is_number() && value.as_f64() < wanted.as_f64() => {
-                fault(format!("{value} is less than {wanted}"))
-            }
-            "maximum" if value.is_number() && value.as_f64() > wanted.as_f64() => {
-                fault(format!("{value} is more than {wanted}"))
-            }
-            "required" => {
-                let names = wanted.as_array().into_iter().flatten().filter_map(Value::as_str);
-                for name in names.filter(|name| value.get(name).is_none()) {
-                    fault(format!("`{name}` is missing"));
-                }
-            }
-            "properties" => {
-                for (name, schema) in wanted.as_object().into_iter().flatten() {
-                    if let Some(inner) = value.get(name) {
-                        look(document, schema, inner, At { place: &format!("{place}/{name}"), beside: &[] }, found);
-                    }
-                }
-            }
-            "additionalProperties" => {
-                for (name, inner) in others(words, value) {
-                    look(document, wanted, inner, At { place: &format!("{place}/{name}"), beside: &[] }, found);
-                }
-            }
-            "items" => {
-                for (at, inner) in value.as_array().into_iter().flatten().enumerate() {
-                    look(document, wanted, inner, At { place: &format!("{place}/{at}"), beside: &[] }, found);
-                }
-            }
-            "allOf" => {
-                for schema in wanted.as_array().into_iter().flatten() {
-                    look(document, schema, value, At { place, beside: &here }, found);
-                }
-            }
-            "anyOf" | "oneOf" => {
-                let choices = wanted.as_array().into_iter().flatten();
-                let tried: Vec<_> = choices.map(|schema| faults(document, schema, value)).collect();
-                let fits = tried.iter().filter(|faults| faults.is_empty()).count();
-                if fits == 0 || (word == "oneOf" && fits > 1) {
-                    fault(format!("{fits} of {} choices fit: {tried:?}", tried.len()));
-                }
-            }
-            "const" | "enum" | "minimum" | "maximum" => {}
-            other if REMARKS.contains(&other) || other.starts_with("x-") => {}
-            other => fault(format!("`{other}` is a word that the tests do not know")),
+        let parts = parts(document, word, wanted, words, value);
+        for Part { schema, value, name } in &parts.within {
+            let place = name.as_ref().map_or_else(|| place.to_owned(), |name| format!("{place}/{name}"));
+            let beside = if name.is_some() { &[][..] } else { &here };
+            look(document, schema, value, At { place: &place, beside }, found);
         }
+        let why = parts.fault.or_else(|| fault(document, word, wanted, value));
+        found.extend(why.map(|why| format!("{place}: {why}")));
     }
     let is_whole =
         ["additionalProperties", "$ref", "allOf", "anyOf", "oneOf"].iter().all(|word| !words.contains_key(*word));
     if words.contains_key("properties") && is_whole {
         let unknown = others(words, value).filter(|(name, _)| !beside.contains(name));
         found.extend(unknown.map(|(name, _)| format!("{place}: `{name}` is not described")));
+    }
+}
+
+/// A schema that a part of the value, or all of it, must fit.
+struct Part<'a> {
+    schema: &'a Value,
+    value: &'a Value,
+    /// What the part is called; `None`: it is the value itself.
+    name: Option<String>,
+}
+
+/// What a word says of the parts.
+#[derive(Default)]
+struct Parts<'a> {
+    within: Vec<Part<'a>>,
+    fault: Option<String>,
+}
+
+/// What is to be looked at because of this word.
+fn parts<'a>(
+    document: &'a Value,
+    word: &str,
+    wanted: &'a Value,
+    words: &'a Map<String, Value>,
+    value: &'a Value,
+) -> Parts<'a> {
+    let within = match word {
+        "$ref" => {
+            let pointer = wanted.as_str().and_then(|text| text.strip_prefix('#')).unwrap_or_default();
+            let Some(schema) = document.pointer(pointer) else {
+                return Parts { fault: Some(format!("{wanted} leads nowhere")), ..Parts::default() };
+            };
+            vec![Part { schema, value, name: None }]
+        }
+        "allOf" => {
+            let all = wanted.as_array().into_iter().flatten();
+            all.map(|schema| Part { schema, value, name: None }).collect()
+        }
+        "properties" => {
+            let described = wanted.as_object().into_iter().flatten();
+            let there = described.filter_map(|(name, schema)| Some((name, schema, value.get(name)?)));
+            there.map(|(name, schema, value)| Part { schema, value, name: Some(name.clone()) }).collect()
+        }
+        "additionalProperties" => {
+            let others = others(words, value);
+            others.map(|(name, value)| Part { schema: wanted, value, name: Some(name.clone()) }).collect()
+        }
+        "items" => {
+            let items = value.as_array().into_iter().flatten().enumerate();
+            items.map(|(at, value)| Part { schema: wanted, value, name: Some(at.to_string()) }).collect()
+        }
+        _ => Vec::new(),
+    };
+    Parts { within, fault: None }
+}
+
+/// What is wrong with the value itself by this word.
+fn fault(document: &Value, word: &str, wanted: &Value, value: &Value) -> Option<String> {
+    let list = || wanted.as_array().into_iter().flatten();
+    match word {
+        "type" => {
+            let kinds = wanted.as_array().map_or(std::slice::from_ref(wanted), Vec::as_slice);
+            let fits = kinds.iter().any(|kind| is_of(value, kind.as_str().unwrap_or_default()));
+            (!fits).then(|| format!("{value} is not {wanted}"))
+        }
+        "const" => (wanted != value).then(|| format!("{value} is not {wanted}")),
+        "enum" => (!list().any(|one| one == value)).then(|| format!("{value} is none of {wanted}")),
+        "minimum" => (value.is_number() && value.as_f64() < wanted.as_f64()).then(|| format!("{value} < {wanted}")),
+        "maximum" => (value.is_number() && value.as_f64() > wanted.as_f64()).then(|| format!("{value} > {wanted}")),
+        "required" => {
+            let missing: Vec<_> =
+                list().filter(|name| value.get(name.as_str().unwrap_or_default()).is_none()).collect();
+            (!missing.is_empty()).then(|| format!("missing: {missing:?}"))
+        }
+        "anyOf" | "oneOf" => {
+            let tried: Vec<_> = list().map(|schema| faults(document, schema, value)).collect();
+            let fits = tried.iter().filter(|faults| faults.is_empty()).count();
+            let is_good = if word == "oneOf" { fits == 1 } else { fits > 0 };
+            (!is_good).then(|| format!("{fits} of {} choices fit: {tried:?}", tried.len()))
+        }
+        "$ref" | "allOf" | "properties" | "additionalProperties" | "items" => None,
+        other if REMARKS.contains(&other) || other.starts_with("x-") => None,
+        other => Some(format!("`{other}` is a word that the tests do not know")),
     }
 }
 

@@ -181,8 +181,8 @@ impl Held<'_> {
 async fn prove(connection: &mut Connection, password: Password) -> Proof {
     let Password { door, unproven, password, .. } = password;
     let secret = unproven.secret.clone();
-    let prover = PROVER.get_or_init(|| Prover::new("passwords", threads(), PASSWORDS_WAITING, NICE));
-    let Some(mut proof) = prover.submit(move || secret.fits(&password)) else { return Proof::Busy };
+    let queue = PROVER.get_or_init(|| Prover::new("passwords", threads(), PASSWORDS_WAITING, NICE));
+    let Some(mut proof) = queue.submit(move || secret.fits(&password)) else { return Proof::Busy };
     let Connection { client, hand, timer, .. } = connection;
     timer.set(PATIENCE);
     let proved = poll_fn(|context| {

@@ -51,8 +51,8 @@ pub fn all_lines_end_in_crlf(head: &[u8]) -> bool {
     let alone = head
         .iter()
         .zip(head.iter().skip(1))
-        .fold(false, |alone, (before, byte)| alone | ((*byte == b'\n') & (*before != b'\r')));
-    !alone && head.first() != Some(&b'\n')
+        .fold(0, |alone, (before, byte)| alone | (u8::from(*byte == b'\n') & u8::from(*before != b'\r')));
+    alone == 0 && head.first() != Some(&b'\n')
 }
 
 /// Elements of a comma-separated list (RFC 9110, section 5.6.1), white space trimmed, empty ones left out.
