@@ -81,7 +81,7 @@ fn a_missing_file_is_named() {
 #[test]
 fn usage_errors_have_their_own_exit_code() {
     let folder = folder(&[]);
-    for arguments in [&["walk"][..], &["run", "--nope"], &["status", "--admin", "https://lb:1"], &[]] {
+    for arguments in [&["walk"][..], &["run", "--nope"], &["status", "--admin", "ftp://lb:1"], &[]] {
         let ran = evenkeel(folder.path(), arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(ran.errors.contains("Usage:") || ran.errors.contains("--help"), "{}", ran.errors);

@@ -95,7 +95,7 @@ mod tests {
     fn explained_in(words: &Words) -> &'static [&'static str] {
         match words.place {
             "the top of the file" => &[""],
-            "[admin]" => &["[admin]"],
+            "[admin]" | "[admin] tokens" | "[admin.tls]" | "[admin] clients" | "[admin] rate" => &["[admin]"],
             "[log]" | "access = { ... }" | "to = { ... } of a log" => &["[log]"],
             "[listener.NAME.log]" => &["[listener.web.log]"],
             "[metrics]" => &["[metrics]"],

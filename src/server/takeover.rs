@@ -101,8 +101,13 @@ impl Takeover {
     fn hear(stream: UnixStream) -> Result<Self, TakeoverError> {
         let asked = Instant::now();
         let mut line = Line::new(stream, OFFER)?;
-        line.say(&Message::Hello(Hello::here()).written())?;
-        let frame = line.hear(MAX_OFFER_BYTES)?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let said = line.say(&Message::Hello(Hello::here()).written());
+        let heard = line.hear(MAX_OFFER_BYTES);
+        // Who refuses may have said why and hung up before it was greeted: the reason counts, not the broken greeting.
+        if !matches!(heard, Ok(Some(_))) {
+            said?;
+        }
+        let frame = heard?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         let offer = match Message::read(&frame)? {
             Message::Offer(offer) => *offer,
             Message::Refused { why } => return Err(TakeoverError::Refused(why)),
@@ -186,4 +191,18 @@ impl LastWord {
 /// The network namespace that this process lives in, by the kernel's name for it.
 pub(super) fn network() -> Option<String> {
     std::fs::read_link("/proc/self/ns/net").ok().map(|link| link.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_counts_though_whoever_gave_it_has_hung_up() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let refusal = Message::Refused { why: "not now".to_owned() }.written();
+        Line::new(theirs, OFFER).unwrap().say(&refusal).unwrap();
+        let heard = Takeover::hear(ours);
+        assert!(matches!(&heard, Err(TakeoverError::Refused(why)) if why == "not now"), "{heard:?}");
+    }
 }

@@ -104,7 +104,9 @@ fn the_log_is_json_with_a_message_where_that_is_wanted() {
         quick("api")
     ));
     api.lose_redis();
-    eventually("its fall is said", DEADLINE, || process.stderr().contains("412"));
+    eventually("its fall is said", DEADLINE, || {
+        process.stderr().lines().any(|line| line.contains("backend is down") && line.contains("412"))
+    });
     assert!(process.stop().success());
     let lines = process.stderr();
     let messages: Vec<String> = lines
